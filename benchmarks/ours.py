@@ -1,0 +1,89 @@
+"""Spinward's side of every workload. All that the benchmarks assume of its interface is here.
+
+The same training is run twice in one process: the first run is the whole command, the second,
+whose programs are compiled already, is training alone. Start-up is the difference.
+"""
+
+import dataclasses
+import tempfile
+from typing import Any
+
+from benchmarks import measure
+from benchmarks.measure import Cost
+
+
+def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The algorithm with these settings, and the names of those it does not have."""
+    import spinward as sw
+
+    kind = {"ppo": sw.PPO, "dqn": sw.DQN}[name]
+    fields = {field.name for field in dataclasses.fields(kind)}
+    known = {key: value for key, value in settings.items() if key in fields}
+    if "hidden" in known:  # JSON has no tuples
+        known["hidden"] = tuple(known["hidden"])
+    return kind(**known), sorted(settings.keys() - fields)
+
+
+def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
+    """A finished run: `steps` are of each seed, and `out` is where its folder goes."""
+    import spinward as sw
+
+    with tempfile.TemporaryDirectory() as folder:
+        return sw.train(learner, ask.env, steps=env_steps, seeds=ask.seeds, seed=seed, out=folder)
+
+
+def final_return(run: Any) -> float:
+    """The last point of the curve of training episodes, averaged over seeds."""
+    import numpy as np
+
+    _, returns = run.curves()  # [points], [seeds, points]
+    returns = np.asarray(returns)
+    last = np.flatnonzero(np.isfinite(returns).any(axis=0))
+    return float(np.nanmean(returns[:, last[-1]])) if len(last) else float("nan")
+
+
+def versions() -> dict[str, str]:
+    import jax
+
+    import spinward as sw
+
+    return {"spinward": getattr(sw, "__version__", "unknown"), "jax": jax.__version__}
+
+
+def main() -> None:
+    ask = measure.request()
+    learner, left_out = algorithm(ask.algorithm, ask.settings)
+    run = train(ask, learner, ask.env_steps, ask.seed)
+    total = measure.spent()
+    reached = final_return(run)
+    if ask.variant == "first update":
+        started, trained = total, Cost(0.0, 0.0)
+    else:
+        before = measure.spent()
+        train(ask, learner, ask.env_steps, ask.seed + 1)
+        trained = measure.between(before, measure.spent())
+        started = measure.between(trained, total)
+    env_steps = ask.env_steps * ask.seeds
+    more: dict[str, Any] = {}
+    if ask.env.startswith("envpool:"):
+        from benchmarks.envpool_cost import envpool_cpu_s
+
+        env = ask.env.partition(":")[2]
+        more["env_cpu_s"] = envpool_cpu_s(env, ask.settings["envs"], env_steps)
+    measure.report(
+        "spinward",
+        total=total,
+        started=started,
+        train=trained,
+        env_steps=env_steps,
+        env_steps_train=env_steps,
+        final_return=reached if reached == reached else None,
+        return_kind="last point of the training curve",
+        settings_left_out=left_out,
+        **more,
+        **versions(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes .venv-bench, where the peers live apart from Spinward. Does nothing when it is complete.
+#
+# PyTorch is meant to be its CPU build, which is what is measured. Where `pip install torch` brings
+# the CUDA build, install PyTorch's CPU wheel into .venv-bench first (see pytorch.org); any version
+# from 2.6 on is kept. Choose the interpreter with PYTHON=python3.12 benchmarks/setup.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=.venv-bench
+packages=(
+  "torch>=2.6"
+  "stable-baselines3>=2.6"
+  "sbx-rl>=0.20"
+  "rejax>=0.1.3"
+  "gymnasium>=1.1"
+  "imageio>=2.14"
+  "mujoco>=3.1"
+  "envpool>=1.0"
+  "ale-py>=0.10"
+  "gymnax>=0.0.9"
+)
+
+satisfied() {
+  "$venv/bin/python" - "${packages[@]}" <<'PYTHON' 2>/dev/null
+import re
+import sys
+from importlib.metadata import version
+
+def numbers(text):
+    return [int(part) for part in re.findall(r"\d+", text.partition("+")[0])[:3]]
+
+for wanted in sys.argv[1:]:
+    name, least = wanted.split(">=")
+    if numbers(version(name)) < numbers(least):
+        sys.exit(1)
+PYTHON
+}
+
+if [[ -x "$venv/bin/python" ]] && satisfied; then
+  exit 0
+fi
+
+echo "Setting up $venv for the peers; this downloads about 1 GB the first time." >&2
+[[ -x "$venv/bin/python" ]] || "${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --upgrade pip
+"$venv/bin/python" -m pip install --quiet "${packages[@]}"
+satisfied || { echo "$venv is still incomplete after installing ${packages[*]}" >&2; exit 1; }

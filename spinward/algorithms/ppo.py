@@ -1,0 +1,137 @@
+"""Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017, arXiv:1707.06347).
+
+Departs from the paper: advantages are normalised in each minibatch, the step size may fall over
+the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode keeps the value
+of its last state, which Baselines and CleanRL drop.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import (
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Source,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
+from spinward.losses.policy import clipped_surrogate
+from spinward.networks.heads import ActorCritic
+from spinward.networks.normaliser import ObsNormaliser, RewardScaler
+from spinward.targets.advantages import gae
+
+
+@struct
+class Agent:
+    learner: Learner
+    obs: ObsNormaliser
+    reward: RewardScaler
+    updates: Array
+
+
+@config
+class PPO:
+    envs: int = 8  # environments stepped side by side
+    steps: int = 128  # steps of each between updates
+    lr: float = 2.5e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    gamma: float = 0.99  # discount per step
+    lam: float = 0.95  # GAE's lambda
+    clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
+    value_coef: float = 0.5  # weight of the value loss
+    entropy_coef: float = 0.01  # weight of the entropy bonus
+    max_grad_norm: float = 0.5  # global norm gradients are clipped to
+    epochs: int = 4  # passes over each batch
+    minibatches: int = 4  # gradient steps per pass
+    normalise_obs: bool = False  # running mean 0 and deviation 1
+    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    network: Callable[..., Any] = ActorCritic.init
+
+    def check(self, spec: Spec) -> None:
+        if self.steps * self.envs % self.minibatches:
+            raise SettingsError(
+                f"minibatches={self.minibatches} does not divide "
+                f"steps * envs = {self.steps * self.envs}"
+            )
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.envs, self.steps)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm, eps=1e-5)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        model = self.network(key, spec, self.hidden, self.activation)
+        learner = Learner.init(model, self.optimiser(self.lr))
+        return Agent(learner, ObsNormaliser.init(spec), RewardScaler.init(spec), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return agent.learner.model.memory(envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        obs = agent.obs(obs) if self.normalise_obs else obs
+        policy, memory, extras = agent.learner.model.step(obs, memory)
+        action = policy.sample(key) if explore else policy.mode()
+        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        batch, obs, reward = self.normalised(agent, batch)
+        _, value, next_value = agent.learner.model.unroll(batch)
+        advantage = gae(batch, value, next_value, self.gamma, self.lam)
+        lr = linear(self.lr, agent.updates * self.steps * self.envs, self.anneal_steps)
+
+        def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
+            return descend(self.loss, self.optimiser(lr), learner, *part)
+
+        data = (batch, advantage, advantage + value)
+        sequential = agent.learner.model.sequential
+        learner, metrics = passes(
+            step, agent.learner, data, key, self.epochs, self.minibatches, sequential
+        )
+        return Agent(learner, obs, reward, agent.updates + 1), {**metrics, "lr": lr}
+
+    def normalised(
+        self, agent: Agent, batch: Transition
+    ) -> tuple[Transition, ObsNormaliser, RewardScaler]:
+        """The batch as the agent saw it, and the statistics for the next one."""
+        obs, reward = agent.obs, agent.reward
+        if self.normalise_reward:
+            reward = reward.add(batch, self.gamma)
+            batch = replace(batch, reward=reward(batch.reward))
+        if self.normalise_obs:
+            obs = obs.add(batch.obs, batch.weight)
+            batch = replace(batch, obs=agent.obs(batch.obs), next_obs=agent.obs(batch.next_obs))
+        return batch, obs, reward
+
+    def loss(
+        self, model: Any, batch: Transition, advantage: Array, returns: Array
+    ) -> tuple[Array, Metrics]:
+        policy, value, _ = model.unroll(batch)
+        log_ratio = policy.log_prob(batch.action) - batch.extras["log_prob"]
+        advantage = standardise(advantage, batch.weight)
+        ratio = jnp.exp(log_ratio)
+        losses = {
+            "policy_loss": clipped_surrogate(log_ratio, advantage, self.clip),
+            "value_loss": 0.5 * jnp.square(value - returns),
+            "entropy": policy.entropy(),
+            "approx_kl": ratio - 1.0 - log_ratio,
+            "clip_fraction": (jnp.abs(ratio - 1.0) > self.clip).astype(jnp.float32),
+        }
+        metrics = means(losses, batch.weight)
+        loss = metrics["policy_loss"] + self.value_coef * metrics["value_loss"]
+        return loss - self.entropy_coef * metrics["entropy"], metrics

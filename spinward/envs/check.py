@@ -1,0 +1,152 @@
+"""What is wrong with an environment, for whoever wrote it: in each case what to change."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from spinward.core import Box, Dict, Env, HostEnv, Spec
+from spinward.envs.gymnasium import Gymnasium, registered
+from spinward.envs.processes import ask
+from spinward.errors import SpinwardError
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. A finding that is fine may still have advice in `fix`."""
+
+    ok: bool
+    what: str
+    expected: str
+    found: str
+    fix: str
+
+
+def check(env: Any, steps: int = 200, timeout_s: int = 60) -> list[Finding]:
+    """The findings on an environment, from so many random steps.
+
+    `env` is the id or `module:Class` of a Gymnasium environment, which is run in a process of
+    its own, or an environment as it is used in an experiment.
+    """
+    if isinstance(env, str):
+        env = Gymnasium(env, timeout_s=timeout_s)
+    if isinstance(env, Gymnasium):
+        return _gymnasium(env, steps)
+    # A HostEnv has `open`; an Env has `reset` and `step`.
+    if isinstance(env, HostEnv):
+        return _host(env, steps)
+    if isinstance(env, Env):
+        return _device(env, steps)
+    found = f"a {type(env).__name__}"
+    return [Finding(False, "kind", "an id, an Env or a HostEnv", found, "see spinward.core")]
+
+
+def _gymnasium(env: Gymnasium, steps: int) -> list[Finding]:
+    kwargs = dict(env.kwargs)
+    try:
+        settings = {"task": "inspect", "name": (env.id, kwargs, registered(env.id)), "steps": steps}
+        rows = ask(env.id, settings, env.timeout_s)["findings"]
+    except SpinwardError as error:
+        fix = "look at what it does in the method named, or raise timeout_s"
+        return [Finding(False, "survives", "no crash and no hang", str(error), fix)]
+    return [Finding(*row) for row in rows]
+
+
+def _host(env: HostEnv, steps: int) -> list[Finding]:
+    """Whether the stepper of two environments does what `Step` says."""
+    try:
+        spec = env.spec
+        stepper = env.open(2)
+        try:
+            found = [_shapes(spec, stepper.reset(np.arange(2)), "reset", (2,))]
+            key = jax.random.key(0)
+            for step in range(steps):
+                action = np.asarray(spec.action.sample(jax.random.fold_in(key, step), (2,)))
+                if isinstance(spec.action, Box):
+                    action = spec.action.from_unit(action)
+                answer = stepper.step(action)
+            found.append(_shapes(spec, answer.obs, "step", (2,)))
+            found.append(_shapes(spec, answer.next_obs, "successor", (2,)))
+        finally:
+            stepper.close()
+    except SpinwardError as error:
+        return [Finding(False, "survives", "no error", str(error), "see the message")]
+    return found
+
+
+def _device(env: Env, steps: int) -> list[Finding]:
+    """Whether an environment in JAX can be scanned, and does what its spec says."""
+    spec, key = env.spec, jax.random.key(0)
+    actions = spec.action.sample(key, (steps,))
+    if isinstance(spec.action, Box):
+        actions = spec.action.from_unit(actions)
+    state, obs = jax.eval_shape(env.reset, key)
+    found = [_shapes(spec, obs, "reset", ())]
+    answer = jax.eval_shape(env.step, state, actions[0], key)
+    found.append(_shapes(spec, answer[1], "step", ()))
+    found += _types(state, answer)
+    if not all(finding.ok for finding in found):
+        return found
+
+    def run(key: Any) -> Any:
+        first, obs = env.reset(key)
+
+        def step(state: Any, action: Any) -> Any:
+            state, obs, *rest = env.step(state, action, key)
+            return state, (obs, *rest)
+
+        return obs, jax.lax.scan(step, first, actions)[1]
+
+    first, rest = jax.tree.map(np.asarray, jax.jit(run)(key))
+    return found + _values(first, rest, steps)
+
+
+def _types(state: Any, answer: Any) -> list[Finding]:
+    after, _, reward, terminated, truncated = answer
+
+    def kinds(tree: Any) -> list[str]:
+        return [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
+
+    before: Any = jax.tree.structure(state)
+    same = before == jax.tree.structure(after) and kinds(state) == kinds(after)
+    fix = "give each part of the state the same shape and dtype in reset and step"
+    yes = "the state of reset"
+    rows = [Finding(same, "state", yes, yes if same else f"{kinds(after)}", "" if same else fix)]
+    for name, leaf, kind in (
+        ("reward", reward, "float32[]"),
+        ("terminated", terminated, "bool[]"),
+        ("truncated", truncated, "bool[]"),
+    ):
+        given = kinds(leaf)
+        ok = given == [kind]
+        fix = "" if ok else f"return {name} as {kind}"
+        rows.append(Finding(ok, name, kind, ", ".join(given), fix))
+    return rows
+
+
+def _values(first: Any, rest: Any, steps: int) -> list[Finding]:
+    obs, reward, terminated, truncated = rest
+    leaves = [*jax.tree.leaves(first), *jax.tree.leaves(obs), reward]
+    finite = all(np.isfinite(leaf).all() for leaf in leaves)
+    said = "finite numbers" if finite else "a nan or an infinity"
+    fix = "" if finite else "look for a division by zero or a log"
+    rows = [Finding(finite, "values", "finite numbers", said, fix)]
+    both = bool((terminated & truncated).any())
+    fix = "return truncated & ~terminated" if both else ""
+    found = "both in one step" if both else "never both"
+    rows.append(Finding(not both, "flags", "never both", found, fix))
+    if not (terminated | truncated).any():
+        fix = "truncate after a number of steps that is kept in the state"
+        rows.append(Finding(True, "episodes end", "an end", f"none in {steps} steps", fix))
+    return rows
+
+
+def _shapes(spec: Spec, obs: Any, what: str, leading: tuple[int, ...]) -> Finding:
+    def words(parts: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {kind}".strip() for name, kind in sorted(parts.items()))
+
+    boxes = dict(spec.obs.items) if isinstance(spec.obs, Dict) else {"": spec.obs}
+    wanted = words({n: f"{b.dtype}{[*leading, *b.shape]}" for n, b in boxes.items()})
+    given = obs if isinstance(obs, dict) else {"": obs}
+    found = words({n: f"{a.dtype}{list(a.shape)}" for n, a in given.items()})
+    fix = "" if wanted == found else "return what spec.obs says, or correct spec.obs"
+    return Finding(wanted == found, f"observation of {what}", wanted, found, fix)

@@ -1,0 +1,176 @@
+"""Environments of Gymnasium (Towers and others, 2024) as host environments."""
+
+import difflib
+import functools
+import os
+import sys
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from spinward.core import Box, Dict, Discrete, MultiDiscrete, Obs, Spec, Step, Stepper, config
+from spinward.envs import encoding, opening
+from spinward.envs.guards import Watchdog, require_finite
+from spinward.envs.pool import SEEDS, Pool
+from spinward.envs.processes import ask
+from spinward.errors import SettingsError
+
+CART_POLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
+
+
+@config
+class Gymnasium:
+    """Environments called `id`: a registered id, `module:Class` or `path.py:Class`.
+
+    They live in worker processes, but for CartPole, which Gymnasium has as one batch in NumPy.
+    """
+
+    id: str
+    kwargs: tuple[tuple[str, object], ...] = ()  # of the environment, as pairs
+    processes: int = 0  # 0: one for each core, or none where a batch is cheaper
+    timeout_s: int = 60  # after which a step or a reset counts as hung
+    restarts: int = 10  # of lost workers, in all of a run
+
+    def check(self) -> None:
+        if self.processes < 0 or self.restarts < 0 or self.timeout_s <= 0:
+            raise SettingsError(
+                f"processes={self.processes}, restarts={self.restarts} and "
+                f"timeout_s={self.timeout_s} must be at least 0, 0 and 1"
+            )
+
+    @property
+    def spec(self) -> Spec:
+        found = self._description()
+        return spec_of([encoding.Leaf.of(part) for part in found["parts"]], found["form"])
+
+    def open(self, envs: int) -> Stepper:
+        """So many environments side by side.
+
+        Raises:
+            SettingsError: the environment is unknown, or has spaces that cannot be used.
+        """
+        self.check()
+        if self.processes == 0 and self._in_process():
+            return CartPoles(self.id, dict(self.kwargs), envs, self.timeout_s)
+        settings = self._settings() | self._description()
+        processes = self.processes or os.cpu_count() or 1
+        return Pool(settings, envs, processes, self.timeout_s, self.restarts)
+
+    def open_one(self, render: bool = False) -> gymnasium.Env:
+        """One environment in this process, with the spaces that Gymnasium gives it."""
+        mode = {"render_mode": "rgb_array"} if render else {}
+        return opening.make(self.id, dict(self.kwargs) | mode)
+
+    def _in_process(self) -> bool:
+        spec = gymnasium.registry.get(self.id)
+        return spec is not None and spec.vector_entry_point == CART_POLE
+
+    def _settings(self) -> dict[str, Any]:
+        return {"name": (self.id, dict(self.kwargs), registered(self.id))}
+
+    def _description(self) -> dict[str, Any]:
+        try:
+            return _described(self.id, self.kwargs, self.timeout_s)
+        except TypeError as error:
+            raise SettingsError(f"kwargs={self.kwargs} must be pairs: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _described(name: str, kwargs: tuple[tuple[str, object], ...], timeout_s: int) -> dict[str, Any]:
+    settings = {"task": "describe", "name": (name, dict(kwargs), registered(name))}
+    return ask(name, settings, timeout_s)
+
+
+def registered(name: str) -> dict[str, Any] | None:
+    """How a registered id is made, for a process that may not know it.
+
+    Raises:
+        SettingsError: there is no such id.
+    """
+    if ":" in name or name.startswith("ALE/"):
+        return None
+    spec = gymnasium.registry.get(name)
+    if spec is None:
+        near = difflib.get_close_matches(name, gymnasium.registry, 3)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise SettingsError(f"there is no environment {name!r} in Gymnasium{hint}")
+    entry: Any = spec.entry_point
+    if not isinstance(entry, str):
+        if "<" in entry.__qualname__:
+            raise SettingsError(
+                f"{name} is registered with a function inside a function, which a worker process "
+                "cannot find: give its entry_point as 'module:Class'"
+            )
+        module = entry.__module__
+        if module == "__main__":
+            module = str(getattr(sys.modules["__main__"], "__file__", "__main__"))
+        entry = f"{module}:{entry.__qualname__}"
+    return {
+        "entry_point": entry,
+        "max_episode_steps": spec.max_episode_steps,
+        "kwargs": spec.kwargs,
+        "additional_wrappers": spec.additional_wrappers,
+    }
+
+
+def spec_of(parts: list[encoding.Leaf], form: dict[str, Any]) -> Spec:
+    """The spec of an agent for observations of these parts and this form of actions."""
+    boxes = [(p.name, Box(p.shape, p.low, p.high, p.dtype)) for p in parts]
+    obs = boxes[0][1] if boxes[0][0] == "" else Dict(tuple(boxes))
+    if form["kind"] == "Box":
+        low, high = (tuple(b) if isinstance(b, list) else b for b in (form["low"], form["high"]))
+        return Spec(obs, Box(tuple(form["shape"]), low, high))
+    if form["kind"] == "Discrete":
+        return Spec(obs, Discrete(form["n"]))
+    return Spec(obs, MultiDiscrete(tuple(form["sizes"])))
+
+
+class CartPoles:
+    """Gymnasium's batch of CartPoles, in this process.
+
+    It would spend a step on each reset. Here an episode that ends is reset at once, and from a
+    seed of its own, which makes each row what a single CartPole with this seed would be.
+    """
+
+    def __init__(self, name: str, kwargs: dict[str, Any], envs: int, timeout_s: float) -> None:
+        self.name, self.envs = name, envs
+        made = gymnasium.make_vec(name, envs, vectorization_mode="vector_entry_point", **kwargs)
+        self.batch: Any = made.unwrapped
+        self.watchdog = Watchdog(name, timeout_s)
+        self.weight = np.ones(envs, np.float32)
+        self.steps = 0
+
+    def reset(self, seeds: np.ndarray) -> Obs:
+        self.batch.reset()
+        self.random = [np.random.Generator(np.random.PCG64(int(seed) & SEEDS)) for seed in seeds]
+        self._start(np.arange(self.envs))
+        return self._obs()
+
+    def step(self, action: np.ndarray) -> Step:
+        batch = self.batch
+        self.steps += 1
+        answer = self.watchdog.run(batch.step, action)
+        next_obs, reward, terminated, truncated, _ = answer
+        obs = next_obs = np.ascontiguousarray(next_obs)
+        done = batch.prev_done
+        if done.any():
+            truncated &= ~terminated
+            self._start(np.flatnonzero(done))
+            obs = self._obs()
+        require_finite(self.name, next_obs, reward, lambda env: self.steps)
+        return Step(obs, reward, terminated, truncated, next_obs, self.weight.copy())
+
+    def close(self) -> None:
+        self.watchdog.close()
+        self.batch.close()
+
+    def _start(self, envs: np.ndarray) -> None:
+        batch = self.batch
+        for env in envs:
+            batch.state[:, env] = self.random[env].uniform(batch.low, batch.high, 4)
+        batch.steps[envs] = 0
+        batch.prev_done[:] = False
+
+    def _obs(self) -> np.ndarray:
+        return np.ascontiguousarray(self.batch.state.T, np.float32)

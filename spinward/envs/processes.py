@@ -1,0 +1,158 @@
+"""Worker processes, seen from the process that starts them."""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spinward.envs import workers
+from spinward.errors import EnvironmentFailedError, SettingsError
+
+# The folder of this file under another name, so that the package itself, and JAX, stay out.
+PROGRAM = """
+import sys, types
+package = types.ModuleType("spinward_worker")
+package.__path__ = [sys.argv[1]]
+sys.modules["spinward_worker"] = package
+from spinward_worker.workers import main
+main(int(sys.argv[2]))
+"""
+
+
+class Worker(NamedTuple):
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+
+
+class Lost(Exception):
+    """A worker that died or had to be killed, and why."""
+
+
+def start(settings: dict[str, Any], share: int | None = None) -> Worker:
+    """A process that has been told what to do.
+
+    Raises:
+        SettingsError: the settings hold something that cannot be sent to another process.
+    """
+    try:
+        message = pickle.dumps(
+            settings | {"sys_path": [entry or os.getcwd() for entry in sys.path]}
+        )
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SettingsError(f"kwargs cannot be sent to a worker process: {error}") from error
+    ours, theirs = socket.socketpair()
+    descriptors = [theirs.fileno(), *([share] if share is not None else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parent), str(theirs.fileno())],
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        stdout=2,  # standard output is for the answers of commands
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    theirs.close()
+    with contextlib.suppress(OSError):  # a worker that is dead already is found when it is read
+        ours.sendall(struct.pack("<I", len(message)) + message)
+    return Worker(process, ours)
+
+
+def answer(worker: Worker, deadline: float) -> dict[str, Any] | None:
+    """What a worker has to say: nothing, if all went well.
+
+    Raises:
+        Lost: it died, or the deadline passed.
+    """
+    try:
+        worker.link.settimeout(max(deadline - time.monotonic(), 1e-3))
+        if worker.link.recv(1) == b"k":
+            return None
+        length = struct.unpack("<I", workers.receive(worker.link, 4))[0]
+        return json.loads(workers.receive(worker.link, length))
+    except TimeoutError:
+        raise Lost("hung") from None
+    except ConnectionError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = worker.process.wait(2.0)
+            if code < 0:
+                raise Lost(f"killed by {signal.Signals(-code).name}") from None
+            raise Lost(f"exited with code {code}") from None
+        raise Lost("closed its connection") from None
+
+
+def stop(staff: list[Worker], memory: int | None = None) -> None:
+    """Ends workers, with a moment for each to close its environments, and frees their memory."""
+    for worker in staff:
+        worker.link.close()
+    deadline = time.monotonic() + 1.0
+    for worker in staff:
+        try:
+            worker.process.wait(max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+    staff.clear()
+    if memory is not None:
+        with contextlib.suppress(OSError):
+            os.close(memory)
+
+
+def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """The answer of a worker that does one thing and ends.
+
+    Raises:
+        EnvironmentFailedError: the environment raised, hung or died.
+        SettingsError: the environment cannot be opened, or has spaces that cannot be used.
+    """
+    worker = start(settings)
+    try:
+        found = answer(worker, time.monotonic() + timeout_s)
+    except Lost as lost:
+        when = " when it was opened and reset" if settings["task"] == "describe" else ""
+        hung = str(lost) == "hung"
+        fate = f"hung for {timeout_s:g} s{when}" if hung else f"died{when}: {lost}"
+        raise EnvironmentFailedError(f"{name} {fate}") from None
+    finally:
+        worker.process.kill()
+        stop([worker])
+    if found is None or "error" in found:
+        raise worded(name, found["error"] if found else {})
+    return found
+
+
+def worded(name: str, error: dict[str, Any]) -> Exception:
+    """The error to raise for the failure that a worker reported."""
+    if error["unsupported"]:
+        return SettingsError(f"{name}: {error['message']}")
+    if error["missing"] and error["method"] == "__init__":
+        return SettingsError(f"{name} needs what is not installed: {error['message']}")
+    # No step has been made when the first reset fails.
+    after = f" after step {error['count']}" if error["count"] else ""
+    step = error["method"] == "step"
+    where = f"step {error['count']}" if step else f"{error['method']}{after}"
+    env = f"env {error['env']} of {name}"
+    if error["kind"] == "fault":
+        text = f"{env} {'at' if step else 'in'} {where}: {error['message']}"
+    else:
+        text = f"{env} raised in {where}: {error['kind']}: {error['message']}"
+    failed = EnvironmentFailedError(text)
+    failed.details = error["details"]  # type: ignore[attr-defined]
+    return failed
+
+
+def memory_of(size: int) -> int:
+    """A descriptor of so many bytes of memory that has no name, so that nothing can be left."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("spinward")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor

@@ -1,0 +1,31 @@
+"""Errors a person can act on. Each is one line, and the exit code of the command it ends."""
+
+
+class SpinwardError(Exception):
+    """What was expected, what was found, and what to do, in one line."""
+
+    exit_code = 1
+
+
+class SettingsError(SpinwardError, ValueError):
+    """A setting, a name or a pair of settings that cannot work; raised before any training."""
+
+    exit_code = 2
+
+
+class NonFiniteError(SpinwardError, ArithmeticError):
+    """A NaN or an infinity in an observation, reward, loss, gradient or parameter."""
+
+    exit_code = 3
+
+
+class DamagedFileError(SpinwardError, OSError):
+    """A file that is corrupt, cut off, or not ours."""
+
+    exit_code = 4
+
+
+class EnvironmentFailedError(SpinwardError, RuntimeError):
+    """An environment that raised, hung, died too often, or broke its own spec."""
+
+    exit_code = 5

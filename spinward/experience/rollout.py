@@ -1,0 +1,131 @@
+"""Experience from an environment in JAX; on device, the only place that resets."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import (
+    Box,
+    Env,
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Policy,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
+
+
+@struct
+class Episodes:
+    """The episode under way in each environment."""
+
+    total: Array  # [env] reward so far
+    length: Array  # [env] steps so far
+
+    @classmethod
+    def init(cls, envs: int) -> "Episodes":
+        return cls(jnp.zeros(envs), jnp.zeros(envs, jnp.int32))
+
+
+@struct
+class RolloutState:
+    env: Any
+    obs: Obs
+    memory: Memory
+    episodes: Episodes
+
+
+@config
+class Rollout:
+    """Steps `envs` copies of `env` `steps` times under one scan; batches are [steps, envs]."""
+
+    env: Any  # an Env
+    envs: int
+    steps: int
+    on_device: ClassVar[bool] = True
+
+    @property
+    def spec(self) -> Spec:
+        return replace(self.env.spec, envs=self.envs)
+
+    @property
+    def stride(self) -> int:
+        return self.envs * self.steps
+
+    def init(self, key: Key, memory: Memory) -> RolloutState:
+        env, obs = jax.vmap(self.env.reset)(jax.random.split(key, self.envs))
+        return RolloutState(env, obs, memory, Episodes.init(self.envs))
+
+    def collect(
+        self, state: RolloutState, policy: Policy, key: Key
+    ) -> tuple[RolloutState, Transition, Metrics]:
+        initial = policy.memory(self.envs)
+
+        def step(state: RolloutState, x: Any) -> tuple[RolloutState, tuple[Transition, Any]]:
+            (k_act, k_step), fresh = x
+            action, memory, extras = policy.act(state.obs, state.memory, k_act)
+            env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(
+                state.env, in_env_units(self.env, action), jax.random.split(k_step, self.envs)
+            )
+            weight = jnp.ones_like(reward)
+            batch = Transition(
+                state.obs, action, reward, terminated, truncated, next_obs, weight, extras
+            )
+            env, obs = where(batch.done, fresh, (env, next_obs))
+            memory = where(batch.done, initial, memory)
+            episodes, ended = count(state.episodes, reward, batch.done)
+            return RolloutState(env, obs, memory, episodes), (batch, ended)
+
+        k_steps, k_reset = jax.random.split(key)
+        keys = jax.random.split(k_steps, (self.steps, 2))
+        fresh = jax.vmap(jax.vmap(self.env.reset))(
+            jax.random.split(k_reset, (self.steps, self.envs))
+        )
+        state, (batch, ended) = jax.lax.scan(step, state, (keys, fresh))
+        return state, batch, {**summarise(*ended), "finite": finite((batch.reward, batch.next_obs))}
+
+
+def in_env_units(env: Env, action: Array) -> Array:
+    return env.spec.action.from_unit(action) if isinstance(env.spec.action, Box) else action
+
+
+def count(episodes: Episodes, reward: Array, done: Array) -> tuple[Episodes, tuple[Array, ...]]:
+    """The episodes under way after a step, and [env] of (ended, return, length) where one ended."""
+    total, length = episodes.total + reward, episodes.length + 1
+    under_way = Episodes(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
+    return under_way, (done, jnp.where(done, total, 0.0), jnp.where(done, length, 0))
+
+
+def summarise(ended: Array, total: Array, length: Array) -> Metrics:
+    """How many episodes ended in a batch, and the means of their returns and lengths."""
+    episodes = ended.sum()
+    share = 1.0 / jnp.maximum(episodes, 1)
+    return {
+        "episodes": episodes,
+        "episode_return": total.sum() * share,
+        "episode_length": length.sum() * share,
+    }
+
+
+def where(mask: Array, new: Any, old: Any) -> Any:
+    """Takes from `new` the leading rows in which `mask` holds, and the others from `old`."""
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - mask.ndim)), new, old)
+
+    return jax.tree.map(choose, new, old)
+
+
+def finite(tree: Any) -> Array:
+    """Whether no leaf has a NaN or an infinity."""
+    flags = [
+        jnp.isfinite(x).all() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+    return jnp.stack(flags).all() if flags else jnp.bool_(True)

@@ -1,0 +1,210 @@
+"""One loop: run the policy, evaluate what it did, improve it.
+
+`system` closes the loop over its parts. `start` and `advance` run it for many seeds: on a device
+as one compiled program for each group of seeds, on a host as a Python loop over all of them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from spinward.core import (
+    Algorithm,
+    Key,
+    Metrics,
+    Policy,
+    Reward,
+    Source,
+    System,
+    TrainState,
+    Transition,
+    replace,
+)
+from spinward.errors import SettingsError
+from spinward.experience.rollout import finite
+
+MOST_SHARDS = 8
+
+
+class Parts(NamedTuple):
+    """What a system is made of; settings that are floats, and data, are its leaves."""
+
+    algorithm: Algorithm
+    source: Source
+    reward: Reward
+
+
+def system(parts: Parts) -> System:
+    """The loop closed over its parts: for one seed on device, for all seeds on a host.
+
+    An algorithm whose loop has another shape brings its own as a method `system(source, reward)`.
+    """
+    if hasattr(parts.algorithm, "system"):
+        return parts.algorithm.system(parts.source, parts.reward)
+    return on_device(parts) if parts.source.on_device else on_host(parts)
+
+
+def on_device(parts: Parts) -> System:
+    algorithm, source, reward = parts
+
+    def init(key: Key) -> TrainState:
+        k_agent, k_source, k_reward, key = jax.random.split(key, 4)
+        agent = algorithm.init(k_agent, source.spec)
+        memory = algorithm.memory(agent, source.spec.envs)
+        experience = source.init(k_source, memory)
+        return TrainState(agent, experience, reward.init(k_reward, source.spec), key)
+
+    def step(state: TrainState) -> tuple[TrainState, Metrics]:
+        key, k_run, k_learn = jax.random.split(state.key, 3)
+        policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
+        experience, batch, ran = source.collect(state.source, policy, k_run)
+        agent, judge, improved = learn(parts, state.agent, state.reward, batch, k_learn)
+        ok = ran.get("finite", True) & improved["finite"]
+        return TrainState(agent, experience, judge, key), {**ran, **improved, "finite": ok}
+
+    return System(init, step, True, lambda saved, fresh: saved)
+
+
+def on_host(parts: Parts) -> System:
+    """The same loop with every state [seed, ...]; acting and learning are compiled."""
+    algorithm, source, reward = parts
+    act = jax.jit(jax.vmap(algorithm.act))
+    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
+    learned = jax.jit(jax.vmap(partial(learn, parts)))
+    split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
+
+    @jax.jit
+    @jax.vmap
+    def begin(key: Key) -> tuple[Any, Any, Any, Key, Key]:
+        k_agent, k_source, k_reward, key = jax.random.split(key, 4)
+        agent = algorithm.init(k_agent, source.spec)
+        remembered = algorithm.memory(agent, source.spec.envs)
+        return agent, remembered, reward.init(k_reward, source.spec), k_source, key
+
+    def init(key: Key) -> TrainState:
+        agent, remembered, judge, k_source, key = begin(key)
+        return TrainState(agent, source.init(k_source, remembered), judge, key)
+
+    def step(state: TrainState) -> tuple[TrainState, Metrics]:
+        key, k_run, k_learn = split(state.key)
+        policy = Policy(partial(act, state.agent), partial(memory, state.agent))
+        if hasattr(source, "draw"):  # what is learned from does not wait for what is done
+            k_draw, k_run = source.split(k_run)
+            batch = source.draw(state.source, k_draw)
+            agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
+            experience, ran = source.extend(state.source, policy, k_run)
+        else:
+            experience, batch, ran = source.collect(state.source, policy, k_run)
+            agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
+        return TrainState(agent, experience, judge, key), {**ran, **improved}
+
+    def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
+        return replace(saved, source=source.reopen(saved.source, fresh.source))
+
+    return System(init, step, False, reopen)
+
+
+def learn(
+    parts: Parts, agent: Any, judge: Any, batch: Transition, key: Key
+) -> tuple[Any, Any, Metrics]:
+    """Judges a batch and improves the agent by it."""
+    k_label, k_update = jax.random.split(key)
+    judge, batch, judged = parts.reward.label(judge, batch, k_label)
+    agent, improved = parts.algorithm.update(agent, batch, k_update)
+    metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
+    return agent, judge, {**metrics, "finite": finite(metrics)}
+
+
+class Program(NamedTuple):
+    """A system made to run: states are [seed, ...], metrics NumPy arrays [seed, iterations]."""
+
+    start: Callable[[Key], TrainState]
+    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]
+    reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
+    close: Callable[[], None]
+
+
+def program(parts: Parts, seeds: int, shards: int = 0) -> Program:
+    """Compiled for a device, or a Python loop on a host, by where the experience comes from.
+
+    On CPU, seeds are spread over `shards` devices, which are threads; 0 chooses by their number
+    alone, so that the same seeds give the same bits on any number of cores.
+    """
+    closed = system(parts)
+    if closed.on_device:
+        spread = sharding(seeds, shards)
+        return Program(
+            partial(start, parts, spread=spread),
+            partial(advance, parts, spread=spread),
+            lambda saved, fresh: jax.device_put(saved, spread),
+            lambda: None,
+        )
+    source: Any = parts.source
+    return Program(closed.init, partial(advance_on_host, closed), closed.reopen, source.close)
+
+
+def sharding(seeds: int, shards: int = 0) -> NamedSharding:
+    """How seeds lie on devices: in the fewest equal groups, but more than one, that they allow."""
+    limit = min(len(jax.devices()), MOST_SHARDS)
+    groups = [n for n in range(2, limit + 1) if seeds % n == 0]
+    count = shards or (groups[0] if groups and jax.default_backend() == "cpu" else 1)
+    if count > len(jax.devices()) or seeds % count:
+        raise SettingsError(
+            f"shards={count} must divide seeds={seeds} and be at most {len(jax.devices())}"
+        )
+    mesh = Mesh(np.array(jax.devices()[:count]), ("seed",))
+    return NamedSharding(mesh, PartitionSpec("seed"))
+
+
+def spread_over(spread: NamedSharding, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function(parts, states)` run by each device on its own group of seeds."""
+    specs = (PartitionSpec(), spread.spec)
+    return jax.shard_map(
+        function, mesh=spread.mesh, in_specs=specs, out_specs=spread.spec, check_vma=False
+    )
+
+
+@partial(jax.jit, static_argnames="spread")
+def start(parts: Parts, key: Key, spread: NamedSharding) -> TrainState:
+    """The states of all seeds, from their keys [seed]."""
+
+    def group(parts: Parts, key: Key) -> TrainState:
+        return jax.vmap(lambda k: system(parts).init(k))(key)
+
+    return spread_over(spread, group)(parts, key)
+
+
+@partial(jax.jit, static_argnames=("iterations", "spread"), donate_argnames="state")
+def advance(
+    parts: Parts, state: TrainState, iterations: int, spread: NamedSharding
+) -> tuple[TrainState, Metrics]:
+    """All seeds after so many iterations, which are one scan."""
+
+    def scan(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(lambda s, _: system(parts).step(s), state, length=iterations)
+
+    def group(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+        return jax.vmap(partial(scan, parts))(state)
+
+    return spread_over(spread, group)(parts, state)
+
+
+def advance_on_host(
+    closed: System, state: TrainState, iterations: int
+) -> tuple[TrainState, Metrics]:
+    """All seeds after so many iterations, or before the first that is not finite."""
+    history: list[Metrics] = []
+    for _ in range(iterations):
+        following, metrics = closed.step(state)
+        history.append(jax.device_get(metrics))
+        if not history[-1]["finite"].all():
+            source = following.source  # a replay's memory has been handed over
+            state = replace(state, source=source)
+            break
+        state = following
+    return state, jax.tree.map(lambda *x: np.stack(x, 1), *history)

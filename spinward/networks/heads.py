@@ -1,0 +1,133 @@
+"""Heads on a torso: a policy with its value, a policy alone, and values of actions."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import (
+    Box,
+    Discrete,
+    Key,
+    Memory,
+    MultiDiscrete,
+    Obs,
+    Spec,
+    Transition,
+    static,
+    struct,
+)
+from spinward.networks.distributions import (
+    Categorical,
+    Distribution,
+    Gaussian,
+    MultiCategorical,
+    forbid,
+)
+from spinward.networks.layers import MLP
+from spinward.networks.torso import Torso, mask
+
+
+@struct
+class Actor:
+    """From features to a distribution over the actions of a space."""
+
+    layers: MLP
+    log_std: Array  # of a Gaussian, the same in every state; empty for other spaces
+    action: Box | Discrete | MultiDiscrete = static()
+
+    @classmethod
+    def init(
+        cls,
+        key: Key,
+        features: int,
+        action: Box | Discrete | MultiDiscrete,
+        hidden: tuple[int, ...],
+        activation: str,
+    ) -> "Actor":
+        sizes = (features, *hidden, width(action))
+        log_std = jnp.zeros(action.shape if isinstance(action, Box) else (0,))
+        return cls(MLP.init(key, sizes, activation, 0.01), log_std, action)
+
+    def __call__(self, features: Array, allowed: Array | None) -> Distribution:
+        x = self.layers(features)
+        if isinstance(self.action, Box):
+            return Gaussian(x.reshape(*x.shape[:-1], *self.action.shape), self.log_std)
+        logits = forbid(x, allowed)
+        if isinstance(self.action, MultiDiscrete):
+            return MultiCategorical(logits, self.action.sizes)
+        return Categorical(logits)
+
+
+@struct
+class ActorCritic:
+    """A policy and its value: two towers for vectors, one trunk with two heads for images."""
+
+    torso: Torso
+    actor: Actor
+    critic: MLP
+    sequential: ClassVar[bool] = False
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "ActorCritic":
+        k_torso, k_actor, k_critic = jax.random.split(key, 3)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        actor = Actor.init(k_actor, size, spec.action, left, activation)
+        return cls(torso, actor, MLP.init(k_critic, (size, *left, 1), activation, 1.0))
+
+    def memory(self, envs: int) -> Memory:
+        return ()
+
+    def step(self, obs: Obs, memory: Memory) -> tuple[Distribution, Memory, dict[str, Array]]:
+        return self.actor(self.torso(obs), mask(obs)), memory, {}
+
+    def value(self, obs: Obs) -> Array:
+        return self.critic(self.torso(obs))[..., 0]
+
+    def unroll(self, batch: Transition) -> tuple[Distribution, Array, Array]:
+        features = self.torso(batch.obs)
+        policy = self.actor(features, mask(batch.obs))
+        return policy, self.critic(features)[..., 0], self.value(batch.next_obs)
+
+
+@struct
+class Policy:
+    """A policy alone: what behaviour cloning fits."""
+
+    torso: Torso
+    actor: Actor
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Policy":
+        k_torso, k_actor = jax.random.split(key)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        return cls(torso, Actor.init(k_actor, size, spec.action, left, activation))
+
+    def __call__(self, obs: Obs) -> Distribution:
+        return self.actor(self.torso(obs), mask(obs))
+
+
+@struct
+class Q:
+    """The value of each action [..., actions]; forbidden actions get a very low one."""
+
+    torso: Torso
+    layers: MLP
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Q":
+        k_torso, k_layers = jax.random.split(key)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        sizes = (size, *left, width(spec.action))
+        return cls(torso, MLP.init(k_layers, sizes, activation, 1.0))
+
+    def __call__(self, obs: Obs) -> Array:
+        return forbid(self.layers(self.torso(obs)), mask(obs))
+
+
+def width(action: Box | Discrete | MultiDiscrete) -> int:
+    """How many numbers a head needs for `action`."""
+    if isinstance(action, Box):
+        return action.size
+    return action.n if isinstance(action, Discrete) else sum(action.sizes)

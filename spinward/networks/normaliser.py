@@ -1,0 +1,97 @@
+"""Running statistics that belong to the policy: of observations, and of returns."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import MASK, Obs, Spec, struct
+
+CLIP = 10.0  # deviations, as OpenAI Baselines' VecNormalize has it
+
+
+@struct
+class Moments:
+    """Mean and variance of all rows seen (Chan et al., 1979)."""
+
+    mean: Array
+    var: Array
+    count: Array
+
+    @classmethod
+    def init(cls, shape: tuple[int, ...] = ()) -> "Moments":
+        return cls(jnp.zeros(shape), jnp.ones(shape), jnp.float32(1e-4))
+
+    def add(self, rows: Array, weight: Array) -> "Moments":
+        """With the rows [time, env, ...] in which `weight` [time, env] is not 0."""
+        weight = weight.reshape(weight.shape + (1,) * (rows.ndim - weight.ndim))
+        count = jnp.maximum(weight.sum(), 1e-8)
+        mean = (weight * rows).sum((0, 1)) / count
+        var = (weight * jnp.square(rows - mean)).sum((0, 1)) / count
+        total = self.count + count
+        delta = mean - self.mean
+        spread = self.var * self.count + var * count
+        spread = spread + jnp.square(delta) * self.count * count / total
+        return Moments(self.mean + delta * count / total, spread / total, total)
+
+
+@struct
+class ObsNormaliser:
+    """Scales vectors to mean 0 and deviation 1; images and masks pass unchanged."""
+
+    moments: dict[str, Moments]
+
+    @classmethod
+    def init(cls, spec: Spec) -> "ObsNormaliser":
+        parts = parts_of(spec.zeros())
+        return cls({k: Moments.init(x.shape) for k, x in parts.items() if vector(k, x, 0)})
+
+    def __call__(self, obs: Obs) -> Obs:
+        scaled = {k: self.scale(k, x) for k, x in parts_of(obs).items()}
+        return scaled if isinstance(obs, dict) else scaled[""]
+
+    def scale(self, name: str, x: Array) -> Array:
+        moments = self.moments.get(name)
+        if moments is None:
+            return x
+        x = (x - moments.mean) * jax.lax.rsqrt(moments.var + 1e-8)
+        return jnp.clip(x, -CLIP, CLIP)
+
+    def add(self, obs: Obs, weight: Array) -> "ObsNormaliser":
+        parts = parts_of(obs)
+        return ObsNormaliser({k: m.add(parts[k], weight) for k, m in self.moments.items()})
+
+
+@struct
+class RewardScaler:
+    """Divides rewards by the deviation of the discounted return so far (OpenAI Baselines)."""
+
+    total: Array  # [env] discounted reward of the episode under way
+    moments: Moments
+
+    @classmethod
+    def init(cls, spec: Spec) -> "RewardScaler":
+        return cls(jnp.zeros(spec.envs), Moments.init())
+
+    def add(self, batch: Any, gamma: float | Array) -> "RewardScaler":
+        """With the rewards of a batch [time, env]."""
+
+        def step(total: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+            reward, done = x
+            total = gamma * total + reward
+            return jnp.where(done, 0.0, total), total
+
+        total, totals = jax.lax.scan(step, self.total, (batch.reward, batch.done))
+        return RewardScaler(total, self.moments.add(totals, batch.weight))
+
+    def __call__(self, reward: Array) -> Array:
+        return jnp.clip(reward * jax.lax.rsqrt(self.moments.var + 1e-8), -CLIP, CLIP)
+
+
+def parts_of(obs: Obs) -> dict[str, Any]:
+    return obs if isinstance(obs, dict) else {"": obs}
+
+
+def vector(name: str, x: Array, leading: int) -> bool:
+    return name != MASK and x.ndim - leading <= 1

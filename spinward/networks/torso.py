@@ -1,0 +1,101 @@
+"""What a network sees: vectors as they are, images through convolutions, dicts by their parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from spinward.core import MASK, Box, Dict, Key, Obs, static, struct
+from spinward.errors import SettingsError
+from spinward.networks.layers import ACTIVATIONS, MLP, Conv, outputs
+
+NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # filters, size, stride: Mnih et al., 2015
+SMALL = ((16, 3, 1),)  # MinAtar's: Young and Tian, 2019
+
+
+@struct
+class Images:
+    """Convolutions over an image whose entries lie in [0, high]; features are flat."""
+
+    layers: tuple[Conv, ...]
+    high: float = static(255.0)
+    activation: str = static("relu")
+
+    @classmethod
+    def init(cls, key: Key, box: Box, activation: str = "relu") -> "Images":
+        """Nature's three layers where the image is large enough for them, else MinAtar's one."""
+        height, width, channels = box.shape
+        shapes = NATURE if min(height, width) >= 36 else SMALL
+        layers = []
+        for k, (filters, size, stride) in zip(
+            jax.random.split(key, len(shapes)), shapes, strict=True
+        ):
+            layers.append(Conv.init(k, channels, filters, size, stride))
+            channels = filters
+        return cls(tuple(layers), float(np.max(box.high)), activation)
+
+    def features(self, box: Box) -> int:
+        height, width, _ = box.shape
+        for layer in self.layers:
+            height, width = outputs(layer, height, width)
+        return height * width * self.layers[-1].b.shape[0]
+
+    def __call__(self, image: Array) -> Array:
+        x = image.astype(jnp.float32) / self.high
+        for layer in self.layers:
+            x = ACTIVATIONS[self.activation](layer(x))
+        return x.reshape(*x.shape[:-3], -1)
+
+
+@struct
+class Torso:
+    """Reads an observation into features [..., dim]. `trunk` is shared by all heads and has no
+    layers unless there are images to read."""
+
+    images: dict[str, Images]
+    trunk: MLP
+    names: tuple[str, ...] = static(())  # of the parts of a dict observation
+
+    @classmethod
+    def init(
+        cls, key: Key, space: Box | Dict, hidden: tuple[int, ...], activation: str
+    ) -> tuple["Torso", int, tuple[int, ...]]:
+        """The torso, its number of features, and the hidden layers left for each head."""
+        parts = dict(space.items) if isinstance(space, Dict) else {"": space}
+        parts.pop(MASK, None)
+        k_trunk, *keys = jax.random.split(key, len(parts) + 1)
+        images, size = {}, 0
+        for k, (name, box) in zip(keys, parts.items(), strict=True):
+            if len(box.shape) == 3:
+                images[name] = Images.init(k, box, "relu")
+                size += images[name].features(box)
+            elif len(box.shape) <= 1:
+                size += box.size
+            else:
+                raise SettingsError(
+                    f"observation {name or 'space'} has shape {box.shape}; expected a vector "
+                    "[dim] or an image [height, width, channels]"
+                )
+        names = tuple(parts) if isinstance(space, Dict) else ()
+        if not images:
+            return cls({}, MLP(()), names), size, hidden
+        activation = "relu"
+        trunk = MLP.init(k_trunk, (size, *hidden), activation, 2**0.5, ends_active=True)
+        return cls(images, trunk, names), hidden[-1] if hidden else size, ()
+
+    def __call__(self, obs: Obs) -> Array:
+        parts = {name: obs[name] for name in self.names} if self.names else {"": obs}
+        features = [
+            self.images[name](x) if name in self.images else vector(x) for name, x in parts.items()
+        ]
+        x = jnp.concatenate(features, -1) if len(features) > 1 else features[0]
+        return self.trunk(x)
+
+
+def vector(x: Array) -> Array:
+    return x.astype(jnp.float32)
+
+
+def mask(obs: Obs) -> Array | None:
+    """Which actions are allowed in `obs`: [..., actions] of 0 and 1, or None if all are."""
+    return obs.get(MASK) if isinstance(obs, dict) else None

@@ -1,0 +1,18 @@
+"""The sign of the environment's reward, as the Atari agents of Mnih et al. (2015) learn from."""
+
+import jax.numpy as jnp
+
+from spinward.core import Key, Metrics, Spec, Transition, config, replace
+
+
+@config
+class Clipped:
+    """Rewards of -1, 0 or 1; episodes are still scored by the environment's own."""
+
+    def init(self, key: Key, spec: Spec) -> tuple[()]:
+        return ()
+
+    def label(
+        self, state: tuple[()], batch: Transition, key: Key
+    ) -> tuple[tuple[()], Transition, Metrics]:
+        return state, replace(batch, reward=jnp.sign(batch.reward)), {}

@@ -1,0 +1,16 @@
+"""The environment's own reward."""
+
+from spinward.core import Key, Metrics, Spec, Transition, config
+
+
+@config
+class Environment:
+    """Leaves a batch as it is."""
+
+    def init(self, key: Key, spec: Spec) -> tuple[()]:
+        return ()
+
+    def label(
+        self, state: tuple[()], batch: Transition, key: Key
+    ) -> tuple[tuple[()], Transition, Metrics]:
+        return state, batch, {}

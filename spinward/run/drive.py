@@ -1,0 +1,234 @@
+"""Runs an experiment in its folder: advance, log, save; stop when asked to, or when it breaks."""
+
+import errno
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from spinward.core import Metrics, TrainState
+from spinward.errors import NonFiniteError, SpinwardError
+from spinward.faults import explain, in_metrics, unfinite
+from spinward.loop import Parts, Program, program
+from spinward.run import checkpoint, record
+from spinward.run.experiment import Experiment
+
+SAVING_SHARE = 0.05  # of a run's time that saving may take
+
+
+class Stopped(SpinwardError):
+    """The run was asked to stop, and is saved."""
+
+    exit_code = 130
+
+
+class DiskError(SpinwardError, OSError):
+    """A disk that is full or may not be written to."""
+
+    exit_code = 2
+
+
+class Point(NamedTuple):
+    """A log point, for whoever watches a run."""
+
+    iteration: int
+    iterations: int
+    env_steps: int
+    steps: int
+    metrics: dict[str, Any]
+    seconds: float  # since this process began to train
+    done: int  # iterations in them
+
+
+def drive(
+    experiment: Experiment,
+    folder: Path,
+    watch: Callable[[Point], None] = lambda point: None,
+    checkpoint_s: float = 30.0,
+) -> None:
+    """Trains to the end, from the last good checkpoint of `folder` where there is one.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM came; all is saved.
+        NonFiniteError: training broke; the last finite state is saved.
+        DiskError: something could not be written; the last checkpoint is good.
+    """
+    Driver(experiment, folder, watch, checkpoint_s).run()
+
+
+class Driver:
+    """A run under way: the open program, log and place in it."""
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, watch: Callable[[Point], None], save_s: float
+    ):
+        self.experiment, self.folder, self.watch, self.save_s = experiment, folder, watch, save_s
+        self.parts: Parts = experiment.parts()
+        self.on_device = self.parts.source.on_device
+        self.stride = self.parts.source.stride
+        self.iterations, self.log_every = experiment.plan(self.stride)
+        self.program: Program = program(self.parts, experiment.seeds, experiment.shards)
+        config = (folder / "config.json").read_bytes()
+        self.config = hashlib.sha256(config).hexdigest()
+
+    def run(self) -> None:
+        state, self.iteration, size = self.begin()
+        self.log = record.Log(self.folder / "metrics.jsonl", size)
+        self.times = record.Log(self.folder / "times.jsonl")
+        self.began, self.from_iteration = time.monotonic(), self.iteration
+        try:
+            with disk_errors(self.folder), stopping() as asked:
+                self.loop(state, asked)
+        finally:
+            self.log.close()
+            self.times.close()
+            self.program.close()
+
+    def begin(self) -> tuple[TrainState, int, int]:
+        """The state to go on from, its iteration, and the size of the log that belongs to it."""
+        checkpoints = self.folder / "checkpoints"
+        if not checkpoint.checkpoints(checkpoints):
+            return self.program.start(self.experiment.keys()), 0, 0
+        path, _ = checkpoint.latest(checkpoints)
+        return self.read(path)
+
+    def read(self, path: Path) -> tuple[TrainState, int, int]:
+        number = checkpoint.number(path)
+        keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
+        if self.on_device:
+            fresh = jax.eval_shape(self.program.start, keys)
+        else:
+            fresh = self.program.start(keys)
+        state, info = checkpoint.load(path, fresh)
+        return self.program.reopen(state, fresh), number, info["log_bytes"]
+
+    def loop(self, state: TrainState, asked: list[int]) -> None:
+        saved_at, saving_s = time.monotonic(), 0.0
+        pieces: list[Metrics] = []
+        while self.iteration < self.iterations:
+            left = self.log_every - self.iteration % self.log_every
+            state, metrics = self.advance(state, left if self.on_device else 1)
+            pieces.append(metrics)
+            if self.iteration % self.log_every == 0:
+                self.report(jax.tree.map(lambda *x: np.concatenate(x, 1), *pieces))
+                pieces = []
+            since = time.monotonic() - saved_at
+            due = not pieces and since > max(self.save_s, saving_s / SAVING_SHARE)
+            if due or asked or self.iteration == self.iterations:
+                before = time.monotonic()
+                self.save(state, self.iteration)
+                saved_at = time.monotonic()
+                saving_s = saved_at - before
+            if asked and self.iteration < self.iterations:
+                raise Stopped(
+                    f"stopped at {self.iteration * self.stride:,} of "
+                    f"{self.iterations * self.stride:,} steps, all saved; "
+                    f"continue with: spinward resume {self.folder}"
+                )
+
+    def advance(self, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
+        """Goes on, or finds out what broke and leaves the last finite state on disk."""
+        try:
+            after, metrics = self.program.advance(state, iterations)
+            metrics = jax.device_get(metrics)
+        except NonFiniteError:  # found by a host environment, before anything was learned
+            self.save(state, self.iteration)
+            raise
+        if metrics["finite"].all() and not any(unfinite(after.agent)):
+            self.iteration += iterations
+            return after, metrics
+        if self.on_device:
+            before, self.iteration, seed = self.locate()
+            what = explain(self.parts, seed_of(before, seed))
+        else:
+            before, seed = after, int(metrics["finite"][:, -1].argmin())
+            what = in_metrics({k: v[seed, -1] for k, v in metrics.items()}) or "a parameter"
+        self.save(before, self.iteration)
+        raise NonFiniteError(
+            f"{what}: not finite in iteration {self.iteration + 1} (env steps "
+            f"{self.iteration * self.stride:,} to {(self.iteration + 1) * self.stride:,}) of "
+            f"{self.experiment.env}, seed {self.experiment.seed + seed}; the last finite state is "
+            f"saved in {self.folder}"
+        )
+
+    def locate(self) -> tuple[TrainState, int, int]:
+        """The state before the iteration that broke, its number, and the seed, by repeating."""
+        state, at, _ = self.begin()
+        whole = self.iteration - self.iteration % self.log_every
+        while at < self.iteration:
+            size = min(self.log_every - at % self.log_every, self.iteration - at)
+            state, _ = self.program.advance(state, size)
+            at += size
+        while at < whole + self.log_every:
+            before = jax.tree.map(lambda x: x.copy(), state)
+            state, metrics = self.program.advance(state, 1)
+            good = np.asarray(metrics["finite"]).all(1)
+            for seed in range(self.experiment.seeds):
+                if not good[seed] or any(unfinite(seed_of(state, seed).agent)):
+                    return before, at, seed
+            at += 1
+        raise NonFiniteError("training broke, but not when it was repeated; is memory damaged?")
+
+    def report(self, metrics: Metrics) -> None:
+        env_steps, steps = (n * self.stride for n in (self.iteration, self.iterations))
+        line = record.line(metrics, self.iteration, env_steps)
+        self.log.write(line)
+        seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
+        self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
+        self.watch(Point(self.iteration, self.iterations, env_steps, steps, line, seconds, done))
+
+    def save(self, state: TrainState, iteration: int) -> None:
+        info = {
+            "env_steps": iteration * self.stride,
+            "log_bytes": self.log.sync(),
+            "config_sha256": self.config,
+        }
+        checkpoint.save(self.folder / "checkpoints", iteration, state, info)
+
+
+def seed_of(state: TrainState, seed: int) -> TrainState:
+    """The state of one seed alone."""
+    return jax.tree.map(lambda x: np.asarray(x)[seed], state)
+
+
+@contextmanager
+def stopping() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or SIGTERM comes; a second one stops at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Says in one line that the disk is full, or what else kept a file from being written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SpinwardError) or error.errno is None:
+            raise
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise DiskError(
+            f"cannot write {error.filename or folder}: {reason}; the last checkpoint is good: "
+            f"when there is room, continue with spinward resume {folder}"
+        ) from error

@@ -1,0 +1,39 @@
+"""A trained policy by itself: NumPy in, NumPy out."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from spinward.core import Algorithm, Box, Obs, Spec
+
+
+class Policy:
+    """`action = policy(obs)`, for one observation, in the environment's units.
+
+    It remembers what its network remembers: call `reset` when an episode starts.
+    """
+
+    def __init__(self, algorithm: Algorithm, agent: Any, spec: Spec, explore: bool = False):
+        self.algorithm, self.agent, self.spec, self.explore = algorithm, agent, spec, explore
+        self.key = jax.random.PRNGKey(0)
+        self.act = jax.jit(self._act)
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        self.memory = self.algorithm.memory(self.agent, 1)
+        if seed is not None:
+            self.key = jax.random.PRNGKey(seed)
+
+    def __call__(self, obs: Obs) -> np.ndarray:
+        obs = jax.tree.map(np.asarray, obs, is_leaf=lambda x: isinstance(x, list | tuple))
+        action, self.memory, self.key = self.act(self.agent, obs, self.memory, self.key)
+        action = np.asarray(action)
+        box = isinstance(self.spec.action, Box)
+        return self.spec.action.from_unit(action) if box else action  # type: ignore[union-attr]
+
+    def _act(self, agent: Any, obs: Obs, memory: Any, key: Any) -> tuple[Any, Any, Any]:
+        key, k_act = jax.random.split(key)
+        batch = jax.tree.map(lambda x: x[None], obs)
+        action, memory, _ = self.algorithm.act(agent, batch, memory, k_act, self.explore)
+        return action[0], memory, key

@@ -1,0 +1,180 @@
+"""Settings to JSON and back, to flags, and to one line for each mistake."""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import pkgutil
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from spinward.envs.ids import imported
+from spinward.errors import SettingsError
+
+
+def modules(package: str) -> list[str]:
+    """The names of the modules of a package of ours, without importing them."""
+    found = importlib.import_module(f"spinward.{package}")
+    return sorted(m.name for m in pkgutil.iter_modules(found.__path__))
+
+
+def find(package: str, name: str) -> Any:
+    """The one config class of `spinward.<package>.<name>`, or anybody's `module:Class`.
+
+    Raises:
+        SettingsError: there is no such module; the nearest names are listed.
+    """
+    if ":" in name:
+        return imported(name)
+    module = name.lower().replace("-", "_")
+    if module not in modules(package):
+        names = modules(package)
+        near = difflib.get_close_matches(module, names, 3, 0.4) or names
+        kind = package.removesuffix("s")
+        raise SettingsError(f"there is no {kind} {name!r}; expected one of {', '.join(near)}")
+    return only_config(importlib.import_module(f"spinward.{package}.{module}"))
+
+
+def only_config(module: Any) -> Any:
+    """The settings class a module defines: the one whose fields all have defaults."""
+    for value in vars(module).values():
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        if (
+            own
+            and dataclasses.is_dataclass(value)
+            and hasattr(
+                value, "source" if module.__name__.startswith("spinward.algorithms") else "label"
+            )
+        ):
+            return value
+    raise SettingsError(f"{module.__name__} defines no settings class")
+
+
+def to_json(value: Any) -> Any:
+    """A settings value as JSON: dataclasses by class and fields, functions by name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"class": place(type(value)), "fields": fields}
+    if isinstance(value, functools.partial):
+        return {"function": place(value.func), "keywords": to_json(value.keywords)}
+    if callable(value):
+        return {"function": place(value)}
+    if isinstance(value, tuple | list):
+        return [to_json(x) for x in value]
+    if isinstance(value, dict):
+        return {k: to_json(v) for k, v in value.items()}
+    return value
+
+
+def from_json(value: Any, trust: bool = False) -> Any:
+    """What `to_json` wrote. Code that is not ours is only looked up if `trust` is given."""
+    if isinstance(value, list):
+        return tuple(from_json(x, trust) for x in value)
+    if not isinstance(value, dict):
+        return value
+    if "class" in value:
+        kind = looked_up(value["class"], trust)
+        fields = {k: from_json(v, trust) for k, v in value["fields"].items()}
+        return checked(kind, fields)
+    if "function" in value:
+        found = looked_up(value["function"], trust)
+        return functools.partial(found, **value["keywords"]) if "keywords" in value else found
+    return {k: from_json(v, trust) for k, v in value.items()}
+
+
+def place(thing: Any) -> str:
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def looked_up(where: str, trust: bool) -> Any:
+    module, _, name = where.partition(":")
+    if not (trust or module == "spinward" or module.startswith("spinward.")):
+        raise SettingsError(
+            f"this run uses {where}, which is not Spinward's; --trust runs its code"
+        )
+    found = importlib.import_module(module) if not module.endswith(".py") else None
+    for part in name.split("."):
+        found = getattr(found, part, None) if found is not None else imported(where)
+    if found is None:
+        raise SettingsError(f"{where} is not there any more")
+    return found
+
+
+def checked(kind: Any, fields: dict[str, Any]) -> Any:
+    """`kind(**fields)`, or one line on the first field that is unknown or of the wrong type."""
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for name, value in fields.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
+            raise SettingsError(f"{kind.__name__} has no setting {name!r}{hint}")
+        if not fits(value, hints[name]):
+            raise SettingsError(
+                f"{kind.__name__}.{name}={value!r} is a {type(value).__name__}; "
+                f"expected {describe(hints[name])}"
+            )
+    return kind(**fields)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)
+        return isinstance(value, tuple) and (
+            len(inner) != 2 or inner[1] is not Ellipsis or all(fits(x, inner[0]) for x in value)
+        )
+    return True
+
+
+def describe(hint: Any) -> str:
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    if typing.get_origin(hint) is tuple:
+        return "whole numbers" if typing.get_args(hint)[0] is int else "a list"
+    return names.get(hint, str(hint))
+
+
+def flags(kind: Any) -> Iterable[tuple[str, Any, Any, str]]:
+    """Name, type, default and meaning of every setting that can be given as a flag."""
+    hints = typing.get_type_hints(kind)
+    notes = comments(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if hint in (int, float, bool, str) or typing.get_origin(hint) is tuple:
+            yield field.name, hint, field.default, notes.get(field.name, "")
+
+
+def comments(kind: Any) -> dict[str, str]:
+    """The trailing comment of each field in the source of a settings class."""
+    import inspect
+
+    found = {}
+    for line in inspect.getsource(kind).splitlines():
+        name, _, rest = line.strip().partition(":")
+        if "=" in rest and "#" in rest and name.isidentifier():
+            found[name] = rest.split("#", 1)[1].strip()
+    return found
+
+
+def reader(hint: Any) -> Callable[[str], Any]:
+    """Reads the text of a flag; raises ValueError if it does not fit."""
+    if hint is bool:
+        return {"true": True, "false": False, "1": True, "0": False}.__getitem__
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        return lambda text: tuple(inner(x) for x in text.replace(",", " ").split())
+    return int_or_whole if hint is int else hint
+
+
+def int_or_whole(text: str) -> int:
+    """A whole number; `1e6` and `500_000` are whole too."""
+    value = float(text.replace("_", ""))
+    if not value.is_integer():
+        raise ValueError(text)
+    return int(value)

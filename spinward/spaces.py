@@ -1,0 +1,94 @@
+"""What an agent sees and what it does."""
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Numbers within bounds, which are one number for all or a tuple with one for each entry."""
+
+    shape: tuple[int, ...]
+    low: float | tuple[float, ...] = -math.inf
+    high: float | tuple[float, ...] = math.inf
+    dtype: str = "float32"
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def from_unit(self, action: Any) -> Any:
+        """`action` clipped to [-1, 1] and stretched to the bounds; unchanged if there are none."""
+        if not self.bounded:
+            return action
+        xp = np if isinstance(action, np.ndarray) else jnp
+        low = np.broadcast_to(np.asarray(self.low, np.float32).reshape(-1), (self.size,))
+        high = np.broadcast_to(np.asarray(self.high, np.float32).reshape(-1), (self.size,))
+        low, high = low.reshape(self.shape), high.reshape(self.shape)
+        return low + (xp.clip(action, -1.0, 1.0) + 1.0) * (0.5 * (high - low))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """A uniform action in [-1, 1], the scale in which policies act."""
+        return jax.random.uniform(key, (*shape, *self.shape), minval=-1.0, maxval=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete:
+    """One of `n` actions, counted from 0."""
+
+    n: int
+    shape: typing.ClassVar[tuple[int, ...]] = ()
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        return jax.random.randint(key, shape, 0, self.n)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiDiscrete:
+    """Several choices at once: the i-th is one of `sizes[i]`."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.sizes),)
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        return jax.random.randint(key, (*shape, len(self.sizes)), 0, np.asarray(self.sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dict:
+    """Named parts of an observation."""
+
+    items: tuple[tuple[str, Box], ...]
+
+
+ActionSpace = Box | Discrete | MultiDiscrete
+MASK = "action_mask"  # the part of a dict observation that says which actions are allowed
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What an agent sees and does, and how many environments step side by side."""
+
+    obs: Box | Dict
+    action: ActionSpace
+    envs: int = 1
+
+    def zeros(self, *leading: int) -> Any:
+        """An observation of zeros with `leading` axes in front."""
+        parts = self.obs.items if isinstance(self.obs, Dict) else (("", self.obs),)
+        zeros = {name: np.zeros((*leading, *box.shape), box.dtype) for name, box in parts}
+        return zeros if isinstance(self.obs, Dict) else zeros[""]
