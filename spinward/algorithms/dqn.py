@@ -46,7 +46,7 @@ class Agent:
 @config
 class DQN:
     envs: int = 8  # environments stepped side by side
-    steps: int = 1  # steps of each between updates
+    rollout: int = 1  # steps of each between updates
     updates: int = 1  # gradient steps after them
     batch: int = 128  # samples in each gradient step
     capacity: int = 100_000  # env steps kept for replay
@@ -78,12 +78,12 @@ class DQN:
 
     def source(self, collect: Callable[[int, int], Source]) -> Source:
         rows, warmup = self.rows(self.capacity), self.rows(self.warmup)
-        experience = collect(self.envs, self.steps)
+        experience = collect(self.envs, self.rollout)
         return Replay(experience, rows, warmup, self.updates, self.batch, self.n_step)
 
     def rows(self, steps: int) -> int:
         """So many env steps as rows of all envs, rounded up to whole iterations."""
-        return -(-steps // (self.envs * self.steps)) * self.steps
+        return -(-steps // (self.envs * self.rollout)) * self.rollout
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -95,7 +95,7 @@ class DQN:
 
     def epsilon_at(self, updates: Array) -> Array:
         """The share of random actions, after as many updates."""
-        steps = updates * (self.envs * self.steps / max(self.updates, 1))
+        steps = updates * (self.envs * self.rollout / max(self.updates, 1))
         return jnp.maximum(self.epsilon, 1.0 - (1.0 - self.epsilon) * steps / self.anneal_steps)
 
     def act(

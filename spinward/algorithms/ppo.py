@@ -43,7 +43,7 @@ class Agent:
 @config
 class PPO:
     envs: int = 8  # environments stepped side by side
-    steps: int = 128  # steps of each between updates
+    rollout: int = 128  # steps of each between updates
     lr: float = 2.5e-4  # Adam step size
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     gamma: float = 0.99  # discount per step
@@ -61,14 +61,14 @@ class PPO:
     network: Callable[..., Any] = ActorCritic.init
 
     def check(self, spec: Spec) -> None:
-        if self.steps * self.envs % self.minibatches:
+        if self.rollout * self.envs % self.minibatches:
             raise SettingsError(
                 f"minibatches={self.minibatches} does not divide "
-                f"steps * envs = {self.steps * self.envs}"
+                f"rollout * envs = {self.rollout * self.envs}"
             )
 
     def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.steps)
+        return collect(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, eps=1e-5)
@@ -93,7 +93,7 @@ class PPO:
         batch, obs, reward = self.normalised(agent, batch)
         _, value, next_value = agent.learner.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
-        lr = linear(self.lr, agent.updates * self.steps * self.envs, self.anneal_steps)
+        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), learner, *part)

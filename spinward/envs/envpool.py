@@ -167,6 +167,11 @@ class EnvPoolStepper:
         for part in self.parts:
             value = raw[part.name] if part.name else raw
             if _channels_first(part):
-                value = value.transpose(0, 2, 3, 1)
-            found[part.name] = np.array(value, part.dtype, order="C")
+                found[part.name] = np.empty(
+                    (len(value), *value.shape[2:], value.shape[1]), np.uint8
+                )
+                for channel in range(value.shape[1]):  # a third of the time of one transposed copy
+                    found[part.name][..., channel] = value[:, channel]
+            else:
+                found[part.name] = np.array(value, part.dtype, order="C")
         return found.get("", found)

@@ -97,11 +97,12 @@ class Watchdog:
 
 def alarm(signum: int, frame: Any) -> None:
     """Raises in the main thread if a watchdog has run out; else somebody else's alarm is lost."""
-    if _hung:
-        raise EnvironmentFailedError(_hung.pop())
+    dog = _hung.pop() if _hung else None
+    if dog is not None and time.monotonic() > dog.deadline:  # the step may have ended meanwhile
+        raise EnvironmentFailedError(dog.message)
 
 
-_hung: list[str] = []  # what the last watchdog to run out has to say
+_hung: list[Watchdog] = []  # the last to have run out
 
 
 def _watch(watchdog: "weakref.ref[Watchdog]", closed: threading.Event) -> None:
@@ -116,7 +117,7 @@ def _watch(watchdog: "weakref.ref[Watchdog]", closed: threading.Event) -> None:
 
 def _interrupt(dog: Watchdog) -> None:
     """Raises in the thread of the step; ends the process where that has no effect."""
-    _hung[:] = [dog.message]
+    _hung[:] = [dog]
     main = dog.thread == threading.main_thread().ident
     if main and signal.getsignal(signal.SIGALRM) is alarm:
         signal.pthread_kill(dog.thread, signal.SIGALRM)

@@ -135,7 +135,10 @@ class CartPoles:
 
     def __init__(self, name: str, kwargs: dict[str, Any], envs: int, timeout_s: float) -> None:
         self.name, self.envs = name, envs
-        made = gymnasium.make_vec(name, envs, vectorization_mode="vector_entry_point", **kwargs)
+        try:
+            made = gymnasium.make_vec(name, envs, vectorization_mode="vector_entry_point", **kwargs)
+        except TypeError as error:
+            raise SettingsError(f"kwargs={kwargs} do not suit {name}: {error}") from error
         self.batch: Any = made.unwrapped
         self.watchdog = Watchdog(name, timeout_s)
         self.weight = np.ones(envs, np.float32)

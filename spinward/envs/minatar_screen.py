@@ -1,4 +1,4 @@
-"""What the five MinAtar games share: six actions, sticky actions, and planes of cells as a screen."""
+"""What the five MinAtar games share: six actions, sticky actions, and a screen of planes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +32,13 @@ def dots(channels: int, row: Array, column: Array, channel: Array) -> Array:
     row = jnp.where((column < 0) | (row < 0), SIDE, row)
     blank = jnp.zeros((SIDE, SIDE, channels), jnp.uint8)
     return blank.at[row, column, channel].set(1, mode="drop")
+
+
+def unpacked(bits: Array, place: Array) -> Array:
+    """Whether bit `place`, 0 to 9, is set in each number of `bits`, as uint8."""
+    # By bytes, because the shift is then as narrow as what it makes, and takes a third of the time.
+    byte = jnp.where(place > 7, (bits >> 8).astype(jnp.uint8), (bits & 255).astype(jnp.uint8))
+    return (byte >> (place % 8).astype(jnp.uint8)) & jnp.uint8(1)
 
 
 def picture(obs: Array, colours: tuple[Colour, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """MinAtar's Seaquest (Young and Tian, 2019, arXiv:1903.03176), with the rules of minatar 1.0.15.
 
-They are those since 1.0.11; scores published with older versions are of a different game.
+The rules changed after 1.0.10: scores from that version or older are of another game.
 Departs from the original: an episode may be truncated.
 """
 
@@ -20,6 +20,18 @@ from spinward.envs.minatar_screen import (
     meaning,
     picture,
     stuck,
+    unpacked,
+)
+from spinward.envs.minatar_swimmers import (
+    FISH,
+    NOTHING,
+    SUB,
+    Swimmers,
+    fly,
+    nobody,
+    pushed,
+    struck,
+    swim,
 )
 
 CHANNELS = (
@@ -30,7 +42,6 @@ COLOURS = (
     (92, 164, 240), (58, 104, 160), (250, 214, 92), (64, 74, 92), (240, 130, 60),
     (206, 84, 76), (168, 78, 150), (220, 228, 236), (126, 190, 110), (126, 190, 110),
 )  # fmt: skip
-NOTHING, FISH, SUB = range(3)
 # The most there can be: at the end of the ramp an enemy appears in each step and stays for 30,
 # a diver appears every 30 steps and stays for 60, a bullet flies 9 steps at most, one every 5.
 ENEMIES, DIVERS, BULLETS = 32, 2, 2
@@ -38,20 +49,6 @@ OXYGEN, CREW = 200, 6  # steps under water, and the most divers aboard
 SPAWN_SPEED, MOVE_SPEED, FASTEST = 20, 5, 2  # steps between spawns and between moves
 DIVER_SPAWN_SPEED, DIVER_MOVE_SPEED = 30, 5
 COOL_DOWN, SHOT_INTERVAL = 5, 10  # steps between shots, ours and an enemy's
-LATER = 1 << 24  # more than any step's number: puts one kind of enemy after the other
-
-
-@struct
-class Swimmers:
-    """Fish and submarines, or divers, or our bullets: leaves [n]."""
-
-    kind: Array  # 0 where there is nobody
-    x: Array
-    y: Array
-    right: Array  # 1 is rightwards, -1 leftwards
-    timer: Array  # steps until it moves
-    shot: Array  # steps until it shoots
-    birth: Array  # the step in which it appeared
 
 
 @struct
@@ -128,12 +125,6 @@ class MinAtarSeaquest:
         return picture(planes(state), COLOURS)
 
 
-def nobody(count: int) -> Swimmers:
-    """Room for `count` swimmers."""
-    zeros = jnp.zeros(count, jnp.int32)
-    return Swimmers(zeros, zeros, zeros, zeros + 1, zeros, zeros, zeros)
-
-
 def drawn(bits: Array) -> tuple[Array, Spawn]:
     """A number in [0, 1) and what may appear, out of two random words [2]."""
     fraction = (bits >> 8).astype(jnp.float32) * 2.0**-24
@@ -196,15 +187,6 @@ def spawned(state: State, spawn: Spawn) -> State:
     )
 
 
-def pushed(group: Swimmers, new: Swimmers, here: Array) -> Swimmers:
-    """The group with a `new` first member where `here`; the last one, long gone, drops out."""
-
-    def push(leaf: Array, value: Array) -> Array:
-        return jnp.where(here, jnp.concatenate([value[None], leaf[:-1]]), leaf)
-
-    return jax.tree.map(push, group, new)
-
-
 def steered(state: State, action: Array) -> State:
     """The state after our submarine's move or shot."""
     across = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
@@ -222,56 +204,17 @@ def steered(state: State, action: Array) -> State:
     )
 
 
-def fly(group: Swimmers) -> Swimmers:
-    """The group a cell further on; who left the screen is gone."""
-    x = group.x + group.right
-    return replace(group, x=x, kind=jnp.where((x >= 0) & (x < SIDE), group.kind, NOTHING))
-
-
-def swim(group: Swimmers, due: Array, speed: Array | int) -> Swimmers:
-    """The group after those that are `due` moved; the others wait."""
-    moved = fly(group)
-    return replace(
-        group,
-        x=jnp.where(due, moved.x, group.x),
-        kind=jnp.where(due, moved.kind, group.kind),
-        timer=jnp.where(due, speed, group.timer - 1),
-    )
-
-
 def touches(group: Swimmers, state: State) -> Array:
     """Whether somebody of the group is where our submarine is."""
     return ((group.kind > 0) & (group.x == state.x) & (group.y == state.y)).any()
-
-
-def struck(
-    bullets: Swimmers, enemies: Swimmers, targets: Array, newest: bool = False
-) -> tuple[Swimmers, Swimmers, Array]:
-    """Bullets and enemies without those that met, and how many did; `targets` can be hit.
-
-    A bullet hits one of the enemies in its cell. Bullets that arrive at enemies take turns, the
-    newest first, and hit the oldest fish before the submarines. Enemies that arrive at bullets
-    (`newest`) take turns the other way around.
-    """
-    order = jnp.where(enemies.kind == SUB, enemies.birth + LATER, enemies.birth)
-    order = -order if newest else order
-    kind, left, hits = enemies.kind, [bullets.kind[0], bullets.kind[1]], jnp.int32(0)
-    for i in (1, 0) if newest else (0, 1):
-        here = targets & (kind > 0) & (left[i] > 0)
-        here = here & (enemies.x == bullets.x[i]) & (enemies.y == bullets.y[i])
-        turn = jnp.where(here, order, 4 * LATER)
-        kind = jnp.where(here & (turn == turn.min()), NOTHING, kind)
-        left[i] = jnp.where(here.any(), NOTHING, left[i])
-        hits = hits + here.any()
-    return replace(bullets, kind=jnp.stack(left)), replace(enemies, kind=kind), hits
 
 
 def picked_up(state: State) -> State:
     """The state after divers moved and came aboard, while there is room."""
     old = state.divers
     moved = swim(old, old.timer == 0, DIVER_MOVE_SPEED)
-    near = [(d.kind > 0) & (d.x == state.x) & (d.y == state.y) for d in (old, moved)]
-    near = near[0] | near[1]
+    before, after = ((d.kind > 0) & (d.x == state.x) & (d.y == state.y) for d in (old, moved))
+    near = before | after
     room = state.crew + jnp.stack([jnp.int32(0), near[0].astype(jnp.int32)]) < CREW
     aboard = near & room
     divers = replace(moved, kind=jnp.where(aboard, NOTHING, moved.kind))
@@ -296,6 +239,7 @@ def breathe(state: State, ramping: bool) -> tuple[State, Array, Array]:
     under = state.y > 0
     up = ~under & ~state.surfaced
     lost = (state.oxygen <= 0) | (up & (state.crew == 0))
+    up = up & (state.crew != 0)
     full = up & (state.crew == CREW)
     rescue = jnp.where(full, state.oxygen * 10 // OXYGEN, 0)
     crew = jnp.where(full, 0, state.crew) - up
@@ -338,5 +282,4 @@ def planes(state: State) -> Array:
         bits(enemies, enemies.kind == FISH), bits(enemies, enemies.kind == SUB),
         jnp.where(bottom, oxygen, 0), jnp.where(bottom, crew, 0), bits(divers, divers.kind > 0),
     ]  # fmt: skip
-    lit = jnp.stack(columns, axis=-1)[:, None, :] >> row[:, None]
-    return (lit & 1).astype(jnp.uint8)
+    return unpacked(jnp.stack(columns, axis=-1)[:, None, :], row[:, None])

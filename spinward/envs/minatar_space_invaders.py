@@ -9,7 +9,17 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
-from spinward.envs.minatar_screen import FIRE, LEFT, NOOP, RIGHT, SIDE, meaning, picture, stuck
+from spinward.envs.minatar_screen import (
+    FIRE,
+    LEFT,
+    NOOP,
+    RIGHT,
+    SIDE,
+    meaning,
+    picture,
+    stuck,
+    unpacked,
+)
 
 ACTIONS = (NOOP, LEFT, RIGHT, FIRE)
 CHANNELS = ("cannon", "alien", "alien_left", "alien_right", "friendly_bullet", "enemy_bullet")
@@ -125,12 +135,13 @@ def advance(state: State, action: Array, ramping: bool = True) -> tuple[State, A
 def marched(aliens: Array, right: Array) -> tuple[Array, Array, Array]:
     """Aliens [10] after a move, their direction, and whether they went below the lowest row.
 
-    At the edge they turn and come down by a row.
+    At the edge they turn and come down by a row; who has landed is seen in the top row, at the end.
     """
     turns = jnp.where(right > 0, aliens[-1], aliens[0]) > 0
     aside = jnp.where(right > 0, jnp.roll(aliens, 1), jnp.roll(aliens, -1))
     landed = turns & (aliens >= GROUND).any()
-    return jnp.where(turns, (aliens << 1) & SCREEN, aside), jnp.where(turns, -right, right), landed
+    down = ((aliens << 1) & SCREEN) | (aliens >> (SIDE - 1))
+    return jnp.where(turns, down, aside), jnp.where(turns, -right, right), landed
 
 
 def nearest(aliens: Array, cannon: Array) -> Array:
@@ -148,4 +159,4 @@ def planes(state: State) -> Array:
     cannon = jnp.where(jnp.arange(SIDE) == state.cannon, GROUND, 0)
     aliens = [state.aliens, left, state.aliens - left]
     columns = jnp.stack([cannon, *aliens, state.bullets, state.bombs], axis=-1)
-    return ((columns >> jnp.arange(SIDE)[:, None, None]) & 1).astype(jnp.uint8)
+    return unpacked(columns, jnp.arange(SIDE)[:, None, None])

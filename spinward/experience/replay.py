@@ -77,6 +77,8 @@ class Replay:
     ) -> tuple[ReplayState, Transition, Metrics]:
         k_draw, k_run = self.split(key)
         batch = self.draw(state, k_draw)
+        # Draw first in fact, not only on the page: else the compiler keeps both rings, by a copy.
+        state, batch = jax.lax.optimization_barrier((state, batch))
         state, metrics = self.extend(state, policy, k_run)
         return state, batch, metrics
 

@@ -116,7 +116,7 @@ class Run:
         points = [p for p in self.points if metric in p]
         steps = np.array([p["env_steps"] for p in points], np.int64)
         values = np.array([p[metric] for p in points], np.float64)
-        return steps, values.reshape(len(points), -1).T
+        return steps, values.reshape(len(points), self.config["seeds"]).T
 
     def final(self, share: float = 0.1) -> np.ndarray:
         """The mean return [seed] of the episodes that ended in the last `share` of the run."""

@@ -1,0 +1,30 @@
+"""`spinward evaluate RUN`: returns of whole episodes, without exploration."""
+
+from spinward.run.cli.parser import Parser, print_json, say
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("evaluate", "Score a run's policies over whole episodes.")
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--episodes", type=int, default=100, help="of each seed's policy")
+    parser.add_argument("--explore", action="store_true", help="act as in training")
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes")
+    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    if ask.episodes < 1:
+        parser.error(f"--episodes {ask.episodes} must be at least 1")
+    from spinward.run.run import load
+
+    score = load(ask.run, ask.trust).evaluate(ask.episodes, ask.explore, ask.seed).to_json()
+    if ask.json:
+        print_json(score)
+        return 0
+    band = ""
+    if score["low"] is not None:
+        band = f" (95 % interval {score['low']:.1f} to {score['high']:.1f})"
+    say(f"{score['mode']}, {score['episodes']} episodes of each seed")
+    say(f"mean {score['mean']:.1f}, interquartile mean over seeds {score['iqm']:.1f}{band}")
+    for i, value in enumerate(score["per_seed"]):
+        say(f"  seed {i}: {value:.1f}")
+    return 0

@@ -1,0 +1,24 @@
+"""`spinward resume RUN`: goes on where it stopped, with the settings it has."""
+
+import time
+
+from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.train import add_running, finish
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("resume", "Continue a run where it stopped.")
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    add_running(parser)
+    ask = parser.read(words)
+    from spinward.run.cli.progress import Progress
+    from spinward.run.results import resume_note
+    from spinward.run.run import load
+
+    began = time.monotonic()
+    run = load(ask.run, ask.trust)
+    say(f"resuming {run.path}: {resume_note(run.config)}")
+    run.train(Progress(run.experiment), ask.checkpoint_every)
+    finish(run, began, ask)
+    return 0

@@ -1,0 +1,118 @@
+"""`spinward train ALGORITHM ENV`: settings are flags, by their names."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from spinward.run import settings
+from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.progress import Progress
+
+LENGTHS = {"steps": 100_000, "updates": 10_000}
+
+
+def run(words: list[str]) -> int:
+    name = next((w for w in words if not w.startswith("-")), "")
+    kind = settings.find("algorithms", name) if name else None
+    parser = make_parser(kind)
+    ask = parser.read(words)
+    began = time.monotonic()
+    experiment = experiment_of(kind, ask)
+    from spinward.run.run import create
+
+    run = create(experiment, Path(ask.out), ask.name)
+    say(f"{name} in {experiment.env}, {experiment.seeds} seeds from {experiment.seed}: {run.path}")
+    progress = Progress(experiment)
+    run.train(progress, ask.checkpoint_every, trust=True)
+    finish(run, began, ask)
+    return 0
+
+
+def make_parser(kind: Any) -> Parser:
+    parser = Parser("train", "Train an algorithm in an environment, or on logged data.")
+    parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
+    parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
+    parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
+    parser.add_argument("--seeds", type=int, default=1, help="agents, trained as one program")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--reward", default="", help="a name of `spinward rewards`")
+    parser.add_argument("--data", default="", help="a file of transitions to learn from")
+    parser.add_argument("--out", default="runs", help="folder of runs")
+    parser.add_argument("--name", default="", help="of the run's folder in it")
+    parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
+    add_running(parser)
+    if kind is not None:
+        group = parser.add_argument_group(f"settings of {kind.__name__}")
+        for name, hint, default, note in settings.flags(kind):
+            more: dict[str, Any] = {"nargs": "?", "const": True} if hint is bool else {}
+            group.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=f"set_{name}",
+                type=checked(hint),
+                default=argparse.SUPPRESS,
+                metavar=settings.describe(hint).split()[-1].upper(),
+                help=f"{note} (default: {default})".replace("%", "%%"),
+                **more,
+            )
+    return parser
+
+
+def add_running(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint-every", type=float, default=30.0, help="seconds between checkpoints"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON document")
+
+
+def checked(hint: Any) -> Any:
+    read = settings.reader(hint)
+
+    def value(text: str) -> Any:
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {settings.describe(hint)}") from None
+
+    return value
+
+
+def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
+    """The experiment that was asked for; what was not is as the preset has it."""
+    from spinward.experiments.presets import preset
+    from spinward.run.experiment import Experiment
+
+    given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
+    chosen, reward = preset(kind, ask.env, ask.steps)
+    algorithm = kind(**{**chosen, **given})
+    if ask.reward:
+        reward = settings.find("rewards", ask.reward)()
+    return Experiment(
+        algorithm, ask.env, ask.steps, ask.seeds, ask.seed, reward, ask.data, ask.logs
+    )
+
+
+def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
+    """Writes the report, and says how it went."""
+    from spinward.run.results import summary, write_report
+
+    seconds = time.monotonic() - began
+    result = summary(run)
+    report = write_report(run)
+    points = run.points
+    env_steps = points[-1]["env_steps"] * run.config["seeds"] if points else 0
+    if ask.json:
+        print_json(
+            {
+                "run": str(run.path),
+                "env_steps": env_steps,
+                "wall_s": round(seconds, 3),
+                "steps_per_s": round(env_steps / seconds, 1),
+                "final": result,
+            }
+        )
+    told = "no episode ended" if result["iqm"] is None else f"return {result['iqm']:.1f}"
+    if result["low"] is not None:
+        told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
+    say(f"done in {seconds:.1f} s: {told} over the last tenth, {env_steps:,} env steps")
+    say(f"report: {report}")

@@ -1,0 +1,116 @@
+"""What came out of a run, in numbers, curves, a report and a video."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinward.errors import SettingsError
+from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.run import plot, report
+from spinward.run.files import write_atomically
+from spinward.run.run import Run
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """The final training returns: interquartile mean over seeds, 95 % interval, and each seed."""
+    finals = run.final()
+    known = finals[np.isfinite(finals)]
+    low, high = bootstrap_interval(known) if len(known) else (np.nan, np.nan)
+    numbers = {
+        "iqm": float(interquartile_mean(known)) if len(known) else np.nan,
+        "low": float(low),
+        "high": float(high),
+    }
+    per_seed = [float(x) if np.isfinite(x) else None for x in finals]
+    return {k: v if np.isfinite(v) else None for k, v in numbers.items()} | {"per_seed": per_seed}
+
+
+def curve(run: Run) -> plot.Curve:
+    return plot.Curve(run.path.name, *run.curves())
+
+
+def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
+    """One HTML file on a run, with the curves of `others` beside its own."""
+    config, result = run.config, summary(run)
+    first = config["seed"]
+    rows = [
+        {"seed": first + i, "return (last tenth of training)": value}
+        for i, value in enumerate(result["per_seed"])
+    ]
+    kind = config["algorithm"]["class"].rpartition(":")[2]
+    steps_of = "updates" if config["data"] else "env steps"
+    curves = [c for c in map(curve, (run, *others)) if len(c.steps)]
+    points = run.points
+    facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
+    notes = [
+        "Returns are the environment's own, of the episodes trained on, exploration included.",
+        resume_note(config),
+    ]
+    page = report.html(
+        f"{kind} in {config['env']}",
+        {**result, **facts},
+        curves,
+        rows,
+        config,
+        newest_video(run),
+        notes,
+    )
+    path = path or run.path / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def resume_note(config: dict[str, Any]) -> str:
+    from spinward.core import HostEnv
+    from spinward.envs import ids
+
+    if ids.is_own_code(config["env"]) or isinstance(ids.make(config["env"]), HostEnv):
+        return (
+            "A resumed run goes on with the same agent, data and keys, but its environments, which "
+            "cannot be saved in mid-episode, start anew (statistical resume)."
+        )
+    return "A resumed run equals the undisturbed one bit for bit (exact resume)."
+
+
+def newest_video(run: Run) -> Path | None:
+    videos = sorted((run.path / "videos").glob("*.*"), key=lambda p: p.stat().st_mtime)
+    return videos[-1] if videos else None
+
+
+def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
+    """Pictures of an episode of a seed's policy, in our own renderer or Gymnasium's.
+
+    Raises:
+        SettingsError: the environment cannot be drawn.
+    """
+    import jax
+
+    from spinward.envs.gymnasium import Gymnasium
+
+    agents, policy = run.agents(), run.policy(seed)
+    env: Any = agents.env
+    if isinstance(env, Gymnasium):
+        opened = env.open_one(render=True)
+        obs, _ = opened.reset(seed=0)
+        for _ in range(limit):
+            yield np.asarray(opened.render())
+            obs, _, terminated, truncated, _ = opened.step(policy(obs))
+            if terminated or truncated:
+                break
+        opened.close()
+        return
+    if not hasattr(env, "render"):
+        raise SettingsError(
+            f"{type(env).__name__} has no renderer; expected a method render(state)"
+        )
+    step, key = jax.jit(env.step), jax.random.PRNGKey(run.config["seed"] + 1)
+    state, obs = jax.jit(env.reset)(key)
+    for _ in range(limit):
+        yield env.render(state)
+        key, k_step = jax.random.split(key)
+        state, obs, _, terminated, truncated = step(state, policy(np.asarray(obs)), k_step)
+        if terminated or truncated:
+            yield env.render(state)
+            return

@@ -1,0 +1,22 @@
+"""One compilation cache for all processes of a test session, and devices as in a real run."""
+
+import os
+import shutil
+import tempfile
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+_made = ""
+
+if CACHE not in os.environ:  # set here once, and inherited by xdist's workers and by subprocesses
+    _made = os.environ[CACHE] = tempfile.mkdtemp(prefix="spinward-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+from spinward.run import device  # noqa: E402, JAX reads the variables when it is imported
+
+device.prepare()
+
+
+def pytest_unconfigure():
+    if _made:
+        shutil.rmtree(_made, ignore_errors=True)

@@ -1,0 +1,292 @@
+"""Tiny parts for tests: environments whose every step can be foretold, and an algorithm to break.
+
+It is no test file; tests import it by name.
+"""
+
+import dataclasses
+import pkgutil
+from functools import partial
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import spinward.algorithms
+from spinward.core import Box, Discrete, Spec, Step, Transition, config, no_memory, struct
+from spinward.envs.cartpole import CartPole
+from spinward.experience.collect import collector
+from spinward.experience.dataset import Dataset
+from spinward.learning import Learner, adam, descend
+from spinward.loop import Parts
+from spinward.rewards.environment import Environment
+from spinward.run.settings import only_config
+
+SMALL = {
+    "envs": 4,
+    "rollout": 4,
+    "updates": 2,
+    "batch": 8,
+    "capacity": 64,
+    "warmup": 16,
+    "epochs": 2,
+    "minibatches": 2,
+    "target_every": 3,
+    "hidden": (8,),
+}
+ALGORITHMS = {
+    m.name: only_config(import_module(f"spinward.algorithms.{m.name}"))
+    for m in pkgutil.iter_modules(spinward.algorithms.__path__)
+}
+
+
+def tiny(kind, **settings):
+    """An algorithm with settings that make it quick, as far as it has them."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{k: v for k, v in (SMALL | settings).items() if k in names})
+
+
+def needs_data(kind):
+    return "envs" not in {field.name for field in dataclasses.fields(kind)}
+
+
+def logged(rows=200):
+    """Arrays of a data set for CartPole, in which the action is the sign of the angle."""
+    random = np.random.default_rng(0)
+    obs = random.normal(size=(rows, 4)).astype(np.float32)
+    flags = random.random((2, rows)) < 0.1
+    return {
+        "obs": obs,
+        "action": (obs[:, 2] > 0).astype(np.int32),
+        "reward": np.ones(rows, np.float32),
+        "terminated": flags[0],
+        "truncated": flags[1] & ~flags[0],
+        "next_obs": obs + 0.1,
+    }
+
+
+def parts(algorithm, env=None):
+    """The loop's parts around an algorithm, with CartPole or data for it if no env is given."""
+    if env is None and needs_data(type(algorithm)):
+        data = Transition(**logged(), weight=np.ones(200, np.float32), extras={})
+        env = Dataset(data, CartPole().spec)
+    return Parts(algorithm, algorithm.source(collector(env or CartPole())), Environment())
+
+
+def keys(seeds, first=0):
+    return jax.vmap(jax.random.PRNGKey)(np.arange(first, first + seeds))
+
+
+def copied(tree):
+    """NumPy arrays that survive the donation of the ones they are copied from."""
+    return jax.tree.map(np.array, tree)
+
+
+def assert_same(one, other, atol=None):
+    """Equal leaf by leaf: to the last bit, or within `atol`."""
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True
+    ):
+        a, b, name = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path)
+        assert a.shape == b.shape and a.dtype == b.dtype, name
+        if atol is None or a.dtype.kind in "iub":
+            assert a.tobytes() == b.tobytes(), name
+        else:
+            np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=name)
+
+
+CLOCK = Spec(Box((2,), 0.0, 9.0), Discrete(2))
+
+
+@struct
+class ClockState:
+    time: jax.Array
+
+
+@config
+class Clock:
+    """Sees the time and the last action. Terminates after 3 steps if the third action is 1, and
+    is truncated after 5. Every reset is the same."""
+
+    @property
+    def spec(self):
+        return CLOCK
+
+    def reset(self, key):
+        return ClockState(jnp.int32(0)), jnp.zeros(2)
+
+    def step(self, state, action, key):
+        time = state.time + 1
+        obs = jnp.stack([time, action]).astype(jnp.float32)
+        reward = time + 0.5 * action
+        return ClockState(time), obs, reward, *clock_ends(time, action)
+
+
+def clock_ends(time, action):
+    return (time == 3) & (action == 1), time >= 5
+
+
+@dataclasses.dataclass(frozen=True)
+class HostClock:
+    """`Clock` on the host."""
+
+    @property
+    def spec(self):
+        return CLOCK
+
+    def open(self, envs):
+        return ClockStepper(np.zeros(envs, np.int32))
+
+
+class ClockStepper:
+    def __init__(self, time):
+        self.time, self.closed = time, False
+
+    def reset(self, seeds):
+        self.time[:] = 0
+        return np.zeros((len(self.time), 2), np.float32)
+
+    def step(self, action):
+        time = self.time + 1
+        next_obs = np.stack([time, action], 1).astype(np.float32)
+        terminated, truncated = clock_ends(time, action)
+        done = terminated | truncated
+        self.time = np.where(done, 0, time)
+        obs = np.where(done[:, None], np.float32(0), next_obs)
+        reward = (time + 0.5 * action).astype(np.float32)
+        weight = np.ones(len(time), np.float32)
+        return Step(obs, reward, terminated, truncated, next_obs, weight)
+
+    def close(self):
+        self.closed = True
+
+
+@struct
+class StampState:
+    name: jax.Array
+    time: jax.Array
+
+
+@config
+class Stamp:
+    """Sees a random name of its own, which it keeps, and the time. It breaks at the time `breaks`:
+    then entry 1 of what is seen, or the reward, is `value`."""
+
+    breaks: int = 1_000_000
+    broken: str = ""
+    value: float = float("nan")
+    spread: int = 0  # names below it are added to the time at which it starts
+
+    @property
+    def spec(self):
+        return Spec(Box((2,)), Discrete(2))
+
+    def reset(self, key):
+        name = jax.random.randint(key, (), 0, 1 << 20)
+        time = name % self.spread if self.spread else jnp.int32(0)
+        return StampState(name, time), self.obs(name, time)
+
+    def obs(self, name, time):
+        return jnp.stack([name, time]).astype(jnp.float32)
+
+    def step(self, state, action, key):
+        time = state.time + 1
+        bad = time == self.breaks
+        obs, reward = self.obs(state.name, time), jnp.float32(1.0)
+        if self.broken == "obs":
+            obs = jnp.where(bad, obs.at[1].set(self.value), obs)
+        if self.broken == "reward":
+            reward = jnp.where(bad, self.value, reward)
+        state = StampState(state.name, time)
+        return state, obs, reward, jnp.bool_(False), jnp.bool_(False)
+
+
+@config
+class BreaksObs(Stamp):
+    breaks: int = 60
+    broken: str = "obs"
+    spread: int = 30
+
+
+@config
+class BreaksReward(Stamp):
+    breaks: int = 60
+    broken: str = "reward"
+    value: float = float("inf")
+    spread: int = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class HostStamp:
+    """A host environment whose steps never end and never fail."""
+
+    @property
+    def spec(self):
+        return CLOCK
+
+    def open(self, envs):
+        return StampStepper(envs)
+
+
+class StampStepper:
+    def __init__(self, envs):
+        self.obs = np.zeros((envs, 2), np.float32)
+        self.no = np.zeros(envs, bool)
+        self.one = np.ones(envs, np.float32)
+
+    def reset(self, seeds):
+        return self.obs
+
+    def step(self, action):
+        return Step(self.obs, self.one, self.no, self.no, self.obs, self.one)
+
+    def close(self):
+        pass
+
+
+@struct
+class SickAgent:
+    learner: Learner
+    updates: jax.Array
+
+
+@config
+class Sick:
+    """Falls ill in its update number `at`: in its loss, its gradient or a parameter."""
+
+    at: int = 5
+    ill: str = ""
+    envs: int = 4
+    rollout: int = 8
+
+    memory = no_memory
+
+    def check(self, spec):
+        pass
+
+    def source(self, collect):
+        return collect(self.envs, self.rollout)
+
+    def init(self, key, spec):
+        model = {"w": jax.random.uniform(key, (3,)) + 2.0}
+        return SickAgent(Learner.init(model, adam(1e-3)), jnp.int32(0))
+
+    def act(self, agent, obs, memory, key, explore=True):
+        return jnp.zeros(obs.shape[0], jnp.int32), memory, {}
+
+    def update(self, agent, batch, key):
+        bad = agent.updates == self.at
+        learner, metrics = descend(partial(self.loss, bad=bad), adam(1e-3), agent.learner)
+        if self.ill == "parameter":
+            w = learner.model["w"]
+            learner = Learner({"w": w.at[1].set(jnp.where(bad, jnp.inf, w[1]))}, learner.opt_state)
+        return SickAgent(learner, agent.updates + 1), metrics
+
+    def loss(self, model, bad):
+        value = jnp.square(model["w"]).sum()
+        if self.ill == "loss":
+            value = value + jnp.where(bad, jnp.nan, 0.0)
+        if self.ill == "gradient":  # the square root of 0, whose slope is infinite
+            value = jnp.sqrt(jnp.where(bad, 0.0, 1.0) * value)
+        return value, {}
