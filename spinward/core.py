@@ -135,6 +135,25 @@ class Source(Protocol):
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]: ...
 
 
+@runtime_checkable
+class HostSource(Source, Protocol):
+    """A source whose environments live on a host and must be closed."""
+
+    def reopen(self, saved: Any, fresh: Any) -> Any: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Replayed(Source, Protocol):
+    """A source whose batches come from what it stores, not from the steps that it takes."""
+
+    @property
+    def source(self) -> Source: ...
+    def split(self, key: Key) -> Key: ...
+    def draw(self, state: Any, key: Key) -> Transition: ...
+    def extend(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Metrics]: ...
+
+
 class Reward(Protocol):
     """Where reward comes from. `label` may change `reward` and `extras`, and nothing else."""
 

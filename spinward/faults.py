@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spinward.core import Metrics, Policy, TrainState
+from spinward.core import Metrics, Policy, Replayed, TrainState
 from spinward.loop import Parts
 
 
@@ -23,10 +23,9 @@ def explain(parts: Parts, state: TrainState) -> str:
     k_label, k_update = jax.random.split(k_learn)
     policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
     experience, batch, _ = source.collect(state.source, policy, k_run)
-    fresh = getattr(source, "source", None)
-    if fresh is not None:  # replayed: what is new comes from the source within
+    if isinstance(source, Replayed):  # what is new comes from the source within
         _, k_fresh = source.split(k_run)
-        _, new, _ = fresh.collect(state.source.source, policy, k_fresh)
+        _, new, _ = source.source.collect(state.source.source, policy, k_fresh)
         if found := in_batch(new):
             return found
     if found := in_batch(batch):

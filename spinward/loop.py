@@ -15,9 +15,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spinward.core import (
     Algorithm,
+    HostSource,
     Key,
     Metrics,
     Policy,
+    Replayed,
     Reward,
     Source,
     System,
@@ -73,6 +75,7 @@ def on_device(parts: Parts) -> System:
 def on_host(parts: Parts) -> System:
     """The same loop with every state [seed, ...]; acting and learning are compiled."""
     algorithm, source, reward = parts
+    assert isinstance(source, HostSource)
     act = jax.jit(jax.vmap(algorithm.act))
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
     learned = jax.jit(jax.vmap(partial(learn, parts)))
@@ -93,7 +96,7 @@ def on_host(parts: Parts) -> System:
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, k_run, k_learn = split(state.key)
         policy = Policy(partial(act, state.agent), partial(memory, state.agent))
-        if hasattr(source, "draw"):  # what is learned from does not wait for what is done
+        if isinstance(source, Replayed):  # what is learned from does not wait for what is done
             k_draw, k_run = source.split(k_run)
             batch = source.draw(state.source, k_draw)
             agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)

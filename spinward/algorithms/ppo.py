@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with the clipped surrogate (Schulman et al., 2017, arXiv:1707.06347).
+"""Proximal policy optimisation, clipped (Schulman et al., 2017, arXiv:1707.06347).
 
 Departs from the paper: advantages are normalised in each minibatch, the step size may fall over
 the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode keeps the value

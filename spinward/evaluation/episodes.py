@@ -94,17 +94,18 @@ def on_host(agents: Agents, episodes: int, explore: bool, keys: Key) -> np.ndarr
     """Each environment plays the same number of episodes [seed, episode]."""
     envs = min(episodes, 8)
     quota = -(-episodes // envs)
+    following = jax.jit(jax.vmap(lambda k: jax.random.split(k)[0]))
     act = jax.jit(jax.vmap(partial(agents.algorithm.act, explore=explore)))
     memory = jax.jit(jax.vmap(agents.algorithm.memory, (0, None)), static_argnums=1)
     source = Vector(agents.env, envs, 1)
     policy = Policy(partial(act, agents.agent), partial(memory, agents.agent))
     try:
+        k_act: Any = keys
         state = source.init(keys, policy.memory(envs))
         returns: list[list[float]] = [[] for _ in range(agents.seeds * envs)]
         for _ in range(LIMIT * quota):
-            keys = np.asarray(jax.vmap(lambda k: jax.random.split(k)[0])(keys))
-            before = state.total
-            state, batch, _ = source.collect(state, policy, keys)
+            k_act, before = following(k_act), state.total
+            state, batch, _ = source.collect(state, policy, k_act)
             ended = (batch.done[:, 0] & (batch.weight[:, 0] > 0)).reshape(-1)
             total = (before + batch.reward[:, 0]).reshape(-1)
             for i in np.flatnonzero(ended):

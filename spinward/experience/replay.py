@@ -76,11 +76,10 @@ class Replay:
         self, state: ReplayState, policy: Policy, key: Key
     ) -> tuple[ReplayState, Transition, Metrics]:
         k_draw, k_run = self.split(key)
-        batch = self.draw(state, k_draw)
-        # Draw first in fact, not only on the page: else the compiler keeps both rings, by a copy.
-        state, batch = jax.lax.optimization_barrier((state, batch))
-        state, metrics = self.extend(state, policy, k_run)
-        return state, batch, metrics
+        following, metrics = self.extend(state, policy, k_run)
+        # Read after the write, though not what was written: else XLA copies the ring to keep both.
+        batch = self.draw(replace(following, rows=state.rows), k_draw)
+        return following, batch, metrics
 
     def split(self, key: Key) -> Key:
         return jax.random.split(key) if self.on_device else split_on_host(key)
@@ -93,7 +92,7 @@ class Replay:
 
     def draw(self, state: ReplayState, key: Key) -> Transition:
         """Steps already stored, in windows that begin anywhere but too close to the newest."""
-        sizes = (self.updates, self.batch, self.window)
+        sizes = (self.updates, self.batch, self.window, self.source.steps)
         return (draw if self.on_device else draw_on_host)(state.data, state.rows, key, sizes)
 
     def extend(self, state: ReplayState, policy: Policy, key: Key) -> tuple[ReplayState, Metrics]:
@@ -118,17 +117,19 @@ def add(data: Transition, rows: Array, batch: Transition) -> tuple[Transition, A
     return data, rows + batch.reward.shape[0]
 
 
-def draw(data: Transition, rows: Array, key: Key, sizes: tuple[int, int, int]) -> Transition:
-    """Windows [updates, window, batch] of the ring's rows, uniformly among those it holds."""
-    updates, batch, window = sizes
+def draw(data: Transition, rows: Array, key: Key, sizes: tuple[int, ...]) -> Transition:
+    """Windows [updates, window, batch], uniformly among the newest of the `rows` written.
+
+    The oldest `steps` are left out, because those to come next may have overwritten them.
+    """
+    updates, batch, window, steps = sizes
     capacity, envs = data.reward.shape[:2]
-    held = jnp.minimum(rows, capacity)
+    held = jnp.minimum(rows, capacity - steps)
     k_row, k_env = jax.random.split(key)
     first = jax.random.randint(k_row, (updates, 1, batch), 0, held - (window - 1))
     env = jax.random.randint(k_env, (updates, 1, batch), 0, envs)
     row = (rows - held + first + jnp.arange(window)[:, None]) % capacity
-    index = row * envs + env
-    return jax.tree.map(lambda d: d.reshape(-1, *d.shape[2:])[index], data)
+    return jax.tree.map(lambda d: d.reshape(-1, *d.shape[2:])[row * envs + env], data)
 
 
 split_on_host = jax.jit(lambda key: jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0))

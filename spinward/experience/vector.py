@@ -85,13 +85,13 @@ class Vector:
     ) -> tuple[VectorState, Transition, Metrics]:
         assert self.handle.stepper is not None, "init comes before collect"
         shape = state.total.shape
-        keys = np.asarray(act_keys(key, self.steps))
+        keys: Any = np.asarray(act_keys(key, self.steps))
         obs, memory, rows = state.obs, state.memory, []
         total, length = state.total.copy(), state.length.copy()
         ended = np.zeros((3, shape[0]))  # per seed: episodes, and sums of their returns and lengths
         for t in range(self.steps):
-            action, after, extras = policy.act(obs, memory, keys[:, t])
-            action = np.asarray(action)
+            chosen, after, extras = policy.act(obs, memory, keys[:, t])
+            action = np.asarray(chosen)
             step = self.handle.stepper.step(in_env_units(self.spec, action))
             following, reward, terminated, truncated, next_obs, weight = by_seed(step, shape)
             rows.append((obs, action, reward, terminated, truncated, next_obs, weight, extras))

@@ -37,7 +37,6 @@ DQN_MINATAR = {
     "hidden": (128,),
 }
 DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5}
-PPO_ONE = {"Pendulum-v1": {}, "MountainCarContinuous-v0": {}}
 
 
 def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:

@@ -78,7 +78,7 @@ class Torso:
                 )
         names = tuple(parts) if isinstance(space, Dict) else ()
         if not images:
-            return cls({}, MLP(()), names), size, hidden
+            return cls({}, MLP((), activation, False), names), size, hidden
         activation = "relu"
         trunk = MLP.init(k_trunk, (size, *hidden), activation, 2**0.5, ends_active=True)
         return cls(images, trunk, names), hidden[-1] if hidden else size, ()

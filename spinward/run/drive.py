@@ -169,9 +169,9 @@ class Driver:
         while at < whole + self.log_every:
             before = jax.tree.map(lambda x: x.copy(), state)
             state, metrics = self.program.advance(state, 1)
-            good = np.asarray(metrics["finite"]).all(1)
+            good = [bool(row.all()) for row in np.asarray(metrics["finite"])]
             for seed in range(self.experiment.seeds):
-                if not good[seed] or any(unfinite(seed_of(state, seed).agent)):
+                if not bool(good[seed]) or any(unfinite(seed_of(state, seed).agent)):
                     return before, at, seed
             at += 1
         raise NonFiniteError("training broke, but not when it was repeated; is memory damaged?")

@@ -143,6 +143,6 @@ def read_data(path: Path, spec: Any) -> Dataset:
             row = int(np.argwhere(~np.isfinite(arrays[name].reshape(rows, -1)).all(1))[0, 0])
             raise DamagedFileError(f"{path}: {name} of row {row} is not finite")
     kinds = {"reward": np.float32, "terminated": bool, "truncated": bool}
-    fields = {name: np.asarray(arrays[name], kinds.get(name)) for name in names}
-    weight = np.ones(rows, np.float32)
+    fields: dict[str, Any] = {n: np.asarray(arrays[n], kinds.get(n)) for n in names}
+    weight: Any = np.ones(rows, np.float32)
     return Dataset(Transition(**fields, weight=weight, extras={}), spec)

@@ -3,6 +3,7 @@
 import io
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ def record(run: Run, path: Path, steps: int, seed: int = 0) -> int:
     if path.suffix != ".npz":
         raise SettingsError(f"{path}: expected a name that ends in .npz")
     agents = run.agents()
-    source = collector(agents.env)(ENVS, -(-steps // ENVS))
+    source: Any = collector(agents.env)(ENVS, -(-steps // ENVS))
     act = partial(agents.algorithm.act, explore=False)
     memory = agents.algorithm.memory
     key, agent = jax.random.PRNGKey(seed), agents.agent
@@ -43,7 +44,9 @@ def record(run: Run, path: Path, steps: int, seed: int = 0) -> int:
         batch = jax.tree.map(lambda x: x[0], batch)
     names = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
     fields = {n: np.asarray(getattr(batch, n)) for n in names}
-    rows = {n: np.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])[:steps] for n, x in fields.items()}
+    rows: dict[str, Any] = {
+        n: np.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])[:steps] for n, x in fields.items()
+    }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **rows)
     write_atomically(path, buffer.getvalue())

@@ -3,7 +3,7 @@
 from spinward.run.cli.parser import Parser, print_json, say
 
 OTHERS = {
-    "gymnasium:ID": "any id registered in Gymnasium; the prefix is needed only where we have our own",
+    "gymnasium:ID": "any id registered in Gymnasium; needs its prefix where we have our own",
     "ALE/ID": "Atari by Gymnasium, 84x84, sticky actions; needs spinward[atari]",
     "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs spinward[envpool]",
     "gymnax:ID": "gymnax's, on device; needs spinward[gymnax]",
