@@ -29,3 +29,15 @@ class EnvironmentFailedError(SpinwardError, RuntimeError):
     """An environment that raised, hung, died too often, or broke its own spec."""
 
     exit_code = 5
+
+
+class DiskError(SpinwardError, OSError):
+    """A disk that is full, or may not be written to."""
+
+    exit_code = 2
+
+
+class Stopped(SpinwardError):
+    """A run that was asked to stop, and is saved."""
+
+    exit_code = 130

@@ -1,7 +1,7 @@
 """One loop: run the policy, evaluate what it did, improve it.
 
 `system` closes the loop over its parts. `start` and `advance` run it for many seeds: on a device
-as one compiled program for each group of seeds, on a host as a Python loop over all of them.
+as one compiled program, on a host as a Python loop over all of them.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spinward.core import (
     Algorithm,
@@ -27,10 +26,7 @@ from spinward.core import (
     Transition,
     replace,
 )
-from spinward.errors import SettingsError
 from spinward.experience.rollout import finite
-
-MOST_SHARDS = 8
 
 
 class Parts(NamedTuple):
@@ -132,69 +128,31 @@ class Program(NamedTuple):
     close: Callable[[], None]
 
 
-def program(parts: Parts, seeds: int, shards: int = 0) -> Program:
-    """Compiled for a device, or a Python loop on a host, by where the experience comes from.
-
-    On CPU, seeds are spread over `shards` devices, which are threads; 0 chooses by their number
-    alone, so that the same seeds give the same bits on any number of cores.
-    """
+def program(parts: Parts) -> Program:
+    """Compiled for a device, or a Python loop on a host, by where the experience comes from."""
     closed = system(parts)
     if closed.on_device:
-        spread = sharding(seeds, shards)
-        return Program(
-            partial(start, parts, spread=spread),
-            partial(advance, parts, spread=spread),
-            lambda saved, fresh: jax.device_put(saved, spread),
-            lambda: None,
-        )
-    source: Any = parts.source
+        run = partial(start, parts), partial(advance, parts)
+        return Program(*run, lambda saved, fresh: jax.device_put(saved), lambda: None)
+    source = parts.source
+    assert isinstance(source, HostSource)
     return Program(closed.init, partial(advance_on_host, closed), closed.reopen, source.close)
 
 
-def sharding(seeds: int, shards: int = 0) -> NamedSharding:
-    """How seeds lie on devices: in the fewest equal groups, but more than one, that they allow."""
-    limit = min(len(jax.devices()), MOST_SHARDS)
-    groups = [n for n in range(2, limit + 1) if seeds % n == 0]
-    count = shards or (groups[0] if groups and jax.default_backend() == "cpu" else 1)
-    if count > len(jax.devices()) or seeds % count:
-        raise SettingsError(
-            f"shards={count} must divide seeds={seeds} and be at most {len(jax.devices())}"
-        )
-    mesh = Mesh(np.array(jax.devices()[:count]), ("seed",))
-    return NamedSharding(mesh, PartitionSpec("seed"))
-
-
-def spread_over(spread: NamedSharding, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function(parts, states)` run by each device on its own group of seeds."""
-    specs = (PartitionSpec(), spread.spec)
-    return jax.shard_map(
-        function, mesh=spread.mesh, in_specs=specs, out_specs=spread.spec, check_vma=False
-    )
-
-
-@partial(jax.jit, static_argnames="spread")
-def start(parts: Parts, key: Key, spread: NamedSharding) -> TrainState:
+@jax.jit
+def start(parts: Parts, key: Key) -> TrainState:
     """The states of all seeds, from their keys [seed]."""
-
-    def group(parts: Parts, key: Key) -> TrainState:
-        return jax.vmap(lambda k: system(parts).init(k))(key)
-
-    return spread_over(spread, group)(parts, key)
+    return jax.vmap(lambda k: system(parts).init(k))(key)
 
 
-@partial(jax.jit, static_argnames=("iterations", "spread"), donate_argnames="state")
-def advance(
-    parts: Parts, state: TrainState, iterations: int, spread: NamedSharding
-) -> tuple[TrainState, Metrics]:
+@partial(jax.jit, static_argnames="iterations", donate_argnames="state")
+def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
     """All seeds after so many iterations, which are one scan."""
 
-    def scan(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+    def scan(state: TrainState) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(lambda s, _: system(parts).step(s), state, length=iterations)
 
-    def group(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
-        return jax.vmap(partial(scan, parts))(state)
-
-    return spread_over(spread, group)(parts, state)
+    return jax.vmap(scan)(state)
 
 
 def advance_on_host(

@@ -69,7 +69,7 @@ def parts(algorithm, env=None):
     """The loop's parts around an algorithm, with CartPole or data for it if no env is given."""
     if env is None and needs_data(type(algorithm)):
         data = Transition(**logged(), weight=np.ones(200, np.float32), extras={})
-        env = Dataset(data, CartPole().spec)
+        env = Dataset(jax.tree.map(jnp.asarray, data), CartPole().spec)
     return Parts(algorithm, algorithm.source(collector(env or CartPole())), Environment())
 
 
@@ -207,6 +207,12 @@ class BreaksObs(Stamp):
     breaks: int = 60
     broken: str = "obs"
     spread: int = 30
+
+
+@config
+class BreaksWarmUp(Stamp):
+    breaks: int = 2
+    broken: str = "obs"
 
 
 @config

@@ -1,15 +1,17 @@
 """What must be said to JAX before it starts."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
-from spinward.loop import MOST_SHARDS
-
 
 def prepare() -> None:
-    """Keeps compiled programs for the next process, and lets seeds share the cores of a CPU."""
+    """Keeps compiled programs for the next process, and gives XLA one thread of a CPU.
+
+    With two, a program of small kernels takes twice the CPU time and no less wall time: seeds use
+    the other cores, as processes (`run/shards.py`). A value of NPROC that was set stays.
+    """
+    os.environ.setdefault("NPROC", "1")
     import jax
 
     settings: Any = jax.config
@@ -18,5 +20,3 @@ def prepare() -> None:
         jax.config.update("jax_compilation_cache_dir", str(home / "spinward" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    with contextlib.suppress(RuntimeError):  # somebody computed before us: seeds share one device
-        jax.config.update("jax_num_cpu_devices", MOST_SHARDS)

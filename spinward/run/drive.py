@@ -14,25 +14,13 @@ import jax
 import numpy as np
 
 from spinward.core import Metrics, TrainState
-from spinward.errors import NonFiniteError, SpinwardError
+from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
 from spinward.faults import explain, in_metrics, unfinite
 from spinward.loop import Parts, Program, program
 from spinward.run import checkpoint, record
 from spinward.run.experiment import Experiment
 
 SAVING_SHARE = 0.05  # of a run's time that saving may take
-
-
-class Stopped(SpinwardError):
-    """The run was asked to stop, and is saved."""
-
-    exit_code = 130
-
-
-class DiskError(SpinwardError, OSError):
-    """A disk that is full or may not be written to."""
-
-    exit_code = 2
 
 
 class Point(NamedTuple):
@@ -74,9 +62,8 @@ class Driver:
         self.on_device = self.parts.source.on_device
         self.stride = self.parts.source.stride
         self.iterations, self.log_every = experiment.plan(self.stride)
-        self.program: Program = program(self.parts, experiment.seeds, experiment.shards)
-        config = (folder / "config.json").read_bytes()
-        self.config = hashlib.sha256(config).hexdigest()
+        self.program: Program = program(self.parts)
+        self.config = hashlib.sha256(experiment.to_json(False).encode()).hexdigest()
 
     def run(self) -> None:
         state, self.iteration, size = self.begin()
@@ -107,6 +94,11 @@ class Driver:
         else:
             fresh = self.program.start(keys)
         state, info = checkpoint.load(path, fresh)
+        if info["config_sha256"] != self.config:
+            raise SettingsError(
+                f"{path} was saved under other settings than config.json has; "
+                "undo the change to it, or train a new run"
+            )
         return self.program.reopen(state, fresh), number, info["log_bytes"]
 
     def loop(self, state: TrainState, asked: list[int]) -> None:
@@ -130,7 +122,7 @@ class Driver:
                 raise Stopped(
                     f"stopped at {self.iteration * self.stride:,} of "
                     f"{self.iterations * self.stride:,} steps, all saved; "
-                    f"continue with: spinward resume {self.folder}"
+                    f"continue with: spinward resume {run_of(self.folder)}"
                 )
 
     def advance(self, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
@@ -155,7 +147,7 @@ class Driver:
             f"{what}: not finite in iteration {self.iteration + 1} (env steps "
             f"{self.iteration * self.stride:,} to {(self.iteration + 1) * self.stride:,}) of "
             f"{self.experiment.env}, seed {self.experiment.seed + seed}; the last finite state is "
-            f"saved in {self.folder}"
+            f"saved in {run_of(self.folder)}"
         )
 
     def locate(self) -> tuple[TrainState, int, int]:
@@ -191,6 +183,11 @@ class Driver:
             "config_sha256": self.config,
         }
         checkpoint.save(self.folder / "checkpoints", iteration, state, info)
+
+
+def run_of(folder: Path) -> Path:
+    """The run whose shard `folder` is."""
+    return folder.parent.parent
 
 
 def seed_of(state: TrainState, seed: int) -> TrainState:
@@ -230,5 +227,5 @@ def disk_errors(folder: Path) -> Iterator[None]:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise DiskError(
             f"cannot write {error.filename or folder}: {reason}; the last checkpoint is good: "
-            f"when there is room, continue with spinward resume {folder}"
+            f"when there is room, continue with spinward resume {run_of(folder)}"
         ) from error

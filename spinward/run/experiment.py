@@ -34,7 +34,7 @@ class Experiment:
     reward: Any = dataclasses.field(default_factory=Environment)
     data: str = ""  # a file of logged transitions, learned from in place of the environment
     logs: int = 100  # points of the learning curve
-    shards: int = 0  # groups of seeds that run in parallel on CPU; 0 chooses by their number
+    shards: int = 0  # processes that share the seeds of an on-device run; 0: two on a CPU
 
     def check(self) -> None:
         """Raises SettingsError for what cannot work, before anything is made."""
@@ -65,7 +65,8 @@ class Experiment:
         """One key for each seed: those of seed, seed + 1, ..."""
         return jax.vmap(jax.random.PRNGKey)(np.arange(self.seed, self.seed + self.seeds))
 
-    def to_json(self) -> str:
+    def to_json(self, with_versions: bool = True) -> str:
+        """The settings as a config file has them."""
         versions = {
             "spinward": spinward.__version__,
             "jax": jax.__version__,
@@ -73,7 +74,8 @@ class Experiment:
             "python": platform.python_version(),
         }
         fields = {f.name: settings.to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return json.dumps({"format": FORMAT, **fields, "versions": versions}, indent=1) + "\n"
+        content = {"format": FORMAT, **fields, **({"versions": versions} if with_versions else {})}
+        return json.dumps(content, indent=1) + "\n"
 
 
 def read_config(path: Path) -> dict[str, Any]:

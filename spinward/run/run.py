@@ -11,8 +11,8 @@ import numpy as np
 from spinward.envs import ids
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
-from spinward.run import checkpoint, device, record
-from spinward.run.drive import Point, drive
+from spinward.run import checkpoint, device, shards
+from spinward.run.drive import Point
 from spinward.run.experiment import Experiment, from_config, read_config
 from spinward.run.files import write_atomically
 from spinward.run.policy import Policy
@@ -30,6 +30,7 @@ def train(
     name: str = "",
     watch: Callable[[Point], None] = lambda point: None,
     checkpoint_s: float = 30.0,
+    shards: int = 0,
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
@@ -41,7 +42,9 @@ def train(
         NonFiniteError: training broke; the last finite state is saved.
     """
     more = {} if reward is None else {"reward": reward}
-    experiment = Experiment(algorithm, env, steps, seeds, seed, data=str(data), **more)
+    experiment = Experiment(
+        algorithm, env, steps, seeds, seed, data=str(data), shards=shards, **more
+    )
     return create(experiment, Path(out), name).train(watch, checkpoint_s, trust=True)
 
 
@@ -100,13 +103,19 @@ class Run:
         """Goes on from the last checkpoint to the end; does nothing if it is there."""
         self.trust = self.trust or trust
         device.prepare()
-        drive(self.experiment, self.path, watch, checkpoint_s)
+        shards.train(self.shards, self.path, watch, checkpoint_s, self.trust)
         return self
+
+    @property
+    def shards(self) -> list[Experiment]:
+        """The experiment of each process that shares the seeds."""
+        experiment = self.experiment
+        return shards.shards_of(experiment, experiment.parts().source.on_device)
 
     @property
     def points(self) -> list[dict[str, Any]]:
         """The log points: iteration, env_steps, and a list over seeds for each metric."""
-        return record.read(self.path / "metrics.jsonl")
+        return shards.points(self.path)
 
     def curves(self, metric: str = "episode_return") -> tuple[np.ndarray, np.ndarray]:
         """Steps [point] and a metric [seed, point]; NaN where a seed ended no episode.
@@ -132,15 +141,18 @@ class Run:
         device.prepare()
         experiment = self.experiment
         parts = experiment.parts()
-        path, _ = checkpoint.latest(self.path / "checkpoints")
         spec = parts.source.spec
 
         def init(key: jax.Array) -> Any:
             return parts.algorithm.init(key, spec)
 
-        agent = jax.eval_shape(jax.vmap(init), experiment.keys())
-        found, _ = checkpoint.load(path, {"agent": agent}, whole=False)
-        return Agents(parts.algorithm, found["agent"], ids.make(experiment.env), experiment.seeds)
+        agents = []
+        for shard, folder in zip(self.shards, shards.folders(self.path), strict=True):
+            path, _ = checkpoint.latest(folder / "checkpoints")
+            like = {"agent": jax.eval_shape(jax.vmap(init), shard.keys())}
+            agents.append(checkpoint.load(path, like, whole=False)[0]["agent"])
+        agent = jax.tree.map(lambda *x: np.concatenate(x), *agents)
+        return Agents(parts.algorithm, agent, ids.make(experiment.env), experiment.seeds)
 
     def evaluate(self, episodes: int = 100, explore: bool = False, seed: int = 0) -> Score:
         """Returns of so many whole episodes of each seed's policy, without exploration."""

@@ -1,0 +1,39 @@
+"""The process of one shard: `python -m spinward.run.shard RUN CHECKPOINT_S TRUST INDEX`."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from spinward.errors import SpinwardError
+from spinward.run import device, shards
+from spinward.run.experiment import from_config, read_config
+
+
+def main(words: list[str]) -> int:
+    run, checkpoint_s, trust, index = words
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    device.prepare()
+    try:
+        whole = from_config(read_config(Path(run) / "config.json"), trust == "True")
+        shard = shards.shards_of(whole, on_device=True)[int(index)]
+        folder = Path(run) / "shards" / index
+        shards.train_one(shard, folder, lambda point: None, float(checkpoint_s))
+    except SpinwardError as error:
+        said = {"kind": type(error).__name__, "message": str(error)}
+        print(f"\n{json.dumps(said)}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def stop_with_parent() -> None:
+    """Asks this process to save and stop when the one that started it is gone."""
+    while os.read(0, 1):  # not sys.stdin, which a thread may not hold when Python ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

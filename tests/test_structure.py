@@ -1,0 +1,85 @@
+"""The shape of the code: which way imports point, sizes, and where each kind of call may stand."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "spinward"
+TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
+ORDER = (
+    ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
+    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("loop",), ("faults",),
+    ("evaluation",), ("run",), ("experiments",), ("cli",),
+)  # fmt: skip
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+JIT = {"loop.py", "experience/replay.py", "experience/vector.py", "evaluation/episodes.py",
+       "run/policy.py", "envs/check.py", "run/results.py", "run/logged.py"}  # fmt: skip
+GYMNASIUM = {f"envs/{name}.py" for name in ("gymnasium", "opening", "ids", "workers", "inspection")}
+PICKLE = {"envs/processes.py", "envs/workers.py"}  # between a run and its own child processes
+
+
+def part(name):
+    """The part of the package a file belongs to; the command line stands above all else."""
+    names = name.removesuffix(".py").split("/")
+    return "cli" if names[:2] == ["run", "cli"] else names[0]
+
+
+def imports(tree):
+    """The modules a file imports, at its top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def dotted(tree):
+    """Every name and attribute, as in `jax.jit`."""
+    return {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute | ast.Name)}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_imports_point_one_way(name):
+    for module in imports(TREES[name]):
+        top, _, rest = module.partition(".")
+        other = part(rest.replace(".", "/"))
+        if top == "spinward" and other in RANK and part(name) != "__init__":
+            assert other == part(name) or RANK[other] < RANK[part(name)], f"imports {module}"
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_files_functions_and_names_keep_their_limits(name):
+    assert len((ROOT / name).read_text().splitlines()) <= 300
+    assert Path(name).stem not in {"utils", "common", "helpers", "base", "misc"}
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= 40, node.name
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_calls_stand_only_where_they_may(name):
+    found, tops = dotted(TREES[name]), {m.split(".")[0] for m in imports(TREES[name])}
+    assert "jax.jit" not in found or name in JIT
+    assert "gymnasium" not in tops or name in GYMNASIUM
+    assert not tops & {"pickle", "cloudpickle", "dill"} or name in PICKLE
+    assert not {"eval", "exec", "jnp.load", "jax.pmap"} & found
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
+            assert "allow_pickle" in {k.arg for k in node.keywords}
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert {part(name) for name in TREES} <= RANK.keys()
+
+
+def test_importing_the_package_is_quick_because_it_imports_nothing_heavy():
+    code = "import sys, spinward; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"jax", "numpy", "matplotlib", "gymnasium", "optax", "scipy"}
+    assert not heavy & set(done.stdout.split()) and "spinward" in done.stdout
