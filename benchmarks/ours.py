@@ -4,7 +4,9 @@ The same training is run twice in one process: the first run is the whole comman
 whose programs are compiled already, is training alone. Start-up is the difference.
 """
 
+import atexit
 import dataclasses
+import shutil
 import tempfile
 from typing import Any
 
@@ -17,6 +19,13 @@ def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     import spinward as sw
 
     kind = {"ppo": sw.PPO, "dqn": sw.DQN}[name]
+    settings = dict(settings)
+    settings["rollout"] = settings.pop("steps")
+    if "anneal_steps" in settings:  # of epsilon in a workload
+        settings["explore_steps"] = settings.pop("anneal_steps")
+    if "target_every" in settings:  # env steps in a workload, updates in our settings
+        pace = settings["envs"] * settings["rollout"] / settings["updates"]
+        settings["target_every"] = max(1, round(settings["target_every"] / pace))
     fields = {field.name for field in dataclasses.fields(kind)}
     known = {key: value for key, value in settings.items() if key in fields}
     if "hidden" in known:  # JSON has no tuples
@@ -28,8 +37,10 @@ def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
     """A finished run: `steps` are of each seed, and `out` is where its folder goes."""
     import spinward as sw
 
-    with tempfile.TemporaryDirectory() as folder:
-        return sw.train(learner, ask.env, steps=env_steps, seeds=ask.seeds, seed=seed, out=folder)
+    folder = tempfile.mkdtemp(prefix="spinward-bench-")
+    atexit.register(shutil.rmtree, folder, True)
+    more: dict[str, Any] = {"reward": sw.Clipped()} if ask.settings.get("reward_clip") else {}
+    return sw.train(learner, ask.env, env_steps, ask.seeds, seed, out=folder, **more)
 
 
 def final_return(run: Any) -> float:

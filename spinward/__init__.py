@@ -4,12 +4,13 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["BC", "DQN", "PPO", "Experiment", "Run", "load", "train"]
+__all__ = ["BC", "DQN", "PPO", "Clipped", "Experiment", "Run", "load", "train"]
 
 PLACES = {
     "BC": "algorithms.bc",
     "DQN": "algorithms.dqn",
     "PPO": "algorithms.ppo",
+    "Clipped": "rewards.clipped",
     "Experiment": "run.experiment",
     "Run": "run.run",
     "load": "run.run",

@@ -28,7 +28,11 @@ def explain(parts: Parts, state: TrainState) -> str:
         _, new, _ = source.source.collect(state.source.source, policy, k_fresh)
         if found := in_batch(new):
             return found
-    if found := in_batch(batch):
+    if isinstance(source, Replayed):  # samples are [updates, window, batch], and of older steps
+        samples = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[3:]), batch)
+        if found := in_batch(samples):
+            return f"a replayed {found.partition(' in env ')[0]}"
+    elif found := in_batch(batch):
         return found
     judge, batch, judged = reward.label(state.reward, batch, k_label)
     if found := in_batch(batch) or in_metrics(judged):

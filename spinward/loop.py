@@ -74,8 +74,13 @@ def on_host(parts: Parts) -> System:
     assert isinstance(source, HostSource)
     act = jax.jit(jax.vmap(algorithm.act))
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    learned = jax.jit(jax.vmap(partial(learn, parts)))
     split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
+
+    @jax.jit
+    @jax.vmap
+    def learned(agent: Any, judge: Any, batch: Transition, key: Key) -> tuple[Any, Any, Metrics]:
+        agent, judge, metrics = learn(parts, agent, judge, batch, key)
+        return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}
 
     @jax.jit
     @jax.vmap

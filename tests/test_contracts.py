@@ -28,7 +28,7 @@ class Case:
     def __init__(self, kind):
         self.algorithm = tiny(kind)
         self.parts = parts(self.algorithm)
-        self.program = program(self.parts, 2, shards=1)
+        self.program = program(self.parts)
         state = self.program.start(keys(2))
         self.states, self.metrics = [copied(state)], []
         for _ in range(2):
@@ -92,7 +92,7 @@ def test_seeds_and_settings_run_side_by_side_as_they_do_alone_and_compile_once(c
     for rate in rates.tolist():
         compiled.clear()
         own = case.parts._replace(algorithm=replace(case.algorithm, lr=rate))
-        single = program(own, 1, shards=1)
+        single = program(own)
         start = single.start(keys(1))
         state, _ = single.advance(start, ITERATIONS)
         alone.append(copied(state.agent))

@@ -117,8 +117,8 @@ def test_vector_gives_the_batches_of_rollout_for_the_same_keys():
 @pytest.mark.parametrize("name", ["ppo", "dqn"])
 def test_an_agent_is_the_same_on_device_and_on_a_host(name):
     algorithm = tiny(ALGORITHMS[name])
-    here = program(parts(algorithm, Clock()), 2, shards=1)
-    there = program(parts(algorithm, HostClock()), 2)
+    here = program(parts(algorithm, Clock()))
+    there = program(parts(algorithm, HostClock()))
     state, metrics = here.advance(here.start(keys(2)), 6)
     twin, measured = there.advance(there.start(keys(2)), 6)
     there.close()

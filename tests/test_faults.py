@@ -22,31 +22,34 @@ from spinward.core import HostEnv
 from spinward.envs import ids
 from spinward.errors import (
     DamagedFileError,
+    DiskError,
     EnvironmentFailedError,
     NonFiniteError,
     SettingsError,
     SpinwardError,
+    Stopped,
 )
 from spinward.loop import program
 from spinward.run import checkpoint
-from spinward.run.drive import DiskError, Stopped, drive
+from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
 
 SEEDS, SEED, ITERATIONS = 2, 7, 20
+SHARD = "shards/0"
 
 
-def broken(algorithm, env, out, **more):
+def broken(algorithm, env, out):
     """The error that ends a run of 20 iterations, and its last checkpoint."""
     steps = ITERATIONS * algorithm.envs * algorithm.rollout
     with pytest.raises(NonFiniteError) as error:
-        train(algorithm, env, steps, SEEDS, SEED, out=out, name="run", **more)
+        train(algorithm, env, steps, SEEDS, SEED, out=out, name="run", shards=1)
     assert error.value.exit_code == 3
     run = load(out / "run", trust=True)
-    path, damaged = checkpoint.latest(run.path / "checkpoints")
+    path, damaged = checkpoint.latest(run.path / SHARD / "checkpoints")
     assert not damaged
     experiment = run.experiment
-    made = program(experiment.parts(), SEEDS)
+    made = program(experiment.parts())
     fresh = made.start(experiment.keys())
     made.close()
     state, _ = checkpoint.load(path, fresh)
@@ -57,7 +60,7 @@ def broken(algorithm, env, out, **more):
 
 def first_to_break(env, algorithm):
     """The step, counted from 0, and the seed and env that reach `env.breaks` first."""
-    start = program(parts(algorithm, env), SEEDS).start(keys(SEEDS, SEED)).source
+    start = program(parts(algorithm, env)).start(keys(SEEDS, SEED)).source
     left = env.breaks - 1 - np.asarray(start.env.time)
     seed, which = np.argwhere(left == left.min())[0]
     return int(left.min()), int(seed), int(which)
@@ -95,7 +98,7 @@ def test_what_an_update_breaks_is_named_with_its_iteration(ill, what, on, tmp_pa
         monkeypatch.setattr(ids, "make", lambda name: HostStamp())
     said, saved, state = broken(Sick(at=5, ill=ill), "CartPole-v1", tmp_path)
     # A host's broken parameter is gone when it is told: only the state before it was kept.
-    assert said.startswith(what) or (on, ill) == ("host", "parameter") and "a parameter:" in said
+    assert said.startswith(what) or ((on, ill) == ("host", "parameter") and "a parameter:" in said)
     assert "not finite in iteration 6 (env steps 160 to 192)" in said
     assert "seed 7;" in said and str(tmp_path / "run") in said
     assert saved == 5 and state.agent.updates.tolist() == [5] * SEEDS
@@ -128,14 +131,20 @@ def test_replayed_faults_are_named_where_they_happened(tmp_path):
 def test_what_a_warm_up_breaks_is_not_blamed_on_an_environment_of_the_sample(tmp_path):
     algorithm = tiny(ALGORITHMS["dqn"])
     with pytest.raises(NonFiniteError, match=r"^a replayed (next )?observation\[1\] is nan: not"):
-        train(algorithm, "twin:BreaksWarmUp", 320, SEEDS, SEED, out=tmp_path, name="run")
+        train(algorithm, "twin:BreaksWarmUp", 320, SEEDS, SEED, out=tmp_path, shards=1)
 
 
 def test_a_step_size_that_breaks_ppo_leaves_it_as_it_was(tmp_path):
     said, saved, _ = broken(tiny(ALGORITHMS["ppo"], lr=1e30), "CartPole-v1", tmp_path)
     assert saved == 0 and "iteration 1 " in said
     assert "loss (" in said and "minibatch 1" in said
-    assert not (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert not (tmp_path / "run" / SHARD / "metrics.jsonl").read_bytes()
+
+
+def test_what_breaks_in_the_process_of_a_shard_is_told_by_the_run(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"iteration 1 .* seed [78];") as error:
+        train(tiny(ALGORITHMS["ppo"], lr=1e30), "CartPole-v1", 320, 2, SEED, out=tmp_path, shards=2)
+    assert error.value.exit_code == 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +182,9 @@ def test_what_a_host_environment_breaks_is_told_and_the_state_before_is_saved(
     monkeypatch.setattr(ids, "make", lambda name: HostBroken())
     with pytest.raises(NonFiniteError, match="env 2 of Broken is nan at step 30"):
         train(Sick(), "CartPole-v1", 20 * 32, SEEDS, out=tmp_path, name="run")
-    path, _ = checkpoint.latest(tmp_path / "run" / "checkpoints")
+    path, _ = checkpoint.latest(tmp_path / "run" / SHARD / "checkpoints")
     assert checkpoint.number(path) == 3  # of 8 steps each
-    points = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").open()]
+    points = [json.loads(x) for x in (tmp_path / "run" / SHARD / "metrics.jsonl").open()]
     assert [p["iteration"] for p in points] == [1, 2, 3]
 
 

@@ -12,10 +12,11 @@ import optax
 import pytest
 from twin import ALGORITHMS, logged, needs_data, tiny
 
+from spinward.errors import Stopped
 from spinward.loop import program
 from spinward.run import checkpoint
-from spinward.run.drive import Stopped
 from spinward.run.run import create, load, train
+from spinward.run.shards import folders
 
 
 def stopping(point):
@@ -36,10 +37,13 @@ def begin(algorithm_name, out, data, env="CartPole-v1", **more):
 
 
 def contents(run):
-    """All that a run has learned: the log, and the arrays of its last checkpoint."""
-    path, damaged = checkpoint.latest(run.path / "checkpoints")
-    assert not damaged
-    return (run.path / "metrics.jsonl").read_bytes(), (path / checkpoint.STATE).read_bytes()
+    """All that a run has learned: the logs, and the arrays of the last checkpoints."""
+    found = []
+    for shard in folders(run.path):
+        path, damaged = checkpoint.latest(shard / "checkpoints")
+        assert not damaged
+        found += [(shard / "metrics.jsonl").read_bytes(), (path / checkpoint.STATE).read_bytes()]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +75,18 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bytes(name, whole, data, tmp
     assert len(run.points) == len(whole(name).points) // 2 == 50
     run.train(trust=True)
     log, state = contents(run)
-    expected_log, expected_state = contents(whole(name))
-    assert log == expected_log
-    assert state == expected_state
-    before = run.path / "checkpoints"
+    assert log == contents(whole(name))[0]
+    assert state == contents(whole(name))[1]
+    before = run.path / "shards/0/checkpoints"
     names = [p.name for p in checkpoint.checkpoints(before)]
     run.train(trust=True)  # there is nothing left to do
-    assert contents(run) == (log, state)
+    assert contents(run) == [log, state]
     assert [p.name for p in checkpoint.checkpoints(before)] == names
 
 
 def test_a_damaged_last_checkpoint_costs_only_the_time_since_the_one_before(whole, data, tmp_path):
     run = begin("ppo", tmp_path, data, name="run", checkpoint_s=0.0)
-    newest = checkpoint.checkpoints(run.path / "checkpoints")[0] / checkpoint.STATE
+    newest = checkpoint.checkpoints(run.path / "shards/0/checkpoints")[0] / checkpoint.STATE
     newest.write_bytes(newest.read_bytes()[:-1])
     run.train(trust=True)
     assert contents(run) == contents(whole("ppo"))
@@ -91,19 +94,23 @@ def test_a_damaged_last_checkpoint_costs_only_the_time_since_the_one_before(whol
 
 SCRIPT = """
 import sys
-from pathlib import Path
 sys.path.insert(0, {tests!r})
 from spinward.run.run import load
 load({folder!r}, trust=True).train(trust=True, checkpoint_s=0.0)
 """
 
 
+def resumed(folder):
+    """A process that goes on with a run."""
+    script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder))
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+
+
 def test_a_run_killed_at_random_moments_goes_on_to_the_same_bytes(whole, data, tmp_path):
     folder = create(whole("dqn").experiment, tmp_path, "victim").path
     moments, kills = random.Random(0), 0
     for part in range(5):
-        script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder))
-        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+        process = resumed(folder)
         goal = lines(folder) + moments.randint(2, 18)
         while part < 4 and lines(folder) < goal and process.poll() is None:
             time.sleep(moments.random() / 200)
@@ -118,8 +125,25 @@ def test_a_run_killed_at_random_moments_goes_on_to_the_same_bytes(whole, data, t
     assert not left
 
 
+def test_a_run_of_two_processes_that_loses_one_goes_on_to_the_same_bytes(data, tmp_path):
+    whole = begin("ppo", tmp_path, data, name="whole", seeds=2, shards=2)
+    assert len(folders(whole.path)) == 2
+    folder = create(whole.experiment, tmp_path, "victim").path
+    process = resumed(folder)
+    while lines(folder) < 5 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)  # its shards notice, save and end
+    process.communicate(timeout=60)
+    run = load(folder)
+    assert len(run.points) < 100
+    run.train(trust=True)
+    assert contents(run) == contents(whole)
+    alone = begin("ppo", tmp_path, data, name="alone", seed=1)
+    assert contents(alone) == contents(whole)[2:]  # a seed learns the same in any company
+
+
 def lines(folder):
-    log = folder / "metrics.jsonl"
+    log = folder / "shards/0/metrics.jsonl"
     return log.read_bytes().count(b"\n") if log.is_file() else 0
 
 
@@ -128,10 +152,10 @@ def test_a_run_on_a_host_goes_on_with_its_agent_and_replay(name, data, tmp_path)
     with pytest.raises(Stopped):
         begin(name, tmp_path, data, env="gymnasium:CartPole-v1", name="run", watch=stopping)
     run = load(tmp_path / "run")
-    assert checkpoint.number(checkpoint.latest(run.path / "checkpoints")[0]) == 100
-    before = (run.path / "metrics.jsonl").read_bytes()
+    assert checkpoint.number(checkpoint.latest(run.path / "shards/0/checkpoints")[0]) == 100
+    before = (run.path / "shards/0/metrics.jsonl").read_bytes()
     run.train(trust=True)
-    assert (run.path / "metrics.jsonl").read_bytes().startswith(before)
+    assert (run.path / "shards/0/metrics.jsonl").read_bytes().startswith(before)
     assert [p["iteration"] for p in run.points] == list(range(2, 201, 2))
     state = last_state(run)
     algorithm = tiny(ALGORITHMS[name])
@@ -145,7 +169,7 @@ def test_a_run_on_a_host_goes_on_with_its_agent_and_replay(name, data, tmp_path)
 
 def last_state(run):
     experiment = run.experiment
-    made = program(experiment.parts(), experiment.seeds)
+    made = program(experiment.parts())
     fresh = made.start(experiment.keys())
     made.close()
-    return checkpoint.load(checkpoint.latest(run.path / "checkpoints")[0], fresh)[0]
+    return checkpoint.load(checkpoint.latest(run.path / "shards/0/checkpoints")[0], fresh)[0]

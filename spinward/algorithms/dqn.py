@@ -28,7 +28,7 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.experience.replay import Replay
-from spinward.learning import Learner, adam, descend, means
+from spinward.learning import Learner, adam, descend, linear, means
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Q
@@ -52,13 +52,15 @@ class DQN:
     capacity: int = 100_000  # env steps kept for replay
     warmup: int = 2_000  # random env steps before the first update
     lr: float = 5e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     gamma: float = 0.99  # discount per step
     target_every: int = 250  # updates between moves of the target network
     tau: float = 1.0  # share of the target network replaced in each of its moves
     epsilon: float = 0.05  # final share of random actions
-    anneal_steps: int = 50_000  # env steps over which that share falls from 1
+    explore_steps: int = 50_000  # env steps over which that share falls from 1
     double: bool = True  # the online network chooses the action the target network values
     n_step: int = 1  # rewards in each target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -73,6 +75,13 @@ class DQN:
             )
         if self.rows(self.warmup) > self.rows(self.capacity):
             raise SettingsError(f"warmup={self.warmup} is more than capacity={self.capacity}")
+        if self.updates < 1:
+            raise SettingsError(f"updates={self.updates} must be at least 1")
+        if self.rows(self.capacity) - self.rollout < self.n_step:
+            raise SettingsError(
+                f"capacity={self.capacity} is too short for n_step={self.n_step} beside a rollout "
+                f"of {self.rollout * self.envs} env steps"
+            )
         if self.rows(self.warmup) < self.n_step:
             raise SettingsError(f"warmup={self.warmup} is too short for n_step={self.n_step}")
 
@@ -85,18 +94,21 @@ class DQN:
         """So many env steps as rows of all envs, rounded up to whole iterations."""
         return -(-steps // (self.envs * self.rollout)) * self.rollout
 
-    @property
-    def optimiser(self) -> optax.GradientTransformation:
-        return adam(self.lr, self.max_grad_norm)
+    def env_steps(self, updates: Array) -> Array:
+        """How many steps go with so many updates."""
+        return updates * (self.envs * self.rollout / self.updates)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         q = self.network(key, spec, self.hidden, self.activation)
-        return Agent(Learner.init(q, self.optimiser), q, jnp.int32(0))
+        return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
 
     def epsilon_at(self, updates: Array) -> Array:
         """The share of random actions, after as many updates."""
-        steps = updates * (self.envs * self.rollout / max(self.updates, 1))
-        return jnp.maximum(self.epsilon, 1.0 - (1.0 - self.epsilon) * steps / self.anneal_steps)
+        steps = self.env_steps(updates)
+        return jnp.maximum(self.epsilon, 1.0 - (1.0 - self.epsilon) * steps / self.explore_steps)
 
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
@@ -114,8 +126,9 @@ class DQN:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+            lr = linear(self.lr, self.env_steps(agent.updates), self.anneal_steps)
             learner, metrics = descend(
-                self.loss, self.optimiser, agent.learner, agent.target, batch
+                self.loss, self.optimiser(lr), agent.learner, agent.target, batch
             )
             updates = agent.updates + 1
             share = jnp.where(updates % self.target_every == 0, self.tau, 0.0)
@@ -133,6 +146,6 @@ class DQN:
         first = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         value = pick(q(first[0]), first[1])
         error = goal - value
-        losses = {"td_loss": huber(error), "td_error": jnp.abs(error), "value": value}
+        losses = {"td_loss": huber(error, self.huber), "td_error": jnp.abs(error), "value": value}
         metrics = means(losses, batch.weight.min(0))
         return metrics["td_loss"], metrics

@@ -26,6 +26,7 @@ OWN = {
     "Probe-Action": "probe:ProbeAction",
     "Probe-Both": "probe:ProbeBoth",
     "Probe-ActionContinuous": "probe:ProbeActionContinuous",
+    "Probe-Truncated": "probe:ProbeTruncated",
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
 }
 PREFIXES = {
@@ -51,7 +52,8 @@ def make(name: str) -> Any:
         return ours(PREFIXES[prefix])(rest)
     if rest:
         found = imported(name)
-        if hasattr(found, "reset") and hasattr(found, "spec") and not is_gymnasium(found):
+        acts = hasattr(found, "reset") or hasattr(found, "open")  # an Env or a HostEnv
+        if acts and hasattr(found, "spec") and not is_gymnasium(found):
             return found()
     elif not name.startswith("ALE/"):
         check_registered(name)

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config
 
@@ -29,4 +30,4 @@ class Dataset:
     ) -> tuple[tuple[()], Transition, Metrics]:
         rows = self.data.reward.shape[0]
         index = jax.random.randint(key, (self.updates, 1, self.batch), 0, rows)
-        return state, jax.tree.map(lambda x: x[index], self.data), {}
+        return state, jax.tree.map(lambda x: jnp.asarray(x)[index], self.data), {}

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def huber(error: Array, kappa: float = 1.0) -> Array:
+def huber(error: Array, kappa: float | Array = 1.0) -> Array:
     """Half the square within `kappa` of zero, linear beyond (Huber, 1964).
 
     With kappa 1 its gradient is DQN's temporal-difference error clipped to [-1, 1].

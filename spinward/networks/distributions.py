@@ -74,11 +74,16 @@ class Gaussian:
 
     def log_prob(self, action: Array) -> Array:
         z = (action - self.mean) * jnp.exp(-self.log_std)
-        return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(-1)
+        return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(self.axes)
 
     def entropy(self) -> Array:
         entropy = self.log_std + 0.5 * (LOG_2PI + 1.0)
-        return jnp.broadcast_to(entropy, self.mean.shape).sum(-1)
+        return jnp.broadcast_to(entropy, self.mean.shape).sum(self.axes)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Those of one action."""
+        return tuple(range(-self.log_std.ndim, 0))
 
 
 Distribution = Categorical | MultiCategorical | Gaussian
