@@ -16,6 +16,7 @@ from spinward.core import (
     Algorithm,
     HostSource,
     Key,
+    Memory,
     Metrics,
     Policy,
     Replayed,
@@ -48,14 +49,11 @@ def system(parts: Parts) -> System:
 
 
 def on_device(parts: Parts) -> System:
-    algorithm, source, reward = parts
+    algorithm, source, _ = parts
 
     def init(key: Key) -> TrainState:
-        k_agent, k_source, k_reward, key = jax.random.split(key, 4)
-        agent = algorithm.init(k_agent, source.spec)
-        memory = algorithm.memory(agent, source.spec.envs)
-        experience = source.init(k_source, memory)
-        return TrainState(agent, experience, reward.init(k_reward, source.spec), key)
+        agent, memory, judge, k_source, key = begin(parts, key)
+        return TrainState(agent, source.init(k_source, memory), judge, key)
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, k_run, k_learn = jax.random.split(state.key, 3)
@@ -70,38 +68,27 @@ def on_device(parts: Parts) -> System:
 
 def on_host(parts: Parts) -> System:
     """The same loop with every state [seed, ...]; acting and learning are compiled."""
-    algorithm, source, reward = parts
+    algorithm, source, _ = parts
     assert isinstance(source, HostSource)
+    replay = source if isinstance(source, Replayed) else None
     act = jax.jit(jax.vmap(algorithm.act))
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
+    begun = jax.jit(jax.vmap(partial(begin, parts)))
+    learned = jax.jit(jax.vmap(partial(learn_checked, parts)))
     split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
 
-    @jax.jit
-    @jax.vmap
-    def learned(agent: Any, judge: Any, batch: Transition, key: Key) -> tuple[Any, Any, Metrics]:
-        agent, judge, metrics = learn(parts, agent, judge, batch, key)
-        return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}
-
-    @jax.jit
-    @jax.vmap
-    def begin(key: Key) -> tuple[Any, Any, Any, Key, Key]:
-        k_agent, k_source, k_reward, key = jax.random.split(key, 4)
-        agent = algorithm.init(k_agent, source.spec)
-        remembered = algorithm.memory(agent, source.spec.envs)
-        return agent, remembered, reward.init(k_reward, source.spec), k_source, key
-
     def init(key: Key) -> TrainState:
-        agent, remembered, judge, k_source, key = begin(key)
+        agent, remembered, judge, k_source, key = begun(key)
         return TrainState(agent, source.init(k_source, remembered), judge, key)
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, k_run, k_learn = split(state.key)
         policy = Policy(partial(act, state.agent), partial(memory, state.agent))
-        if isinstance(source, Replayed):  # what is learned from does not wait for what is done
-            k_draw, k_run = source.split(k_run)
-            batch = source.draw(state.source, k_draw)
+        if replay is not None:  # what is learned from does not wait for what is done
+            k_draw, k_run = replay.split(k_run)
+            batch = replay.draw(state.source, k_draw)
             agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
-            experience, ran = source.extend(state.source, policy, k_run)
+            experience, ran = replay.extend(state.source, policy, k_run)
         else:
             experience, batch, ran = source.collect(state.source, policy, k_run)
             agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
@@ -113,6 +100,14 @@ def on_host(parts: Parts) -> System:
     return System(init, step, False, reopen)
 
 
+def begin(parts: Parts, key: Key) -> tuple[Any, Memory, Any, Key, Key]:
+    """A new agent, its memory, a new judge, and keys for the source and for what follows."""
+    k_agent, k_source, k_reward, key = jax.random.split(key, 4)
+    agent = parts.algorithm.init(k_agent, parts.source.spec)
+    memory = parts.algorithm.memory(agent, parts.source.spec.envs)
+    return agent, memory, parts.reward.init(k_reward, parts.source.spec), k_source, key
+
+
 def learn(
     parts: Parts, agent: Any, judge: Any, batch: Transition, key: Key
 ) -> tuple[Any, Any, Metrics]:
@@ -122,6 +117,12 @@ def learn(
     agent, improved = parts.algorithm.update(agent, batch, k_update)
     metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
     return agent, judge, {**metrics, "finite": finite(metrics)}
+
+
+def learn_checked(parts: Parts, *state: Any) -> tuple[Any, Any, Metrics]:
+    """`learn`, whose `finite` speaks for the agent too: a host cannot repeat what broke it."""
+    agent, judge, metrics = learn(parts, *state)
+    return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}
 
 
 class Program(NamedTuple):

@@ -193,7 +193,7 @@ PPO = ALGORITHMS["ppo"](
 )
 DQN = ALGORITHMS["dqn"](
     envs=8, rollout=2, updates=8, batch=64, capacity=2000, warmup=400, lr=5e-3, gamma=0.9,
-    target_every=16, anneal_steps=2000, hidden=(16,), epsilon=0.2
+    target_every=16, explore_steps=2000, hidden=(16,), epsilon=0.2
 )  # fmt: skip
 SEEN = jnp.array([[-1.0], [0.0], [1.0]])
 

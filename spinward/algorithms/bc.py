@@ -1,7 +1,7 @@
 """Behaviour cloning: the policy under which logged actions are most likely (Pomerleau, 1989)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
@@ -21,6 +21,8 @@ class BC:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Policy.init
+
+    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
 
     memory = no_memory
 

@@ -32,7 +32,7 @@ from spinward.learning import Learner, adam, descend, linear, means
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Q
-from spinward.networks.torso import mask
+from spinward.networks.torso import mask, uniform_choice
 from spinward.targets.values import n_step
 
 
@@ -118,11 +118,9 @@ class DQN:
         if not explore:
             return greedy, memory, {}
         k_coin, k_action = jax.random.split(key)
-        allowed = mask(obs)
-        scores = jax.random.uniform(k_action, q.shape)
-        scores = scores if allowed is None else jnp.where(allowed != 0, scores, -1.0)
+        random = uniform_choice(k_action, mask(obs), q.shape)
         coin = jax.random.uniform(k_coin, greedy.shape) < self.epsilon_at(agent.updates)
-        return jnp.where(coin, scores.argmax(-1).astype(jnp.int32), greedy), memory, {}
+        return jnp.where(coin, random, greedy), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import (
+    Discrete,
     Key,
     Memory,
     Metrics,
@@ -18,6 +19,7 @@ from spinward.core import (
     replace,
     struct,
 )
+from spinward.networks.torso import mask, uniform_choice
 
 
 @struct
@@ -58,6 +60,9 @@ class Replay:
         spec, warm = self.spec, replace(self.source, steps=self.warmup)
 
         def act(obs: Any, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
+            if isinstance(spec.action, Discrete):
+                shape = (spec.envs, spec.action.n)
+                return uniform_choice(key, mask(obs), shape), memory, {}
             return spec.action.sample(key, (spec.envs,)), memory, {}
 
         policy = Policy(act, lambda envs: memory)

@@ -96,6 +96,13 @@ def vector(x: Array) -> Array:
     return x.astype(jnp.float32)
 
 
+def uniform_choice(key: Key, allowed: Array | None, shape: tuple[int, ...]) -> Array:
+    """One of `shape[-1]` actions, uniformly among those that are allowed."""
+    scores = jax.random.uniform(key, shape)
+    scores = scores if allowed is None else jnp.where(allowed != 0, scores, -1.0)
+    return scores.argmax(-1).astype(jnp.int32)
+
+
 def mask(obs: Obs) -> Array | None:
     """Which actions are allowed in `obs`: [..., actions] of 0 and 1, or None if all are."""
     return obs.get(MASK) if isinstance(obs, dict) else None

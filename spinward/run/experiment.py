@@ -41,6 +41,15 @@ class Experiment:
         for name in ("steps", "seeds", "logs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        offline = getattr(self.algorithm, "offline", False)
+        name = type(self.algorithm).__name__
+        if offline and not self.data:
+            raise SettingsError(
+                f"{name} learns from logged data: name a file with --data "
+                "(`spinward data record RUN --out FILE` makes one)"
+            )
+        if self.data and not offline:
+            raise SettingsError(f"{name} learns by taking steps, and cannot use data={self.data}")
         if not 0 <= self.seed < 2**32:
             raise SettingsError(f"seed={self.seed} must be between 0 and 2**32 - 1")
 

@@ -46,7 +46,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
     notes = [
         "Returns are the environment's own, of the episodes trained on, exploration included.",
-        resume_note(config),
+        resume_note(run),
     ]
     page = report.html(
         f"{kind} in {config['env']}",
@@ -62,11 +62,15 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     return path
 
 
-def resume_note(config: dict[str, Any]) -> str:
+def resume_note(run: Run) -> str:
+    """What a resume of the run gives, and why."""
     from spinward.core import HostEnv
     from spinward.envs import ids
 
-    if ids.is_own_code(config["env"]) or isinstance(ids.make(config["env"]), HostEnv):
+    name = run.config["env"]
+    if ids.is_own_code(name) and not run.trust:
+        return "Its environment is code of its own, which was not run to write this."
+    if isinstance(ids.make(name), HostEnv) and not run.config["data"]:
         return (
             "A resumed run goes on with the same agent, data and keys, but its environments, which "
             "cannot be saved in mid-episode, start anew (statistical resume)."

@@ -93,11 +93,10 @@ def looked_up(where: str, trust: bool) -> Any:
         raise SettingsError(
             f"this run uses {where}, which is not Spinward's; --trust runs its code"
         )
-    found = importlib.import_module(module) if not module.endswith(".py") else None
-    for part in name.split("."):
-        found = getattr(found, part, None) if found is not None else imported(where)
-    if found is None:
-        raise SettingsError(f"{where} is not there any more")
+    first, *rest = name.split(".")
+    found = imported(f"{module}:{first}")
+    for part in rest:
+        found = getattr(found, part)
     return found
 
 

@@ -298,13 +298,13 @@ HOSTILE = {
 def test_a_hostile_manifest_is_refused_fast_and_in_little_memory(tmp_path, name):
     path = checkpoint.save(tmp_path, 1, small(1), {})
     (path / "manifest.json").write_bytes(HOSTILE[name])
-    begun = time.perf_counter()
+    begun = time.process_time()
     tracemalloc.start()
     with pytest.raises(DamagedFileError, match=r"manifest\.json"):
         checkpoint.verify(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert peak < 1e8
 
 

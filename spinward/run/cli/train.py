@@ -22,7 +22,8 @@ def run(words: list[str]) -> int:
     from spinward.run.run import create
 
     run = create(experiment, Path(ask.out), ask.name)
-    say(f"{name} in {experiment.env}, {experiment.seeds} seeds from {experiment.seed}: {run.path}")
+    seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
+    say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
     finish(run, began, ask)
@@ -111,8 +112,10 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
                 "final": result,
             }
         )
-    told = "no episode ended" if result["iqm"] is None else f"return {result['iqm']:.1f}"
+    data = run.config["data"]
+    none = f"learned from {data}" if data else "no episode ended over the last tenth"
+    told = none if result["iqm"] is None else f"return {result['iqm']:.1f} over the last tenth"
     if result["low"] is not None:
         told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
-    say(f"done in {seconds:.1f} s: {told} over the last tenth, {env_steps:,} env steps")
+    say(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if data else 'env steps'}")
     say(f"report: {report}")
