@@ -6,6 +6,7 @@ whose programs are compiled already, is training alone. Start-up is the differen
 
 import atexit
 import dataclasses
+import os
 import shutil
 import tempfile
 from typing import Any
@@ -37,10 +38,12 @@ def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
     """A finished run: `steps` are of each seed, and `out` is where its folder goes."""
     import spinward as sw
 
+    # On one core seeds are one vmapped program, as the peer has them; else as a user has them.
+    one = {"shards": 1} if len(os.sched_getaffinity(0)) == 1 else {}
     folder = tempfile.mkdtemp(prefix="spinward-bench-")
     atexit.register(shutil.rmtree, folder, True)
     more: dict[str, Any] = {"reward": sw.Clipped()} if ask.settings.get("reward_clip") else {}
-    return sw.train(learner, ask.env, env_steps, ask.seeds, seed, out=folder, **more)
+    return sw.train(learner, ask.env, env_steps, ask.seeds, seed, out=folder, **more, **one)
 
 
 def final_return(run: Any) -> float:

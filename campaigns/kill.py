@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 ARGUMENTS = {
-    "ppo": ["ppo", "CartPole-v1", "--steps", "1500000", "--seeds", "2"],
-    "dqn": ["dqn", "CartPole-v1", "--steps", "300000", "--seeds", "2"],
+    "ppo": ["train", "ppo", "CartPole-v1", "--steps", "1500000", "--seeds", "2"],
+    "dqn": ["train", "dqn", "CartPole-v1", "--steps", "300000", "--seeds", "2"],
 }
 COMMAND = [sys.executable, "-m", "spinward.run.cli.main"]
 SAVING = ["--checkpoint-every", "0.3"]

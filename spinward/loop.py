@@ -4,6 +4,7 @@
 as one compiled program, on a host as a Python loop over all of them.
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from spinward.core import (
     Replayed,
     Reward,
     Source,
+    Spec,
     System,
     TrainState,
     Transition,
@@ -49,17 +51,17 @@ def system(parts: Parts) -> System:
 
 
 def on_device(parts: Parts) -> System:
-    algorithm, source, _ = parts
+    algorithm, source, reward = parts
 
     def init(key: Key) -> TrainState:
-        agent, memory, judge, k_source, key = begin(parts, key)
+        agent, memory, judge, k_source, key = begin(algorithm, reward, source.spec, key)
         return TrainState(agent, source.init(k_source, memory), judge, key)
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, k_run, k_learn = jax.random.split(state.key, 3)
         policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
         experience, batch, ran = source.collect(state.source, policy, k_run)
-        agent, judge, improved = learn(parts, state.agent, state.reward, batch, k_learn)
+        agent, judge, improved = learn(algorithm, reward, state.agent, state.reward, batch, k_learn)
         ok = ran.get("finite", True) & improved["finite"]
         return TrainState(agent, experience, judge, key), {**ran, **improved, "finite": ok}
 
@@ -71,11 +73,8 @@ def on_host(parts: Parts) -> System:
     algorithm, source, _ = parts
     assert isinstance(source, HostSource)
     replay = source if isinstance(source, Replayed) else None
-    act = jax.jit(jax.vmap(algorithm.act))
-    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    begun = jax.jit(jax.vmap(partial(begin, parts)))
-    learned = jax.jit(jax.vmap(partial(learn_checked, parts)))
-    split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
+    settings: Any = (algorithm, parts.reward, source.spec)  # frozen, so hashable
+    act, memory, begun, learned, split = on_host_compiled(*settings)
 
     def init(key: Key) -> TrainState:
         agent, remembered, judge, k_source, key = begun(key)
@@ -100,28 +99,41 @@ def on_host(parts: Parts) -> System:
     return System(init, step, False, reopen)
 
 
-def begin(parts: Parts, key: Key) -> tuple[Any, Memory, Any, Key, Key]:
+@functools.lru_cache(maxsize=8)
+def on_host_compiled(algorithm: Algorithm, reward: Reward, spec: Spec) -> tuple[Any, ...]:
+    """What acts and learns, over seeds; the same settings compile once in a process."""
+    act = jax.jit(jax.vmap(algorithm.act))
+    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
+    begun = jax.jit(jax.vmap(partial(begin, algorithm, reward, spec)))
+    learned = jax.jit(jax.vmap(partial(learn_checked, algorithm, reward)))
+    split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
+    return act, memory, begun, learned, split
+
+
+def begin(
+    algorithm: Algorithm, reward: Reward, spec: Spec, key: Key
+) -> tuple[Any, Memory, Any, Key, Key]:
     """A new agent, its memory, a new judge, and keys for the source and for what follows."""
     k_agent, k_source, k_reward, key = jax.random.split(key, 4)
-    agent = parts.algorithm.init(k_agent, parts.source.spec)
-    memory = parts.algorithm.memory(agent, parts.source.spec.envs)
-    return agent, memory, parts.reward.init(k_reward, parts.source.spec), k_source, key
+    agent = algorithm.init(k_agent, spec)
+    memory = algorithm.memory(agent, spec.envs)
+    return agent, memory, reward.init(k_reward, spec), k_source, key
 
 
 def learn(
-    parts: Parts, agent: Any, judge: Any, batch: Transition, key: Key
+    algorithm: Algorithm, reward: Reward, agent: Any, judge: Any, batch: Transition, key: Key
 ) -> tuple[Any, Any, Metrics]:
     """Judges a batch and improves the agent by it."""
     k_label, k_update = jax.random.split(key)
-    judge, batch, judged = parts.reward.label(judge, batch, k_label)
-    agent, improved = parts.algorithm.update(agent, batch, k_update)
+    judge, batch, judged = reward.label(judge, batch, k_label)
+    agent, improved = algorithm.update(agent, batch, k_update)
     metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
     return agent, judge, {**metrics, "finite": finite(metrics)}
 
 
-def learn_checked(parts: Parts, *state: Any) -> tuple[Any, Any, Metrics]:
+def learn_checked(algorithm: Algorithm, reward: Reward, *state: Any) -> tuple[Any, Any, Metrics]:
     """`learn`, whose `finite` speaks for the agent too: a host cannot repeat what broke it."""
-    agent, judge, metrics = learn(parts, *state)
+    agent, judge, metrics = learn(algorithm, reward, *state)
     return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}
 
 

@@ -5,7 +5,7 @@ Every array has a leading axis of seeds: observations are [seed, env, ...], batc
 """
 
 import dataclasses
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import jax
@@ -53,7 +53,7 @@ class Vector:
     handle: Handle = dataclasses.field(default_factory=Handle)
     on_device: ClassVar[bool] = False
 
-    @property
+    @cached_property
     def spec(self) -> Spec:
         return replace(self.env.spec, envs=self.envs)
 
@@ -87,13 +87,18 @@ class Vector:
         shape = state.total.shape
         keys: Any = np.asarray(act_keys(key, self.steps))
         obs, memory, rows = state.obs, state.memory, []
+        spec, stepper = self.spec, self.handle.stepper
         total, length = state.total.copy(), state.length.copy()
         ended = np.zeros((3, shape[0]))  # per seed: episodes, and sums of their returns and lengths
         for t in range(self.steps):
             chosen, after, extras = policy.act(obs, memory, keys[:, t])
             action = np.asarray(chosen)
-            step = self.handle.stepper.step(in_env_units(self.spec, action))
-            following, reward, terminated, truncated, next_obs, weight = by_seed(step, shape)
+            step = stepper.step(in_env_units(spec, action))
+            following, next_obs = by_seed(step.obs, shape), by_seed(step.next_obs, shape)
+            reward, terminated, truncated, weight = (
+                x.reshape(shape)
+                for x in (step.reward, step.terminated, step.truncated, step.weight)
+            )
             rows.append((obs, action, reward, terminated, truncated, next_obs, weight, extras))
             total += reward
             length += weight > 0
@@ -109,7 +114,9 @@ class Vector:
 
 
 def by_seed(x: Any, shape: tuple[int, ...]) -> Any:
-    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), x)
+    if isinstance(x, dict):
+        return {name: by_seed(part, shape) for name, part in x.items()}
+    return x.reshape(*shape, *x.shape[1:])
 
 
 def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
