@@ -142,6 +142,7 @@ class Program(NamedTuple):
 
     start: Callable[[Key], TrainState]
     advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]
+    fresh: Callable[[Key], TrainState]  # like `start`; on device its shapes alone
     reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
     close: Callable[[], None]
 
@@ -150,11 +151,13 @@ def program(parts: Parts) -> Program:
     """Compiled for a device, or a Python loop on a host, by where the experience comes from."""
     closed = system(parts)
     if closed.on_device:
-        run = partial(start, parts), partial(advance, parts)
+        fresh = partial(jax.eval_shape, partial(start_all, parts))
+        run = partial(start, parts), partial(advance, parts), fresh
         return Program(*run, lambda saved, fresh: jax.device_put(saved), lambda: None)
     source = parts.source
     assert isinstance(source, HostSource)
-    return Program(closed.init, partial(advance_on_host, closed), closed.reopen, source.close)
+    forward = partial(advance_on_host, closed)
+    return Program(closed.init, forward, closed.init, closed.reopen, source.close)
 
 
 def start(parts: Parts, key: Key) -> TrainState:

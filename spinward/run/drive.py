@@ -89,10 +89,7 @@ class Driver:
     def read(self, path: Path) -> tuple[TrainState, int, int]:
         number = checkpoint.number(path)
         keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
-        if self.on_device:
-            fresh = jax.eval_shape(self.program.start, keys)
-        else:
-            fresh = self.program.start(keys)
+        fresh = self.program.fresh(keys)
         state, info = checkpoint.load(path, fresh)
         if info["config_sha256"] != self.config:
             raise SettingsError(
