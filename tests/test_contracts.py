@@ -69,7 +69,7 @@ def test_seeds_learn_different_things(case):
 
 def test_a_run_that_was_saved_and_loaded_goes_on_to_the_same_bits(case, tmp_path):
     path = checkpoint.save(tmp_path, 1, case.states[1], {})
-    fresh = jax.eval_shape(case.program.start, keys(2))
+    fresh = case.program.fresh(keys(2))
     saved, _ = checkpoint.load(path, fresh)
     state, metrics = case.program.advance(case.program.reopen(saved, fresh), ITERATIONS)
     assert_same(copied(state), case.states[2])
