@@ -47,7 +47,7 @@ def learning_rate(answer: dict[str, Any]) -> float:
 def summary(got: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over repeats of what one side answered, with the range of its training rate."""
     rates = [rate(answer) for answer in got]
-    told = {
+    told: dict[str, Any] = {
         "steps_per_cpu_s_train": median(rates),
         "steps_per_cpu_s_train_low": min(rates),
         "steps_per_cpu_s_train_high": max(rates),

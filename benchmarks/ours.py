@@ -17,9 +17,9 @@ from benchmarks.measure import Cost
 
 def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     """The algorithm with these settings, and the names of those it does not have."""
-    import spinward as sw
+    from spinward.run.settings import find
 
-    kind = {"ppo": sw.PPO, "dqn": sw.DQN}[name]
+    kind = find("algorithms", name)
     settings = dict(settings)
     settings["rollout"] = settings.pop("steps")
     if "anneal_steps" in settings:  # of epsilon in a workload

@@ -73,8 +73,9 @@ def listen(stream: Any, said: dict[str, str]) -> None:
 
 def ask(side: Side, workload: Workload, env_steps: int, seed: int) -> dict[str, Any]:
     """One side's answer, or `{"failed": why}`."""
+    settings = {**workload.settings, **side.settings}
     request = Request(
-        workload.algorithm, side.env, workload.settings, env_steps, side.seeds, seed, side.variant
+        workload.algorithm, side.env, settings, env_steps, side.seeds, seed, side.variant
     )
     python = OURS_PYTHON if side.ours else PEERS_PYTHON
     command = [str(python), "-m", side.script, json.dumps(asdict(request))]

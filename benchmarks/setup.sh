@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv-bench, where the peers live apart from Spinward. Does nothing when it is complete.
 #
-# PyTorch is meant to be its CPU build, which is what is measured. Where `pip install torch` brings
-# the CUDA build, install PyTorch's CPU wheel into .venv-bench first (see pytorch.org); any version
-# from 2.6 on is kept. Choose the interpreter with PYTHON=python3.12 benchmarks/setup.sh.
+# PyTorch is its CPU build wherever pip finds one, for that is what is measured and it is a tenth of
+# the download; any version from 2.6 on that is there already is kept. Choose the interpreter with
+# PYTHON=python3.12 benchmarks/setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,7 @@ venv=.venv-bench
 packages=(
   "torch>=2.6"
   "stable-baselines3>=2.6"
+  "sb3-contrib>=2.6"
   "sbx-rl>=0.20"
   "rejax>=0.1.3"
   "gymnasium>=1.1"
@@ -44,5 +45,8 @@ fi
 echo "Setting up $venv for the peers; this downloads about 1 GB the first time." >&2
 [[ -x "$venv/bin/python" ]] || "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --upgrade pip
+cpu_build=$("$venv/bin/python" -m pip index versions torch 2>/dev/null |
+  grep -oE '[0-9]+(\.[0-9]+)+\+cpu' | head -n 1 || true)
+[[ -z "$cpu_build" ]] || "$venv/bin/python" -m pip install --quiet "torch==$cpu_build"
 "$venv/bin/python" -m pip install --quiet "${packages[@]}"
 satisfied || { echo "$venv is still incomplete after installing ${packages[*]}" >&2; exit 1; }

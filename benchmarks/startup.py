@@ -14,6 +14,8 @@ from benchmarks.workloads import ALL
 
 NAME = "startup"
 OURS_IMPORT = "import spinward"
+COMMAND_LINE = "from spinward.run.cli.main import main; main()"
+TRAIN = ("train", "ppo", "CartPole-v1", "--steps", "512")  # its first update, and then the report
 PEER_IMPORTS = ("import rejax", "import sbx", "import stable_baselines3")
 
 
@@ -48,8 +50,7 @@ def plain_rows(repeats: int) -> list[dict[str, Any]]:
     ours, peers = str(OURS_PYTHON), str(PEERS_PYTHON)
     commands = {OURS_IMPORT: [ours, "-c", OURS_IMPORT]}
     commands |= {text: [peers, "-c", text] for text in PEER_IMPORTS}
-    command_line = "from spinward.run.cli.main import main; main()"
-    commands["spinward --help"] = [ours, "-c", command_line, "--help"]
+    commands["spinward --help"] = [ours, "-c", COMMAND_LINE, "--help"]
     return [row(what, [run(command) for _ in range(repeats)]) for what, command in commands.items()]
 
 
@@ -69,9 +70,21 @@ def training_rows(name: str, repeats: int) -> list[dict[str, Any]]:
     return [row(f"{what}, cold", cold), row(f"{what}, warm", warm)]
 
 
+def command_rows(repeats: int) -> list[dict[str, Any]]:
+    """The command that a user types, to its end after one update."""
+    cold, warm = [], []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [str(OURS_PYTHON), "-c", COMMAND_LINE, *TRAIN, "--out", folder]
+            cold.append(run(command, 2, {"XDG_CACHE_HOME": folder}))
+            warm.append(run(command, 2, {"XDG_CACHE_HOME": folder}))
+    what = f"spinward {' '.join(TRAIN)}"
+    return [row(f"{what}, cold", cold), row(f"{what}, warm", warm)]
+
+
 def startup(repeats: int) -> dict[str, Any]:
     """All rows, ready for JSON."""
-    rows = plain_rows(repeats)
+    rows = plain_rows(repeats) + command_rows(repeats)
     for name in ("ppo_cartpole_jax", "dqn_cartpole_jax", "ppo_cartpole_gym"):
         rows += training_rows(name, repeats)
         print(f"  {NAME}: {name}", file=sys.stderr)

@@ -19,6 +19,7 @@ class Side:
     seeds: int = 1
     variant: str = ""  # which of a peer's ways of running is meant, where it has several
     beside: str = ""  # the side that a ratio is taken against; none for the last of a pair
+    settings: dict[str, Any] = field(default_factory=dict)  # in place of the workload's own
 
     @property
     def ours(self) -> bool:

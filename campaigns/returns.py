@@ -34,6 +34,47 @@ TASKS = {
     "ppo-acrobot": Task("ppo", "Acrobot-v1", 500_000, 10, -82, "baselines -81.8, CleanRL -86.4"),
     "dqn-acrobot": Task("dqn", "Acrobot-v1", 500_000, 10, -89, "CleanRL -91.5, in JAX -88.9"),
     "ppo-pendulum": Task("ppo", "Pendulum-v1", 100_000, 10, -172, "zoo -172.2, deterministic"),
+    "ppo-mountaincar": Task(
+        "ppo", "MountainCarContinuous-v0", 20_000, 10, 88, "zoo 88, one tuned run"
+    ),
+    "vpg-cartpole": Task("vpg", "CartPole-v1", 300_000, 10, 483, "SLM-Lab 483.3, REINFORCE"),
+    "vpg-acrobot": Task("vpg", "Acrobot-v1", 500_000, 10, -100, "none published; ours"),
+    "vpg-pendulum": Task("vpg", "Pendulum-v1", 500_000, 10, -250, "none published; ours"),
+    "a2c-cartpole": Task("a2c", "CartPole-v1", 500_000, 10, 500, "zoo 500"),
+    "a2c-acrobot": Task("a2c", "Acrobot-v1", 500_000, 10, -83.4, "zoo -83.4"),
+    "a2c-pendulum": Task("a2c", "Pendulum-v1", 1_000_000, 10, -163, "zoo -163, one tuned run"),
+    "trpo-cartpole": Task("trpo", "CartPole-v1", 100_000, 10, 500, "zoo 500"),
+    "trpo-acrobot": Task("trpo", "Acrobot-v1", 100_000, 10, -83.1, "zoo -83.1"),
+    "trpo-pendulum": Task("trpo", "Pendulum-v1", 100_000, 10, -174.6, "zoo -174.6"),
+    "penalty-cartpole": Task("ppo_penalty", "CartPole-v1", 150_000, 10, 450, "ours; PPO 490"),
+    "penalty-acrobot": Task("ppo_penalty", "Acrobot-v1", 500_000, 10, -82, "as PPO"),
+    "penalty-pendulum": Task("ppo_penalty", "Pendulum-v1", 100_000, 10, -172, "as PPO"),
+    "trpo-mountaincar": Task("trpo", "MountainCarContinuous-v0", 50_000, 10, 88, "as PPO"),
+    "penalty-mountaincar": Task(
+        "ppo_penalty", "MountainCarContinuous-v0", 20_000, 10, 88, "as PPO"
+    ),
+    "a2c-mountaincar": Task(
+        "a2c", "MountainCarContinuous-v0", 100_000, 10, 88, "zoo 91 with other noise"
+    ),
+    "vpg-mountaincar": Task("vpg", "MountainCarContinuous-v0", 100_000, 10, 88, "as PPO"),
+    "ppo-halfcheetah": Task("ppo", "HalfCheetah-v4", 1_000_000, 3, 4540, "Tianshou 5784 - 1244"),
+    "ppo-hopper": Task("ppo", "Hopper-v4", 1_000_000, 3, 1908, "Tianshou 2609 - 701"),
+    "ppo-walker2d": Task("ppo", "Walker2d-v4", 1_000_000, 3, 2832, "Tianshou 3589 - 757"),
+    "trpo-halfcheetah": Task("trpo", "HalfCheetah-v4", 1_000_000, 3, 3666, "Tianshou 4471 - 805"),
+    "trpo-hopper": Task("trpo", "Hopper-v4", 1_000_000, 3, 1094, "Spinning Up 1094"),
+    "trpo-walker2d": Task("trpo", "Walker2d-v4", 1_000_000, 3, 3044, "Tianshou 3827 - 783"),
+    # 1,000 random steps come before each of these, and count where the score was had.
+    "sac-pendulum": Task("sac", "Pendulum-v1", 19_000, 10, -157, "zoo -157.0 at 20k"),
+    "td3-pendulum": Task("td3", "Pendulum-v1", 19_000, 10, -152, "zoo -151.9 at 20k"),
+    "ddpg-pendulum": Task("ddpg", "Pendulum-v1", 19_000, 10, -152, "zoo -152.1 at 20k"),
+    "sac-mountaincar": Task("sac", "MountainCarContinuous-v0", 49_000, 10, 94, "zoo 94 at 50k"),
+    "td3-mountaincar": Task("td3", "MountainCarContinuous-v0", 299_000, 10, 93, "zoo 93 at 300k"),
+    "sac-discrete-cartpole": Task("sac_discrete", "CartPole-v1", 100_000, 10, 475, "ours"),
+    "ppo-halfcheetah-v5": Task("ppo", "HalfCheetah-v5", 300_000, 1, 1000, "ours: it learns"),
+    "ppo-halfcheetah-envpool": Task(
+        "ppo", "envpool:HalfCheetah-v5", 1_000_000, 3, 4540, "Tianshou 5784 - 1244, v3"
+    ),
+    "ppo-pong": Task("ppo", "envpool:Pong-v5", 500_000, 1, 0, "ours: it learns"),
     "dqn-breakout": Task("dqn", "MinAtar-Breakout", 5_000_000, 2, 10, "MinAtar's own curves"),
 }
 

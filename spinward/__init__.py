@@ -4,12 +4,45 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["BC", "DQN", "PPO", "Clipped", "Experiment", "Run", "load", "train"]
+__all__ = [
+    "A2C",
+    "BC",
+    "C51",
+    "DDPG",
+    "DQN",
+    "PPO",
+    "QRDQN",
+    "REM",
+    "SAC",
+    "TD3",
+    "TRPO",
+    "VPG",
+    "Clipped",
+    "EnsembleDQN",
+    "Experiment",
+    "PPOPenalty",
+    "Run",
+    "SACDiscrete",
+    "load",
+    "train",
+]
 
 PLACES = {
+    "A2C": "algorithms.a2c",
     "BC": "algorithms.bc",
+    "C51": "algorithms.c51",
+    "DDPG": "algorithms.ddpg",
     "DQN": "algorithms.dqn",
+    "EnsembleDQN": "algorithms.ensemble_dqn",
     "PPO": "algorithms.ppo",
+    "PPOPenalty": "algorithms.ppo_penalty",
+    "QRDQN": "algorithms.qr_dqn",
+    "REM": "algorithms.rem",
+    "SAC": "algorithms.sac",
+    "SACDiscrete": "algorithms.sac_discrete",
+    "TD3": "algorithms.td3",
+    "TRPO": "algorithms.trpo",
+    "VPG": "algorithms.vpg",
     "Clipped": "rewards.clipped",
     "Experiment": "run.experiment",
     "Run": "run.run",

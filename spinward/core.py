@@ -120,6 +120,7 @@ class Policy(NamedTuple):
 
     act: Callable[[Obs, Memory, Key], tuple[Array, Memory, dict[str, Any]]]
     memory: Callable[[int], Memory]  # of so many envs, as it is when an episode starts
+    agent: Any = None  # what both are closed over, for a source that acts in other processes
 
 
 class Source(Protocol):
@@ -139,6 +140,8 @@ class Source(Protocol):
 class HostSource(Source, Protocol):
     """A source whose environments live on a host and must be closed."""
 
+    @property
+    def keys(self) -> Callable[[Key], Any]: ...  # hashable; makes of a seed's key what steps need
     def reopen(self, saved: Any, fresh: Any) -> Any: ...
     def close(self) -> None: ...
 
@@ -149,9 +152,11 @@ class Replayed(Source, Protocol):
 
     @property
     def source(self) -> Source: ...
+    @property
+    def sampler(self) -> Callable[[Any, Key], Transition]: ...  # hashable; of one seed's store
     def split(self, key: Key) -> Key: ...
-    def draw(self, state: Any, key: Key) -> Transition: ...
-    def extend(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Metrics]: ...
+    def stored(self, state: Any, source: Any, batch: Transition) -> Any: ...
+    def reweigh(self, state: Any, batch: Transition, priority: Array) -> Any: ...
 
 
 class Reward(Protocol):

@@ -1,5 +1,7 @@
 """Errors a person can act on. Each is one line, and the exit code of the command it ends."""
 
+from typing import Any
+
 
 class SpinwardError(Exception):
     """What was expected, what was found, and what to do, in one line."""
@@ -17,6 +19,7 @@ class NonFiniteError(SpinwardError, ArithmeticError):
     """A NaN or an infinity in an observation, reward, loss, gradient or parameter."""
 
     exit_code = 3
+    reached: Any = None  # on a host: the state to save, and the iterations done before it
 
 
 class DamagedFileError(SpinwardError, OSError):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spinward.core import Metrics, Policy, Replayed, TrainState
+from spinward.core import MASK, Metrics, Policy, Replayed, TrainState
 from spinward.loop import Parts
 
 
@@ -62,6 +62,11 @@ def in_batch(batch: Any) -> str:
                 found.append(
                     (step, order, f"{name}{part}{entry} is {value} in env {env} at step {step}")
                 )
+    if isinstance(batch.obs, dict) and MASK in batch.obs:
+        stuck = ~np.asarray(batch.obs[MASK]).astype(bool).any(-1)
+        if stuck.any():
+            step, env = np.argwhere(stuck)[0].tolist()
+            found.append((step, -1, f"{MASK} allows no action in env {env} at step {step}"))
     return min(found)[2] if found else ""
 
 

@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from spinward.core import Key, Metrics, struct
+from spinward.errors import SettingsError
 
 FEISTEL_ROUNDS = 6  # even, so that the halves of an odd number of bits change back
 Loss = Callable[..., tuple[Array, Metrics]]
@@ -49,13 +50,21 @@ def adam(
     All parameters are one vector to it: on CPU a dozen small kernels less in every step.
     """
 
+    return clipped(max_grad_norm, optax.adam(lr, eps=eps))
+
+
+def clipped(
+    max_grad_norm: float | Array, optimiser: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """`optimiser` on gradients clipped to a global norm, which is remembered for `descend`."""
+
     def clip(grads: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
         norm = optax.global_norm(grads)
         scale = jnp.minimum(1.0, max_grad_norm / jnp.maximum(norm, 1e-12))
         return jax.tree.map(lambda g: g * scale, grads), ClipState(norm)
 
-    clipped = optax.GradientTransformation(lambda params: ClipState(jnp.float32(0.0)), clip)
-    return optax.flatten(optax.chain(clipped, optax.adam(lr, eps=eps)))
+    first = optax.GradientTransformation(lambda params: ClipState(jnp.float32(0.0)), clip)
+    return optax.flatten(optax.chain(first, optimiser))
 
 
 def passes(
@@ -75,6 +84,9 @@ def passes(
     axis = 1 if sequential else 0
     data = data if sequential else flatten(data)
     size = jax.tree.leaves(data)[0].shape[axis]
+    if size % minibatches:
+        what = "envs" if sequential else "the steps of a batch"
+        raise SettingsError(f"minibatches={minibatches} does not divide {what} = {size}")
 
     def one_part(state: Any, rows: Array) -> tuple[Any, Metrics]:
         return step(state, jax.tree.map(lambda x: jnp.take(x, rows, axis, mode="clip"), data))

@@ -29,7 +29,9 @@ from spinward.core import (
     Transition,
     replace,
 )
+from spinward.errors import NonFiniteError
 from spinward.experience.rollout import finite
+from spinward.host import beside, reading
 
 
 class Parts(NamedTuple):
@@ -61,7 +63,12 @@ def on_device(parts: Parts) -> System:
         key, k_run, k_learn = jax.random.split(state.key, 3)
         policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
         experience, batch, ran = source.collect(state.source, policy, k_run)
-        agent, judge, improved = learn(algorithm, reward, state.agent, state.reward, batch, k_learn)
+        agent, judge, improved, told = learn(
+            algorithm, reward, state.agent, state.reward, batch, k_learn
+        )
+        if told:
+            assert isinstance(source, Replayed)
+            experience = source.reweigh(experience, *told)
         ok = ran.get("finite", True) & improved["finite"]
         return TrainState(agent, experience, judge, key), {**ran, **improved, "finite": ok}
 
@@ -73,25 +80,28 @@ def on_host(parts: Parts) -> System:
     algorithm, source, _ = parts
     assert isinstance(source, HostSource)
     replay = source if isinstance(source, Replayed) else None
-    settings: Any = (algorithm, parts.reward, source.spec)  # frozen, so hashable
-    act, memory, begun, learned, split = on_host_compiled(*settings)
+    sampler = replay.sampler if replay else undrawn
+    settings: Any = (algorithm, parts.reward, source.spec, sampler, source.keys)  # hashable
+    begun, split, acting, memory, learned, start = on_host_compiled(*settings)
 
     def init(key: Key) -> TrainState:
         agent, remembered, judge, k_source, key = begun(key)
         return TrainState(agent, source.init(k_source, remembered), judge, key)
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
-        key, k_run, k_learn = split(state.key)
-        policy = Policy(partial(act, state.agent), partial(memory, state.agent))
-        if replay is not None:  # what is learned from does not wait for what is done
-            k_draw, k_run = replay.split(k_run)
-            batch = replay.draw(state.source, k_draw)
-            agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
-            experience, ran = replay.extend(state.source, policy, k_run)
+        key, k_draw, k_run, k_learn = split(state.key)
+        policy = Policy(acting(state.agent), partial(memory, state.agent), state.agent)
+        if replay:  # what is learned from does not wait for what is done
+            stored = replace(state.source, source=())
+            learning = start(learned, state, stored, k_draw, k_learn)
+            within, batch, ran = replay.source.collect(state.source.source, policy, k_run)
+            agent, judge, improved, told = learning()
+            experience = replay.stored(state.source, within, batch)
+            experience = replay.reweigh(experience, *told) if told else experience
         else:
             experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved = learned(state.agent, state.reward, batch, k_learn)
-        return TrainState(agent, experience, judge, key), {**ran, **improved}
+            agent, judge, improved, _ = learned(state, batch, k_learn, k_learn)
+        return TrainState(agent, experience, judge, key), {**ran, **improved()}
 
     def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
         return replace(saved, source=source.reopen(saved.source, fresh.source))
@@ -99,15 +109,46 @@ def on_host(parts: Parts) -> System:
     return System(init, step, False, reopen)
 
 
+def undrawn(batch: Transition, key: Key) -> Transition:
+    """The batch of a source that stores none: what was collected."""
+    return batch
+
+
 @functools.lru_cache(maxsize=8)
-def on_host_compiled(algorithm: Algorithm, reward: Reward, spec: Spec) -> tuple[Any, ...]:
+def on_host_compiled(
+    algorithm: Algorithm,
+    reward: Reward,
+    spec: Spec,
+    sampler: Callable[[Any, Key], Transition],
+    keys: Callable[[Key], Any],
+) -> tuple[Callable[..., Any], ...]:
     """What acts and learns, over seeds; the same settings compile once in a process."""
-    act = jax.jit(jax.vmap(algorithm.act))
+    begun = partial(begin, algorithm, reward, spec)
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    begun = jax.jit(jax.vmap(partial(begin, algorithm, reward, spec)))
-    learned = jax.jit(jax.vmap(partial(learn_checked, algorithm, reward)))
-    split = jax.jit(lambda key: jnp.moveaxis(jax.vmap(partial(jax.random.split, num=3))(key), 1, 0))
-    return act, memory, begun, learned, split
+    agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
+    acting = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
+    names: list[str] = []
+
+    def split(key: Key) -> tuple[Any, ...]:
+        key, k_run, k_learn = jax.random.split(key, 3)
+        k_draw, k_run = (k_run, k_run) if sampler is undrawn else jax.random.split(k_run)
+        return key, k_draw, keys(k_run), k_learn
+
+    def drawn(agent: Any, judge: Any, stored: Any, k_draw: Key, key: Key) -> tuple[Any, ...]:
+        batch = sampler(stored, k_draw)
+        agent, judge, metrics, told = learn_checked(algorithm, reward, agent, judge, batch, key)
+        names[:] = metrics
+        return agent, judge, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
+
+    compiled = jax.jit(jax.vmap(drawn))
+
+    def learned(state: TrainState, *batch: Any) -> tuple[Any, ...]:
+        agent, judge, metrics, told = compiled(state.agent, state.reward, *batch)
+        # One array to fetch, not a dozen, and not before the environments have been stepped.
+        return agent, judge, lambda: dict(zip(names, np.asarray(metrics).T, strict=True)), told
+
+    compiled_split = jax.jit(jax.vmap(split))
+    return jax.jit(jax.vmap(begun)), compiled_split, acting, memory, learned, beside(agent)
 
 
 def begin(
@@ -122,19 +163,26 @@ def begin(
 
 def learn(
     algorithm: Algorithm, reward: Reward, agent: Any, judge: Any, batch: Transition, key: Key
-) -> tuple[Any, Any, Metrics]:
-    """Judges a batch and improves the agent by it."""
+) -> tuple[Any, Any, Metrics, tuple[Any, ...]]:
+    """Judges a batch and improves the agent by it; last comes what to tell the source, if any.
+
+    That is the batch without what it has seen, and the `priority` that `update` left of its steps.
+    """
     k_label, k_update = jax.random.split(key)
     judge, batch, judged = reward.label(judge, batch, k_label)
     agent, improved = algorithm.update(agent, batch, k_update)
+    priority = improved.pop("priority", None)
+    told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
     metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
-    return agent, judge, {**metrics, "finite": finite(metrics)}
+    return agent, judge, {**metrics, "finite": finite(metrics)}, told
 
 
-def learn_checked(algorithm: Algorithm, reward: Reward, *state: Any) -> tuple[Any, Any, Metrics]:
+def learn_checked(
+    algorithm: Algorithm, reward: Reward, *state: Any
+) -> tuple[Any, Any, Metrics, tuple[Any, ...]]:
     """`learn`, whose `finite` speaks for the agent too: a host cannot repeat what broke it."""
-    agent, judge, metrics = learn(algorithm, reward, *state)
-    return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}
+    agent, judge, metrics, told = learn(algorithm, reward, *state)
+    return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}, told
 
 
 class Program(NamedTuple):
@@ -202,14 +250,21 @@ def advance_all(parts: Parts, state: TrainState, iterations: int) -> tuple[Train
 def advance_on_host(
     closed: System, state: TrainState, iterations: int
 ) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite."""
+    """All seeds after so many iterations, or before the first that is not finite.
+
+    Raises:
+        NonFiniteError: an environment's numbers are not; it has `reached`.
+    """
     history: list[Metrics] = []
     for _ in range(iterations):
-        following, metrics = closed.step(state)
-        history.append(jax.device_get(metrics))
-        if not history[-1]["finite"].all():
-            source = following.source  # a replay's memory has been handed over
-            state = replace(state, source=source)
+        try:
+            following, metrics = closed.step(state)
+        except NonFiniteError as error:
+            error.reached = state, len(history)
+            raise
+        history.append(metrics)
+        if not metrics["finite"].all():
+            state = replace(state, source=following.source)  # a replay's memory was handed over
             break
         state = following
     return state, jax.tree.map(lambda *x: np.stack(x, 1), *history)

@@ -1,6 +1,7 @@
 """What an agent sees and what it does."""
 
 import dataclasses
+import functools
 import math
 import typing
 from typing import Any
@@ -20,7 +21,7 @@ class Box:
     high: float | tuple[float, ...] = math.inf
     dtype: str = "float32"
 
-    @property
+    @functools.cached_property
     def bounded(self) -> bool:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
@@ -29,10 +30,15 @@ class Box:
         if not self.bounded:
             return action
         xp = np if isinstance(action, np.ndarray) else jnp
-        low = np.broadcast_to(np.asarray(self.low, np.float32).reshape(-1), (self.size,))
-        high = np.broadcast_to(np.asarray(self.high, np.float32).reshape(-1), (self.size,))
-        low, high = low.reshape(self.shape), high.reshape(self.shape)
-        return low + (xp.clip(action, -1.0, 1.0) + 1.0) * (0.5 * (high - low))
+        low, half = self._stretch
+        return low + (xp.clip(action, -1.0, 1.0) + 1.0) * half
+
+    @functools.cached_property
+    def _stretch(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lower bounds and half of what lies between them and the upper, of this shape."""
+        bounds = (np.asarray(bound, np.float32).reshape(-1) for bound in (self.low, self.high))
+        low, high = (np.broadcast_to(b, (self.size,)).reshape(self.shape) for b in bounds)
+        return low, 0.5 * (high - low)
 
     @property
     def size(self) -> int:
@@ -86,6 +92,7 @@ class Spec:
     obs: Box | Dict
     action: ActionSpace
     envs: int = 1
+    resets: bool = True  # every start of an episode is told, by the end of the one before
 
     def zeros(self, *leading: int) -> Any:
         """An observation of zeros with `leading` axes in front."""

@@ -113,7 +113,7 @@ def test_every_algorithm_has_a_page(name):
 
 
 def test_the_target_network_of_dqn_moves_only_when_it_is_due():
-    algorithm = tiny(ALGORITHMS["dqn"], target_every=3, updates=1, rollout=1, warmup=4)
+    algorithm = tiny(ALGORITHMS["dqn"], target_every=3, updates=1, rollout=1, warmup=8)
     both = parts(algorithm)
 
     @jax.jit

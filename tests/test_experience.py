@@ -11,8 +11,9 @@ from twin import ALGORITHMS, Clock, HostClock, Stamp, assert_same, copied, keys,
 
 from spinward.core import MASK, Box, Dict, Discrete, Policy, Spec, Transition
 from spinward.envs.cartpole import CartPole
+from spinward.experience.buffer import Sizes, draw
 from spinward.experience.dataset import Dataset
-from spinward.experience.replay import Replay, draw
+from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
 from spinward.loop import program
@@ -180,7 +181,8 @@ def test_windows_never_cross_the_seam_of_the_ring_nor_mix_envs(replayed):
 
 def test_windows_are_drawn_uniformly(replayed):
     states, _ = replayed
-    drawn = draw(states[-1].data, states[-1].rows, jax.random.key(0), (1, 20_000, 3, 4))
+    sizes = Sizes(ROWS, 1, 20_000, 3, 4, stack=1, prioritised=False)
+    drawn = draw(states[-1], jax.random.key(0), 0.0, sizes)
     time, name = np.asarray(drawn.obs[0, 0, :, 1]), np.asarray(drawn.obs[0, 0, :, 0])
     _, env = np.unique(name, return_inverse=True)
     first = (time - time.min()).astype(int)

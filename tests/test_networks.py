@@ -1,5 +1,7 @@
 """Layers, distributions, heads and running statistics against published twins and literals."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ from spinward.networks.distributions import (
 from spinward.networks.heads import ActorCritic, Policy, Q
 from spinward.networks.layers import MLP, Conv, Linear, count, outputs
 from spinward.networks.normaliser import Moments, ObsNormaliser, RewardScaler
+from spinward.networks.torso import CHUNK, Images
 
 KEY = jax.random.key(0)
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -33,27 +36,44 @@ def kernel(layer, channels):
     return w.transpose(0, 2, 1, 3, 4, 5).reshape(size, size, channels, -1)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(8, 4), (4, 2), (3, 1), (3, 2)])
-def test_conv_and_its_slopes_are_those_of_xla(size, stride):
-    layer = Conv.init(KEY, 3, 5, size, stride)
-    image = jax.random.normal(jax.random.key(1), (2, 21, 18, 3))
+@pytest.mark.parametrize(
+    ("size", "stride", "channels", "filters"),
+    [(8, 4, 3, 5), (4, 2, 3, 5), (3, 1, 3, 5), (3, 2, 3, 5), (3, 1, 33, 40), (2, 2, 9, 4)],
+)
+def test_conv_and_its_slopes_are_those_of_xla(size, stride, channels, filters):
+    layer = Conv.init(KEY, channels, filters, size, stride)
+    image = jax.random.normal(jax.random.key(1), (2, 21, 18, channels))
 
     def ours(layer, image):
         return layer(image)
 
     def theirs(layer, image):
         x = jax.lax.conv_general_dilated(
-            image, kernel(layer, 3), (stride, stride), "VALID", dimension_numbers=LAYOUT
+            image, kernel(layer, channels), (stride, stride), "VALID", dimension_numbers=LAYOUT
         )
         return x + layer.b
 
-    found, expected = ours(layer, image), theirs(layer, image)
-    assert found.shape == (2, *outputs(layer, 21, 18), 5)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    slopes = [
-        jax.grad(lambda *x, f=f: jnp.sin(f(*x)).sum(), (0, 1))(layer, image) for f in (ours, theirs)
-    ]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), *slopes)
+    def slopes(f, *at):
+        """The output, its slope along a direction, that of a loss, and the loss's curvature."""
+        along = jax.tree.map(jnp.cos, at)
+        slope = jax.grad(lambda *at: jnp.sin(f(*at)).mean(), (0, 1))
+        return *jax.jvp(f, at, along), *jax.jvp(slope, at, along)
+
+    found, expected = (jax.jit(partial(slopes, f))(layer, image) for f in (ours, theirs))
+    assert found[0].shape == (2, *outputs(layer, 21, 18), filters)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found[:2], expected[:2])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found[2:], expected[2:])
+
+
+def test_large_images_read_in_parts_give_what_the_whole_gives():
+    images = Images.init(KEY, Box((36, 36, 4), 0, 255, "uint8"))
+    seen = jax.random.randint(KEY, (2, CHUNK, 36, 36, 4), 0, 255).astype(jnp.uint8)
+
+    def slope(read):
+        return jax.jit(jax.value_and_grad(lambda x: jnp.sin(read(x, seen)).mean()))(images)
+
+    found, expected = slope(Images.__call__), slope(Images.whole)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
 
 
 def test_conv_reads_images_with_any_leading_axes():

@@ -11,13 +11,18 @@ ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
     ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("loop",), ("faults",),
-    ("evaluation",), ("run",), ("experiments",), ("cli",),
+    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("host",), ("loop",),
+    ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-JIT = {"loop.py", "experience/replay.py", "experience/vector.py", "evaluation/episodes.py",
-       "run/policy.py", "envs/check.py", "run/results.py", "run/logged.py"}  # fmt: skip
-GYMNASIUM = {f"envs/{name}.py" for name in ("gymnasium", "opening", "ids", "workers", "inspection")}
+JIT = {
+    "loop.py", "host.py", "experience/replay.py", "experience/vector.py", "experience/workers.py",
+    "evaluation/episodes.py", "envs/check.py", "run/policy.py", "run/results.py", "run/logged.py",
+}  # fmt: skip
+GYMNASIUM = {
+    f"envs/{name}.py"
+    for name in ("classic", "gymnasium", "opening", "ids", "workers", "inspection")
+}
 PICKLE = {"envs/processes.py", "envs/workers.py"}  # between a run and its own child processes
 
 
@@ -65,6 +70,7 @@ def test_calls_stand_only_where_they_may(name):
     found, tops = dotted(TREES[name]), {m.split(".")[0] for m in imports(TREES[name])}
     assert "jax.jit" not in found or name in JIT
     assert "gymnasium" not in tops or name in GYMNASIUM
+    assert "ray" not in tops or name == "experience/workers.py"
     assert not tops & {"pickle", "cloudpickle", "dill"} or name in PICKLE
     assert not {"eval", "exec", "jnp.load", "jax.pmap"} & found
     for node in ast.walk(TREES[name]):

@@ -15,6 +15,8 @@ import numpy as np
 import spinward.algorithms
 from spinward.core import Box, Discrete, Spec, Step, Transition, config, no_memory, struct
 from spinward.envs.cartpole import CartPole
+from spinward.envs.pendulum import Pendulum
+from spinward.errors import SettingsError
 from spinward.experience.collect import collector
 from spinward.experience.dataset import Dataset
 from spinward.learning import Learner, adam, descend
@@ -70,7 +72,17 @@ def parts(algorithm, env=None):
     if env is None and needs_data(type(algorithm)):
         data = Transition(**logged(), weight=np.ones(200, np.float32), extras={})
         env = Dataset(jax.tree.map(jnp.asarray, data), CartPole().spec)
-    return Parts(algorithm, algorithm.source(collector(env or CartPole())), Environment())
+    source = algorithm.source(collector(env or home(algorithm)))
+    return Parts(algorithm, source, Environment())
+
+
+def home(algorithm):
+    """CartPole, or Pendulum for an algorithm that refuses it."""
+    try:
+        algorithm.check(CartPole().spec)
+    except SettingsError:
+        return Pendulum()
+    return CartPole()
 
 
 def keys(seeds, first=0):
@@ -93,7 +105,7 @@ def assert_same(one, other, atol=None):
         if atol is None or a.dtype.kind in "iub":
             assert a.tobytes() == b.tobytes(), name
         else:
-            np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=name)
+            np.testing.assert_allclose(a, b, rtol=atol, atol=atol, err_msg=name)
 
 
 CLOCK = Spec(Box((2,), 0.0, 9.0), Discrete(2))

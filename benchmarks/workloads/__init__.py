@@ -2,6 +2,7 @@
 
 from benchmarks.workload import Workload
 from benchmarks.workloads import (
+    a2c_halfcheetah,
     dqn_cartpole_gym,
     dqn_cartpole_jax,
     ppo_cartpole_10seeds,
@@ -9,6 +10,12 @@ from benchmarks.workloads import (
     ppo_cartpole_jax,
     ppo_halfcheetah,
     ppo_pong_envpool,
+    recurrent_ppo,
+    sac_halfcheetah,
+    sac_pendulum,
+    td3_halfcheetah,
+    td3_pendulum,
+    trpo_halfcheetah,
 )
 
 ALL: dict[str, Workload] = {
@@ -21,5 +28,12 @@ ALL: dict[str, Workload] = {
         dqn_cartpole_gym,
         ppo_halfcheetah,
         ppo_pong_envpool,
+        recurrent_ppo,
+        a2c_halfcheetah,
+        trpo_halfcheetah,
+        sac_halfcheetah,
+        sac_pendulum,
+        td3_halfcheetah,
+        td3_pendulum,
     )
 }

@@ -1,8 +1,8 @@
 """Deep Q-learning (Mnih et al., 2015), with the double-Q target of van Hasselt et al. (2016,
-arXiv:1509.06461) and n-step returns as switches.
+arXiv:1509.06461), n-step returns, duelling heads, noisy layers and prioritised replay as switches.
 
-Departs from the paper: Adam in place of RMSProp, several environments side by side, and a target
-network that may follow slowly (`tau` below 1) instead of being copied.
+Departs from the paper: Adam in place of RMSProp unless told, several environments side by side, and
+a target network that may follow slowly (`tau` below 1) instead of being copied.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,22 @@ from spinward.core import (
     Transition,
     config,
     no_memory,
+    replace,
     struct,
 )
 from spinward.errors import SettingsError
+from spinward.experience.memory import replay_bytes, require_images, require_memory
 from spinward.experience.replay import Replay
-from spinward.learning import Learner, adam, descend, linear, means
+from spinward.experience.ring import check_ring, rows
+from spinward.learning import Learner, adam, clipped, descend, linear, means
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
-from spinward.networks.heads import Q
-from spinward.networks.torso import mask, uniform_choice
-from spinward.targets.values import n_step
+from spinward.networks.exploration import epsilon_greedy, falling, greedy
+from spinward.networks.heads import Duelling, Q
+from spinward.networks.noisy import perturbed, with_noise
+from spinward.targets.diagnostics import Look, extremes, last_features, peaks
+from spinward.targets.network import following
+from spinward.targets.values import bootstrap, unrolled
 
 
 @struct
@@ -51,99 +57,144 @@ class DQN:
     batch: int = 128  # samples in each gradient step
     capacity: int = 100_000  # env steps kept for replay
     warmup: int = 2_000  # random env steps before the first update
-    lr: float = 5e-4  # Adam step size
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    lr: float = 5e-4  # step size
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    eps: float = 1e-8  # added to what the optimiser divides by
+    rmsprop: bool = False  # centred RMSProp in place of Adam
     gamma: float = 0.99  # discount per step
     target_every: int = 250  # updates between moves of the target network
     tau: float = 1.0  # share of the target network replaced in each of its moves
     epsilon: float = 0.05  # final share of random actions
     explore_steps: int = 50_000  # env steps over which that share falls from 1
-    double: bool = True  # the online network chooses the action the target network values
+    double: bool = True  # the network that does not value the next state chooses its action
+    lagged: bool = True  # the target network values the next state; if not, the online one
     n_step: int = 1  # rewards in each target
     huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    duelling: bool = False  # the value of the state and the advantage of each action, apart
+    noisy: bool = False  # explore by noise on the weights, not by random actions
+    prioritised: bool = False  # draw steps the more often, the larger their error was
+    priority_exponent: float = 0.6  # of the error in the odds of being drawn
+    importance_exponent: float = 0.4  # of the weight that makes up for those odds
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init
 
     memory = no_memory
 
-    def check(self, spec: Spec) -> None:
+    # Methods that take `self: Any` serve the others who learn from Q too; see c51.py.
+
+    def check(self: Any, spec: Spec) -> None:
+        name = type(self).__name__
         if not isinstance(spec.action, Discrete):
+            raise SettingsError(f"{name} needs one discrete action, not {spec.action}")
+        check_ring(self)
+        capacity, stride = rows(self, self.capacity), self.envs * self.rollout
+        if min(rows(self, self.warmup), capacity - self.rollout) < self.n_step:
             raise SettingsError(
-                f"dqn needs one discrete action; this environment has {spec.action}"
+                f"n_step={self.n_step} is more than there is of each environment in "
+                f"warmup={self.warmup}, or in capacity={self.capacity} beside a rollout"
             )
-        if self.rows(self.warmup) > self.rows(self.capacity):
-            raise SettingsError(f"warmup={self.warmup} is more than capacity={self.capacity}")
-        if self.updates < 1:
-            raise SettingsError(f"updates={self.updates} must be at least 1")
-        if self.rows(self.capacity) - self.rollout < self.n_step:
-            raise SettingsError(
-                f"capacity={self.capacity} is too short for n_step={self.n_step} beside a rollout "
-                f"of {self.rollout * self.envs} env steps"
-            )
-        if self.rows(self.warmup) < self.n_step:
-            raise SettingsError(f"warmup={self.warmup} is too short for n_step={self.n_step}")
+        for schedule, least in (("explore_steps", stride), ("anneal_steps", stride)):
+            steps = getattr(self, schedule)
+            if steps < least and not (schedule == "anneal_steps" and steps == 0):
+                raise SettingsError(
+                    f"{schedule}={steps} ends before training starts: the first update comes "
+                    f"after envs * rollout = {stride} steps"
+                )
+        for share in ("gamma", "tau", "epsilon"):
+            if not 0.0 <= getattr(self, share) <= 1.0:
+                raise SettingsError(f"{share}={getattr(self, share)} must be between 0 and 1")
+        require_images(spec, self.stack)
+        require_memory(self.capacity, self.replay_bytes(spec))
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        rows, warmup = self.rows(self.capacity), self.rows(self.warmup)
+    def replay_bytes(self: Any, spec: Spec) -> int:
+        """The memory that replay takes for each seed."""
+        prioritised = getattr(self, "prioritised", False)
+        spec = replace(spec, envs=self.envs)
+        capacity = rows(self, self.capacity)
+        return replay_bytes(spec, capacity, self.rollout, self.stack, prioritised)
+
+    def source(self: Any, collect: Callable[[int, int], Source]) -> Replay:
         experience = collect(self.envs, self.rollout)
-        return Replay(experience, rows, warmup, self.updates, self.batch, self.n_step)
+        sizes = rows(self, self.capacity), rows(self, self.warmup), self.updates, self.batch
+        replay = Replay(experience, *sizes, self.n_step, self.stack)
+        if not getattr(self, "prioritised", False):
+            return replay
+        exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}
+        return replace(replay, prioritised=True, **exponents)
 
-    def rows(self, steps: int) -> int:
-        """So many env steps as rows of all envs, rounded up to whole iterations."""
-        return -(-steps // (self.envs * self.rollout)) * self.rollout
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        if self.rmsprop:
+            rmsprop = optax.rmsprop(lr, decay=0.95, eps=self.eps, centered=True)
+            return clipped(self.max_grad_norm, rmsprop)
+        return adam(lr, self.max_grad_norm, self.eps)
 
-    def env_steps(self, updates: Array) -> Array:
+    def init(self, key: Key, spec: Spec) -> Agent:
+        network = Duelling.init if self.duelling else self.network
+        q = network(key, spec, self.hidden, self.activation)
+        q = with_noise(key, q) if self.noisy else q
+        return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
+
+    def env_steps(self: Any, updates: Array) -> Array:
         """How many steps go with so many updates."""
         return updates * (self.envs * self.rollout / self.updates)
 
-    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
-        return adam(lr, self.max_grad_norm)
-
-    def init(self, key: Key, spec: Spec) -> Agent:
-        q = self.network(key, spec, self.hidden, self.activation)
-        return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
-
-    def epsilon_at(self, updates: Array) -> Array:
+    def epsilon_at(self: Any, updates: Array) -> Array:
         """The share of random actions, after as many updates."""
-        steps = self.env_steps(updates)
-        return jnp.maximum(self.epsilon, 1.0 - (1.0 - self.epsilon) * steps / self.explore_steps)
+        share = falling(self.env_steps(updates), self.explore_steps, self.epsilon)
+        return jnp.zeros_like(share) if getattr(self, "noisy", False) else share
+
+    def values(self, model: Any, obs: Obs) -> Array:
+        """Those of actions [..., actions]."""
+        return model(obs)
 
     def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+        self: Any, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        q = agent.learner.model(obs)
-        greedy = q.argmax(-1).astype(jnp.int32)
         if not explore:
-            return greedy, memory, {}
-        k_coin, k_action = jax.random.split(key)
-        random = uniform_choice(k_action, mask(obs), q.shape)
-        coin = jax.random.uniform(k_coin, greedy.shape) < self.epsilon_at(agent.updates)
-        return jnp.where(coin, random, greedy), memory, {}
+            return greedy(self.values(agent.learner.model, obs)), memory, {}
+        q = self.values(perturbed(agent.learner.model, jax.random.fold_in(key, 0)), obs)
+        return epsilon_greedy(q, obs, key, self.epsilon_at(agent.updates)), memory, {}
 
-    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+    def update(self: Any, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
             lr = linear(self.lr, self.env_steps(agent.updates), self.anneal_steps)
             learner, metrics = descend(
-                self.loss, self.optimiser(lr), agent.learner, agent.target, batch
+                self.loss, self.optimiser(lr), agent.learner, agent.target, *x
             )
             updates = agent.updates + 1
-            share = jnp.where(updates % self.target_every == 0, self.tau, 0.0)
-            target = optax.incremental_update(learner.model, agent.target, share)
-            return Agent(learner, target, updates), metrics
+            moves = updates, self.target_every, self.tau
+            return Agent(learner, following(agent.target, learner.model, *moves), updates), metrics
 
-        agent, metrics = jax.lax.scan(step, agent, batches)
-        return agent, {**metrics, "epsilon": self.epsilon_at(agent.updates)}
+        keys = jax.random.split(key, batches.reward.shape[0])
+        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
+        return agent, {**peaks(metrics), "epsilon": self.epsilon_at(agent.updates)}
 
-    def loss(self, q: Any, target: Any, batch: Transition) -> tuple[Array, Metrics]:
+    def loss(self, q: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
-        following = target(batch.next_obs)
-        choice = (q(batch.next_obs) if self.double else following).argmax(-1)
-        goal = n_step(batch, pick(following, choice), self.gamma)
-        first = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
-        value = pick(q(first[0]), first[1])
+        k_value, k_choice, k_target = jax.random.split(key, 3)
+        chooser, target = perturbed(q, k_choice), perturbed(target, k_target)
+        reward, discount, end = unrolled(batch, self.gamma)
+        goal = reward + discount * bootstrap(chooser(end), target(end), self.double, self.lagged)
+        obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
+        values = perturbed(q, k_value)(obs)
+        value = pick(values, action)
         error = goal - value
-        losses = {"td_loss": huber(error, self.huber), "td_error": jnp.abs(error), "value": value}
-        metrics = means(losses, batch.weight.min(0))
-        return metrics["td_loss"], metrics
+        loss = huber(error, self.huber) * batch.extras.get("importance", 1.0)
+        losses = {"td_loss": loss, "td_error": jnp.abs(error), "value": value}
+        metrics = means(losses, batch.weight.min(0)) | extremes(values, batch.reward)
+        return metrics["td_loss"], metrics | priority(self, error)
+
+    def look(self: Any, agent: Agent, batch: Transition) -> Look:
+        """What the instruments read (targets/diagnostics.py), at steps [row]."""
+        q = agent.learner.model
+        values, lagged = self.values(q, batch.obs), self.values(agent.target, batch.obs)
+        value = pick(values, batch.action)
+        return Look(values, lagged, value, last_features(q, batch.obs))
+
+
+def priority(settings: Any, error: Array) -> Metrics:
+    """What replay is to learn of each window [batch], where it wants to know."""
+    return {"priority": jnp.abs(error)} if settings.prioritised else {}

@@ -21,22 +21,21 @@ from spinward.core import (
     Spec,
     Transition,
     config,
-    replace,
     struct,
 )
-from spinward.errors import SettingsError
+from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import clipped_surrogate
 from spinward.networks.heads import ActorCritic
-from spinward.networks.normaliser import ObsNormaliser, RewardScaler
+from spinward.networks.normaliser import Statistics
+from spinward.networks.recurrent import check_memory, with_memory
 from spinward.targets.advantages import gae
 
 
 @struct
 class Agent:
     learner: Learner
-    obs: ObsNormaliser
-    reward: RewardScaler
+    statistics: Statistics
     updates: Array
 
 
@@ -58,14 +57,12 @@ class PPO:
     normalise_reward: bool = False  # running deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = ActorCritic.init
 
     def check(self, spec: Spec) -> None:
-        if self.rollout * self.envs % self.minibatches:
-            raise SettingsError(
-                f"minibatches={self.minibatches} does not divide "
-                f"rollout * envs = {self.rollout * self.envs}"
-            )
+        check_memory(self.recurrent, self.network, self.hidden, spec)
+        check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
 
     def source(self, collect: Callable[[int, int], Source]) -> Source:
         return collect(self.envs, self.rollout)
@@ -74,9 +71,10 @@ class PPO:
         return adam(lr, self.max_grad_norm, eps=1e-5)
 
     def init(self, key: Key, spec: Spec) -> Agent:
-        model = self.network(key, spec, self.hidden, self.activation)
+        network = with_memory(self.network, self.recurrent)
+        model = network(key, spec, self.hidden, self.activation)
         learner = Learner.init(model, self.optimiser(self.lr))
-        return Agent(learner, ObsNormaliser.init(spec), RewardScaler.init(spec), jnp.int32(0))
+        return Agent(learner, Statistics.init(spec), jnp.int32(0))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
         return agent.learner.model.memory(envs)
@@ -84,13 +82,15 @@ class PPO:
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.obs(obs) if self.normalise_obs else obs
+        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
         policy, memory, extras = agent.learner.model.step(obs, memory)
         action = policy.sample(key) if explore else policy.mode()
         return action, memory, {**extras, "log_prob": policy.log_prob(action)}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
-        batch, obs, reward = self.normalised(agent, batch)
+        batch, statistics = agent.statistics.read(
+            batch, self.gamma, self.normalise_obs, self.normalise_reward
+        )
         _, value, next_value = agent.learner.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
         lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
@@ -103,20 +103,7 @@ class PPO:
         learner, metrics = passes(
             step, agent.learner, data, key, self.epochs, self.minibatches, sequential
         )
-        return Agent(learner, obs, reward, agent.updates + 1), {**metrics, "lr": lr}
-
-    def normalised(
-        self, agent: Agent, batch: Transition
-    ) -> tuple[Transition, ObsNormaliser, RewardScaler]:
-        """The batch as the agent saw it, and the statistics for the next one."""
-        obs, reward = agent.obs, agent.reward
-        if self.normalise_reward:
-            reward = reward.add(batch, self.gamma)
-            batch = replace(batch, reward=reward(batch.reward))
-        if self.normalise_obs:
-            obs = obs.add(batch.obs, batch.weight)
-            batch = replace(batch, obs=agent.obs(batch.obs), next_obs=agent.obs(batch.next_obs))
-        return batch, obs, reward
+        return Agent(learner, statistics, agent.updates + 1), {**metrics, "lr": lr}
 
     def loss(
         self, model: Any, batch: Transition, advantage: Array, returns: Array

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Obs, Spec, Step, Stepper, config
+from spinward.core import Obs, Spec, Step, Stepper, config, replace
 from spinward.envs import encoding
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.gymnasium import spec_of
@@ -51,6 +51,10 @@ class EnvPool:
         threads = min(self.threads or os.cpu_count() or 1, envs)
         options = {"num_envs": envs, "num_threads": threads, **dict(self.kwargs)}
         return EnvPoolStepper(self.id, options, *self._form(), timeout_s=self.timeout_s)
+
+    def on_one_core(self) -> "EnvPool":
+        """The same for a process that has one core, and others beside it."""
+        return replace(self, threads=self.threads or 1)
 
     def _form(self) -> tuple[tuple[encoding.Leaf, ...], dict[str, Any]]:
         return _form(self.id, self.kwargs)

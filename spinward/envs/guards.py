@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Obs
+from spinward.core import MASK, Obs
 from spinward.errors import EnvironmentFailedError, NonFiniteError
 
 GRACE_S = 1.0  # between asking a hung step to stop and ending the process
@@ -48,6 +48,22 @@ def require_finite(name: str, obs: Obs, reward: np.ndarray, count: Callable[[int
             f"{label}{place} of env {env} of {name} is {found} at step {count(env)} "
             "(expected finite numbers)"
         )
+
+
+def require_choice(name: str, obs: Obs, count: Callable[[int], int]) -> None:
+    """Passes if in each of `obs`, which is to be acted on, some action is allowed.
+
+    Raises:
+        EnvironmentFailedError: a mask forbids all of them.
+    """
+    if isinstance(obs, dict) and MASK in obs:
+        stuck = ~(obs[MASK] != 0).any(-1)
+        if stuck.any():
+            env = int(np.flatnonzero(stuck)[0])
+            raise EnvironmentFailedError(
+                f"{MASK} of env {env} of {name} allows no action at step {count(env)} "
+                "(expected at least one that is not 0)"
+            )
 
 
 class Watchdog:

@@ -7,28 +7,34 @@ import sys
 from typing import Any
 
 import gymnasium
-import numpy as np
 
-from spinward.core import Box, Dict, Discrete, MultiDiscrete, Obs, Spec, Step, Stepper, config
+from spinward.core import (
+    Box,
+    Dict,
+    Discrete,
+    MultiDiscrete,
+    Spec,
+    Stepper,
+    config,
+    replace,
+)
 from spinward.envs import encoding, opening
-from spinward.envs.guards import Watchdog, require_finite
-from spinward.envs.pool import SEEDS, Pool
+from spinward.envs.classic import is_classic, open_classic
+from spinward.envs.pool import Pool
 from spinward.envs.processes import ask
 from spinward.errors import SettingsError
-
-CART_POLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
 
 
 @config
 class Gymnasium:
     """Environments called `id`: a registered id, `module:Class` or `path.py:Class`.
 
-    They live in worker processes, but for CartPole, which Gymnasium has as one batch in NumPy.
+    They live in worker processes, but for classic control, which is quicker in this one.
     """
 
     id: str
     kwargs: tuple[tuple[str, object], ...] = ()  # of the environment, as pairs
-    processes: int = 0  # 0: one for each core, or none where a batch is cheaper
+    processes: int = 0  # 0: one for each core, or none for classic control
     timeout_s: int = 60  # after which a step or a reset counts as hung
     restarts: int = 10  # of lost workers, in all of a run
 
@@ -51,20 +57,21 @@ class Gymnasium:
             SettingsError: the environment is unknown, or has spaces that cannot be used.
         """
         self.check()
-        if self.processes == 0 and self._in_process():
-            return CartPoles(self.id, dict(self.kwargs), envs, self.timeout_s)
-        settings = self._settings() | self._description()
+        found = self._description()
+        if self.processes == 0 and is_classic(self.id):
+            return open_classic(self.id, dict(self.kwargs), found["form"], envs, self.timeout_s)
+        settings = self._settings() | found
         processes = self.processes or os.cpu_count() or 1
         return Pool(settings, envs, processes, self.timeout_s, self.restarts)
+
+    def on_one_core(self) -> "Gymnasium":
+        """The same for a process that has one core, and others beside it."""
+        return self if self.processes or is_classic(self.id) else replace(self, processes=1)
 
     def open_one(self, render: bool = False) -> gymnasium.Env:
         """One environment in this process, with the spaces that Gymnasium gives it."""
         mode = {"render_mode": "rgb_array"} if render else {}
         return opening.make(self.id, dict(self.kwargs) | mode)
-
-    def _in_process(self) -> bool:
-        spec = gymnasium.registry.get(self.id)
-        return spec is not None and spec.vector_entry_point == CART_POLE
 
     def _settings(self) -> dict[str, Any]:
         return {"name": (self.id, dict(self.kwargs), registered(self.id))}
@@ -124,56 +131,3 @@ def spec_of(parts: list[encoding.Leaf], form: dict[str, Any]) -> Spec:
     if form["kind"] == "Discrete":
         return Spec(obs, Discrete(form["n"]))
     return Spec(obs, MultiDiscrete(tuple(form["sizes"])))
-
-
-class CartPoles:
-    """Gymnasium's batch of CartPoles, in this process.
-
-    It would spend a step on each reset. Here an episode that ends is reset at once, and from a
-    seed of its own, which makes each row what a single CartPole with this seed would be.
-    """
-
-    def __init__(self, name: str, kwargs: dict[str, Any], envs: int, timeout_s: float) -> None:
-        self.name, self.envs = name, envs
-        try:
-            made = gymnasium.make_vec(name, envs, vectorization_mode="vector_entry_point", **kwargs)
-        except TypeError as error:
-            raise SettingsError(f"kwargs={kwargs} do not suit {name}: {error}") from error
-        self.batch: Any = made.unwrapped
-        self.watchdog = Watchdog(name, timeout_s)
-        self.weight = np.ones(envs, np.float32)
-        self.steps = 0
-
-    def reset(self, seeds: np.ndarray) -> Obs:
-        self.batch.reset()
-        self.random = [np.random.Generator(np.random.PCG64(int(seed) & SEEDS)) for seed in seeds]
-        self._start(np.arange(self.envs))
-        return self._obs()
-
-    def step(self, action: np.ndarray) -> Step:
-        batch = self.batch
-        self.steps += 1
-        answer = self.watchdog.run(batch.step, action)
-        next_obs, reward, terminated, truncated, _ = answer
-        obs = next_obs = np.ascontiguousarray(next_obs)
-        done = batch.prev_done
-        if done.any():
-            truncated &= ~terminated
-            self._start(np.flatnonzero(done))
-            obs = self._obs()
-        require_finite(self.name, next_obs, reward, lambda env: self.steps)
-        return Step(obs, reward, terminated, truncated, next_obs, self.weight.copy())
-
-    def close(self) -> None:
-        self.watchdog.close()
-        self.batch.close()
-
-    def _start(self, envs: np.ndarray) -> None:
-        batch = self.batch
-        for env in envs:
-            batch.state[:, env] = self.random[env].uniform(batch.low, batch.high, 4)
-        batch.steps[envs] = 0
-        batch.prev_done[:] = False
-
-    def _obs(self) -> np.ndarray:
-        return np.ascontiguousarray(self.batch.state.T, np.float32)

@@ -20,6 +20,8 @@ OWN = {
     "MinAtar-Freeway": "minatar_freeway:MinAtarFreeway",
     "MinAtar-SpaceInvaders": "minatar_space_invaders:MinAtarSpaceInvaders",
     "MinAtar-Seaquest": "minatar_seaquest:MinAtarSeaquest",
+    "T-Maze": "t_maze:TMaze",
+    "Maze": "maze:Maze",
     "Probe-Value": "probe:ProbeValue",
     "Probe-Backprop": "probe:ProbeBackprop",
     "Probe-Discount": "probe:ProbeDiscount",
@@ -28,6 +30,9 @@ OWN = {
     "Probe-ActionContinuous": "probe:ProbeActionContinuous",
     "Probe-Truncated": "probe:ProbeTruncated",
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
+    "Finite-Chain": "finite:chain",
+    "Finite-Grid": "finite:grid",
+    "Finite-Garnet": "finite:garnet",
 }
 PREFIXES = {
     "gymnasium": "gymnasium:Gymnasium",

@@ -12,7 +12,7 @@ import numpy as np
 
 from spinward.core import Obs, Step
 from spinward.envs import workers
-from spinward.envs.guards import require_finite
+from spinward.envs.guards import require_choice, require_finite
 from spinward.envs.processes import Lost, Worker, answer, memory_of, start, stop, worded
 from spinward.errors import EnvironmentFailedError
 
@@ -65,6 +65,7 @@ class Pool:
             self._command(b"r")
             self.last = self._read("obs")
             require_finite(self.name, self.last, np.zeros(1), self._count)
+            require_choice(self.name, self.last, self._count)
         return self.last
 
     def step(self, action: np.ndarray) -> Step:
@@ -85,6 +86,7 @@ class Pool:
             next_obs = self._successors(obs, done, lost)
             require_finite(self.name, next_obs, reward, self._count)
         require_finite(self.name, obs, reward, self._count)
+        require_choice(self.name, obs, self._count)
         self.last = obs
         return Step(obs, reward, terminated, truncated, next_obs, weight)
 

@@ -1,4 +1,4 @@
-"""Replayed experience: a ring of what a source collects, sampled uniformly in windows of time."""
+"""Replayed experience: a ring of what a source collects, sampled in windows of time."""
 
 from functools import partial
 from typing import Any
@@ -17,16 +17,20 @@ from spinward.core import (
     Transition,
     config,
     replace,
-    struct,
 )
+from spinward.experience.buffer import (
+    ReplayState,
+    Sampler,
+    Sizes,
+    add,
+    admit,
+    empty,
+    reweigh,
+    store,
+    write,
+)
+from spinward.experience.frames import require_history
 from spinward.networks.torso import mask, uniform_choice
-
-
-@struct
-class ReplayState:
-    source: Any
-    data: Transition  # leaves [rows, env, ...]; a row is one step of all envs
-    rows: Array  # ever written; the next goes to `rows % capacity`
 
 
 @config
@@ -43,6 +47,10 @@ class Replay:
     updates: int  # updates in each iteration
     batch: int  # windows in each update
     window: int = 1  # consecutive steps of one env in each sample
+    stack: int = 1  # newest images in an observation's last axis, of which each is stored once
+    prioritised: bool = False  # draw by the priorities that `reweigh` is told, not uniformly
+    alpha: float = 0.6  # exponent of a priority in the odds of being drawn
+    beta: float = 0.4  # exponent of what makes up for those odds: `extras["importance"]`
 
     @property
     def on_device(self) -> bool:
@@ -56,8 +64,17 @@ class Replay:
     def stride(self) -> int:
         return self.source.stride
 
+    @property
+    def keys(self) -> Any:
+        return self.source.keys
+
+    @property
+    def sizes(self) -> Sizes:
+        sizes = (self.capacity, self.updates, self.batch, self.window, self.source.steps)
+        return Sizes(*sizes, self.stack, self.prioritised)
+
     def init(self, key: Key, memory: Memory) -> ReplayState:
-        spec, warm = self.spec, replace(self.source, steps=self.warmup)
+        spec = self.spec
 
         def act(obs: Any, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
             if isinstance(spec.action, Discrete):
@@ -65,29 +82,61 @@ class Replay:
                 return uniform_choice(key, mask(obs), shape), memory, {}
             return spec.action.sample(key, (spec.envs,)), memory, {}
 
-        policy = Policy(act, lambda envs: memory)
         k_init, k_warm = self.split(key)
-        if self.on_device:
-            source, batch, _ = warm.collect(self.source.init(k_init, memory), policy, k_warm)
-            data, rows = add(empty(batch, self.capacity), jnp.int32(0), batch)
-        else:
-            policy = policy._replace(act=jax.jit(jax.vmap(act)))
-            source, batch, _ = warm.collect(self.source.init(k_init, memory), policy, k_warm)
-            data = jax.vmap(partial(empty, capacity=self.capacity))(batch)
-            data, rows = add_on_host(data, jnp.zeros(len(key), jnp.int32), batch)
-        return ReplayState(source, data, rows)
+        fill = self.fill if self.on_device else self.fill_on_host
+        # Images come in many small batches: one of all the warm-up would not fit.
+        steps = self.source.steps if self.stack > 1 else self.warmup
+        warm = replace(self.source, steps=steps)
+        source = self.source.init(k_init, memory)
+        return fill(warm, source, Policy(act, lambda envs: memory), k_warm)
+
+    def fill(self, warm: Any, source: Any, policy: Policy, key: Key) -> ReplayState:
+        """The ring with its first rows, from batches of `warm`."""
+
+        def step(state: ReplayState, key: Key) -> tuple[ReplayState, None]:
+            source, batch, _ = warm.collect(state.source, policy, key)
+            state = write(replace(state, source=()), batch, self.sizes)
+            return replace(state, source=source), None
+
+        shapes = jax.eval_shape(lambda s: warm.collect(s, policy, key)[1], source)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        state = replace(empty(zeros, self.sizes), source=source)
+        if warm.steps == self.warmup:
+            return step(state, key)[0]
+        return jax.lax.scan(step, state, jax.random.split(key, self.warmup // warm.steps))[0]
+
+    def fill_on_host(self, warm: Any, source: Any, policy: Policy, key: Key) -> ReplayState:
+        policy = policy._replace(act=jax.jit(jax.vmap(policy.act)))
+        parts = self.warmup // warm.steps
+        state: Any = None
+        for k_part in [key] if parts == 1 else split_on_host(key, parts):
+            source, batch, _ = warm.collect(source, policy, k_part)
+            batch = replace(batch, extras={})
+            if state is None:
+                if self.stack > 1:
+                    require_history(batch, self.stack)
+                state = jax.vmap(partial(empty, sizes=self.sizes))(batch)
+            state = write_on_host(state, batch, self.sizes)
+        return replace(state, source=source)
 
     def collect(
         self, state: ReplayState, policy: Policy, key: Key
     ) -> tuple[ReplayState, Transition, Metrics]:
         k_draw, k_run = self.split(key)
-        following, metrics = self.extend(state, policy, k_run)
+        source, new, metrics = self.source.collect(state.source, policy, k_run)
+        if not self.on_device:
+            batch = jax.vmap(self.sampler.__call__)(replace(state, source=()), k_draw)
+            return self.stored(state, source, new), batch, metrics
+        following = store(state, new, self.sizes)
         # Read after the write, though not what was written: else XLA copies the ring to keep both.
-        batch = self.draw(replace(following, rows=state.rows), k_draw)
-        return following, batch, metrics
+        counted = replace(state.frames, ring=following.frames.ring) if self.stack > 1 else ()
+        before = replace(state, source=(), data=following.data, frames=counted)
+        batch = self.sampler(before, k_draw)
+        following = admit(following, new.reward.shape[0], self.sizes)
+        return replace(following, source=source), batch, metrics
 
     def split(self, key: Key) -> Key:
-        return jax.random.split(key) if self.on_device else split_on_host(key)
+        return jax.random.split(key) if self.on_device else split_on_host(key, 2)
 
     def reopen(self, saved: ReplayState, fresh: ReplayState) -> ReplayState:
         return replace(saved, source=self.source.reopen(saved.source, fresh.source))
@@ -95,51 +144,35 @@ class Replay:
     def close(self) -> None:
         self.source.close()
 
-    def draw(self, state: ReplayState, key: Key) -> Transition:
-        """Steps already stored, in windows that begin anywhere but too close to the newest."""
-        sizes = (self.updates, self.batch, self.window, self.source.steps)
-        return (draw if self.on_device else draw_on_host)(state.data, state.rows, key, sizes)
+    @property
+    def sampler(self) -> Sampler:
+        return Sampler(self.beta, self.sizes)
 
-    def extend(self, state: ReplayState, policy: Policy, key: Key) -> tuple[ReplayState, Metrics]:
-        source, batch, metrics = self.source.collect(state.source, policy, key)
-        batch = replace(batch, extras={})
-        store = add if self.on_device else add_on_host
-        return ReplayState(source, *store(state.data, state.rows, batch)), metrics
+    def stored(self, state: ReplayState, source: Any, batch: Transition) -> ReplayState:
+        put = write if self.on_device else write_on_host
+        after = put(replace(state, source=()), replace(batch, extras={}), self.sizes)
+        return replace(after, source=source)
 
-
-def empty(batch: Transition, capacity: int) -> Transition:
-    """A ring of `capacity` rows like those of `batch`."""
-    batch = replace(batch, extras={})
-    return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype), batch)
-
-
-def add(data: Transition, rows: Array, batch: Transition) -> tuple[Transition, Array]:
-    """The ring with the rows of `batch`, whose number divides that of the ring's."""
-    batch = replace(batch, extras={})
-    at = rows % data.reward.shape[0]
-    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=0)
-    data = jax.tree.map(lambda d, x: put(d, x.astype(d.dtype)), data, batch)
-    return data, rows + batch.reward.shape[0]
+    def reweigh(self, state: ReplayState, batch: Transition, priority: Array) -> ReplayState:
+        """With the `priority` [updates, batch] of the windows of `batch`: the size of their errors.
+        The steps taken since it was drawn are stored before."""
+        found = (replace(state, source=()), batch.extras["index"], batch.weight, priority)
+        raised = reweigh if self.on_device else reweigh_on_host
+        return replace(raised(*found, alpha=self.alpha, sizes=self.sizes), source=state.source)
 
 
-def draw(data: Transition, rows: Array, key: Key, sizes: tuple[int, ...]) -> Transition:
-    """Windows [updates, window, batch], uniformly among the newest of the `rows` written.
-
-    The oldest `steps` are left out, because those to come next may have overwritten them.
-    """
-    updates, batch, window, steps = sizes
-    capacity, envs = data.reward.shape[:2]
-    held = jnp.minimum(rows, capacity - steps)
-    k_row, k_env = jax.random.split(key)
-    first = jax.random.randint(k_row, (updates, 1, batch), 0, held - (window - 1))
-    env = jax.random.randint(k_env, (updates, 1, batch), 0, envs)
-    row = (rows - held + first + jnp.arange(window)[:, None]) % capacity
-    return jax.tree.map(lambda d: d.reshape(-1, *d.shape[2:])[row * envs + env], data)
-
-
-split_on_host = jax.jit(lambda key: jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0))
+split_on_host = jax.jit(
+    lambda key, parts: jax.vmap(lambda k: tuple(jax.random.split(k, parts)))(key),
+    static_argnums=1,
+)
 add_on_host = jax.jit(jax.vmap(add), donate_argnums=0)
-draw_on_host = jax.jit(
-    lambda data, rows, key, sizes: jax.vmap(partial(draw, sizes=sizes))(data, rows, key),
-    static_argnums=3,
+write_on_host = jax.jit(
+    lambda state, batch, sizes: jax.vmap(partial(write, sizes=sizes))(state, batch),
+    static_argnums=2,
+    donate_argnums=0,
+)
+reweigh_on_host = jax.jit(
+    lambda *found, alpha, sizes: jax.vmap(partial(reweigh, alpha=alpha, sizes=sizes))(*found),
+    static_argnames="sizes",
+    donate_argnums=0,
 )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import (
+    MASK,
     Box,
     Env,
     Key,
@@ -89,7 +90,7 @@ class Rollout:
             jax.random.split(k_reset, (self.steps, self.envs))
         )
         state, (batch, ended) = jax.lax.scan(step, state, (keys, fresh))
-        return state, batch, {**summarise(*ended), "finite": finite((batch.reward, batch.next_obs))}
+        return state, batch, {**summarise(*ended), "finite": sound(batch)}
 
 
 def in_env_units(env: Env, action: Array) -> Array:
@@ -121,6 +122,14 @@ def where(mask: Array, new: Any, old: Any) -> Any:
         return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - mask.ndim)), new, old)
 
     return jax.tree.map(choose, new, old)
+
+
+def sound(batch: Transition) -> Array:
+    """Whether all that was earned and seen is finite, and each choice had something to choose."""
+    fine = finite((batch.reward, batch.next_obs))
+    if isinstance(batch.obs, dict) and MASK in batch.obs:
+        fine &= (batch.obs[MASK] != 0).any(-1).all()
+    return fine
 
 
 def finite(tree: Any) -> Array:

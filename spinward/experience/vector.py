@@ -6,7 +6,7 @@ Every array has a leading axis of seeds: observations are [seed, env, ...], batc
 
 import dataclasses
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,10 @@ class Vector:
     def stride(self) -> int:
         return self.envs * self.steps
 
+    @property
+    def keys(self) -> "ActKeys":
+        return ActKeys(self.steps)
+
     def init(self, key: Key, memory: Memory) -> VectorState:
         """All environments of `key` [seed], opened and reset."""
         self.close()
@@ -83,40 +87,59 @@ class Vector:
     def collect(
         self, state: VectorState, policy: Policy, key: Key
     ) -> tuple[VectorState, Transition, Metrics]:
+        """Steps by a `key` [seed], or by what `keys` made of it [seed, time]."""
         assert self.handle.stepper is not None, "init comes before collect"
-        shape = state.total.shape
-        keys: Any = np.asarray(act_keys(key, self.steps))
-        obs, memory, rows = state.obs, state.memory, []
-        spec, stepper = self.spec, self.handle.stepper
-        total, length = state.total.copy(), state.length.copy()
-        ended = np.zeros((3, shape[0]))  # per seed: episodes, and sums of their returns and lengths
+        steps: Any = np.asarray(key if key.ndim == 3 else act_keys(key, self.keys))
+        seeds, obs, memory, rows = len(steps), state.obs, state.memory, []
+        act, step, spec = policy.act, self.handle.stepper.step, self.spec
+        total, length = state.total.reshape(-1).copy(), state.length.reshape(-1).copy()
+        ended = np.zeros((3, seeds))  # per seed: episodes, and sums of their returns and lengths
         for t in range(self.steps):
-            chosen, after, extras = policy.act(obs, memory, keys[:, t])
+            chosen, after, extras = act(obs, memory, steps[:, t])
             action = np.asarray(chosen)
-            step = stepper.step(in_env_units(spec, action))
-            following, next_obs = by_seed(step.obs, shape), by_seed(step.next_obs, shape)
-            reward, terminated, truncated, weight = (
-                x.reshape(shape)
-                for x in (step.reward, step.terminated, step.truncated, step.weight)
-            )
-            rows.append((obs, action, reward, terminated, truncated, next_obs, weight, extras))
-            total += reward
-            length += weight > 0
-            done = terminated | truncated
+            found = step(in_env_units(spec, action))
+            extras = jax.tree.map(np.asarray, extras) if extras else extras
+            rows.append((obs, action, found, extras))
+            total += found.reward
+            length += found.weight > 0
+            done = found.terminated | found.truncated
             if done.any():
-                whole = done & (weight > 0)
-                ended += [np.where(whole, x, 0).sum(1) for x in (1, total, length)]
+                whole = (found.weight > 0) & done
+                sums = (np.where(whole, x, 0).reshape(seeds, -1).sum(1) for x in (1, total, length))
+                ended += list(sums)
                 total[done], length[done] = 0.0, 0
-                after = begin_again(done, policy, self.envs, after)
-            obs, memory = following, after
-        batch = Transition(*jax.tree.map(lambda *x: np.stack(x, 1), *rows))
-        return VectorState(obs, memory, total, length), batch, summarise(*ended)
+                after = begin_again(done.reshape(seeds, -1), policy, self.envs, after)
+            obs, memory = by_seed(found.obs, state.total.shape), after
+        following = VectorState(obs, memory, *(x.reshape(seeds, -1) for x in (total, length)))
+        return following, transition(*zip(*rows, strict=True)), summarise(*ended)
+
+
+def transition(obs: Any, action: Any, found: Any, extras: Any) -> Transition:
+    """Steps [seed, time, env, ...], of which each argument has a part, one step after another."""
+    seeds, envs = action[0].shape[:2]
+
+    def split(parts: Any) -> Any:
+        if isinstance(parts[0], dict):
+            return {name: split([part[name] for part in parts]) for name in parts[0]}
+        whole = np.array(parts)
+        return whole.reshape(-1, seeds, envs, *whole.shape[2:]).swapaxes(0, 1)
+
+    _, reward, terminated, truncated, next_obs, weight = map(split, zip(*found, strict=True))
+    before = stacked(obs), stacked(action)
+    return Transition(*before, reward, terminated, truncated, next_obs, weight, stacked(extras))
 
 
 def by_seed(x: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(x, dict):
         return {name: by_seed(part, shape) for name, part in x.items()}
     return x.reshape(*shape, *x.shape[1:])
+
+
+def stacked(rows: Any) -> Any:
+    """Rows [seed, env, ...] of every step as arrays [seed, time, env, ...]."""
+    if isinstance(rows[0], np.ndarray):
+        return np.array(rows).swapaxes(0, 1)
+    return jax.tree.map(lambda *x: np.array(x).swapaxes(0, 1), *rows)
 
 
 def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
@@ -138,7 +161,15 @@ def summarise(episodes: np.ndarray, total: np.ndarray, length: np.ndarray) -> Me
     return {**metrics, "episode_length": length * share}
 
 
+class ActKeys(NamedTuple):
+    """From a seed's key those [time] with which `Rollout` would act: a value, so hashable."""
+
+    steps: int
+
+    def __call__(self, key: Key) -> Key:
+        return jax.random.split(jax.random.split(key)[0], (self.steps, 2))[:, 0]
+
+
 @partial(jax.jit, static_argnums=1)
-def act_keys(key: Key, steps: int) -> Key:
-    """The keys [seed, time] with which `Rollout` would act."""
-    return jax.vmap(lambda k: jax.random.split(jax.random.split(k)[0], (steps, 2))[:, 0])(key)
+def act_keys(key: Key, keys: ActKeys) -> Key:
+    return jax.vmap(keys.__call__)(key)

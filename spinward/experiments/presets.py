@@ -4,10 +4,12 @@ Each is one table of what differs from an algorithm's defaults. `docs/algorithms
 come from and what they reach.
 """
 
+import dataclasses
 from typing import Any
 
 from spinward.core import Box
 from spinward.envs import ids
+from spinward.errors import SettingsError
 from spinward.rewards.clipped import Clipped
 from spinward.rewards.environment import Environment
 
@@ -23,12 +25,13 @@ PPO_CONTINUOUS = {
     "normalise_reward": True,
 }
 PPO_SMALL_CONTINUOUS = {
-    **PPO_CONTINUOUS,
     "envs": 4,
-    "rollout": 128,
-    "minibatches": 8,
+    "rollout": 1024,
+    "minibatches": 64,
+    "epochs": 10,
     "lr": 1e-3,
-    "gamma": 0.9,
+    "gamma": 0.95,
+    "entropy_coef": 0.0,
 }
 PPO_MINATAR = {"envs": 64, "rollout": 128, "minibatches": 8, "lr": 1e-3, "hidden": (128,)}
 PPO_ATARI = {"envs": 8, "rollout": 128, "clip": 0.1, "hidden": (512,)}
@@ -58,6 +61,167 @@ DQN_MINATAR = {
 }
 DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5}
 
+WHOLE_EPISODE = {  # where a goal is seldom seen, updates between two sights of it unlearn to look
+    "envs": 1,
+    "rollout": 1000,
+    "minibatches": 10,
+    "normalise_obs": True,
+    "normalise_reward": True,
+}
+PENDULUM, CLIMB = "Pendulum-v1", "MountainCarContinuous-v0"
+FAMILY: dict[str, dict[str, dict[str, Any]]] = {  # for vectors with choices, with numbers, by name
+    "VPG": {
+        "choices": {"lr": 1e-2, "normalise_obs": True},
+        "numbers": {"normalise_obs": True, "normalise_reward": True},
+        PENDULUM: {"rollout": 256, "lr": 1e-2, "gamma": 0.9},
+        CLIMB: {**WHOLE_EPISODE, "lr": 1e-2},
+    },
+    "A2C": {
+        "choices": {"envs": 16, "lr": 2e-3, "lam": 0.95, "normalise_obs": True},
+        "numbers": {
+            "envs": 16,
+            "rollout": 8,
+            "lr": 3e-3,
+            "lam": 0.9,
+            "normalise": True,
+            "normalise_obs": True,
+            "normalise_reward": True,
+        },
+        PENDULUM: {
+            "envs": 16,
+            "rollout": 8,
+            "lr": 3e-3,
+            "lam": 0.9,
+            "gamma": 0.9,
+            "normalise": True,
+            "normalise_obs": True,
+        },
+    },
+    "TRPO": {
+        "choices": {"envs": 4, "rollout": 256, "minibatches": 8, "normalise_obs": True},
+        "numbers": {"envs": 8, "rollout": 256, "normalise_obs": True, "normalise_reward": True},
+        PENDULUM: {
+            "envs": 4,
+            "rollout": 256,
+            "minibatches": 8,
+            "epochs": 15,
+            "kl_limit": 0.015,
+            "gamma": 0.9,
+            "lam": 0.8,
+            "lr": 3e-3,
+        },
+        CLIMB: WHOLE_EPISODE,
+    },
+    "PPOPenalty": {
+        "choices": {
+            "envs": 4,
+            "rollout": 256,
+            "minibatches": 16,
+            "lr": 1e-3,
+            "entropy_coef": 0.01,
+            "normalise_obs": True,
+        },
+        "numbers": {
+            "rollout": 256,
+            "minibatches": 32,
+            "normalise_obs": True,
+            "normalise_reward": True,
+        },
+        PENDULUM: {"envs": 4, "rollout": 1024, "minibatches": 64, "lr": 1e-3, "gamma": 0.9},
+        CLIMB: {**WHOLE_EPISODE, "lr": 5e-4, "lam": 0.9, "entropy_coef": 0.01},
+    },
+}
+PPO_CLIMB = {**WHOLE_EPISODE, "lr": 5e-4, "lam": 0.9, "epochs": 10}
+Q_LEARNERS = ("DQN", "C51", "QRDQN", "EnsembleDQN", "REM")
+BESIDE_CLASSIC: dict[str, dict[str, Any]] = {
+    "DQN": {"n_step": 3, "capacity": 100_000},  # with 1, values pass what can be had; docs/log.md
+    "C51": {"atoms": 101, "low": -100.0, "high": 100.0},
+}
+BESIDE_MINATAR = {  # eps as Dopamine has it; whether 20 is enough, `mass_at_ends` says
+    "C51": {"eps": 3.125e-4, "low": -2.0, "high": 20.0},
+    "QRDQN": {"eps": 3.125e-4},
+    "EnsembleDQN": {"eps": 3.125e-4},
+    "REM": {"eps": 3.125e-4},
+}
+# Four environments side by side and one update for their four steps: an update every four steps.
+PAPER_ATARI = {
+    "envs": 4,
+    "rollout": 1,
+    "updates": 1,
+    "batch": 32,
+    "capacity": 1_000_000,
+    "stack": 4,
+    "max_grad_norm": 1e9,
+    "hidden": (512,),
+    "n_step": 1,
+}
+NATURE = {  # Mnih et al., 2015, as Dopamine's dqn_nature.gin has it
+    **PAPER_ATARI,
+    "warmup": 50_000,
+    "rmsprop": True,
+    "lr": 2.5e-4,
+    "eps": 1e-5,
+    "epsilon": 0.1,
+    "explore_steps": 1_000_000,
+    "target_every": 2_500,
+    "double": False,
+}
+DOPAMINE = {  # Castro et al., 2018; Agarwal et al., 2020, where Dopamine has none
+    **PAPER_ATARI,
+    "warmup": 20_000,
+    "lr": 5e-5,
+    "eps": 3.125e-4,
+    "epsilon": 0.01,
+    "explore_steps": 250_000,
+    "target_every": 2_000,
+}
+NAMED: dict[str, dict[str, dict[str, Any]]] = {
+    "nature": {"DQN": NATURE},
+    "dopamine": {
+        "DQN": {**DOPAMINE, "lr": 6.25e-5, "eps": 1.5e-4, "huber": 1000.0, "double": False},
+        "C51": {**DOPAMINE, "lr": 2.5e-4, "atoms": 51, "low": -10.0, "high": 10.0},
+        "QRDQN": {**DOPAMINE, "quantiles": 200},
+        "EnsembleDQN": {**DOPAMINE, "heads": 200},
+        "REM": {**DOPAMINE, "heads": 200},
+    },
+    "rem-online": {
+        "REM": {**DOPAMINE, "eps": 3.125e-5, "heads": 4, "separate": True, "mixed_acting": True}
+    },
+}
+
+
+def named(kind: Any, name: str) -> dict[str, Any]:
+    """The settings of a paper, which stand in place of those of `preset`.
+
+    Raises:
+        SettingsError: there are none of this name for this algorithm.
+    """
+    known = [n for n, tables in NAMED.items() if kind.__name__ in tables]
+    if name not in known:
+        names = ", ".join(known) or "none"
+        raise SettingsError(f"there is no preset {name!r} of {kind.__name__}; there is: {names}")
+    return dict(NAMED[name][kind.__name__])
+
+
+CONTROL = ("DDPG", "TD3", "SAC")
+CONTROL_CLASSIC = {"warmup": 1_000, "lr": 1e-3, "hidden": (64, 64)}
+CONTROL_VALLEY = {  # a car leaves it by pushes that last
+    **CONTROL_CLASSIC,
+    "rollout": 8,
+    "updates": 8,
+    "gamma": 0.999,
+    "tau": 0.01,
+    "correlation": 0.99,
+}
+SAC_VALLEY = {  # the temperature would fall before the goal is found; rl-baselines3-zoo fixes it too
+    "batch": 512,
+    "lr": 3e-4,
+    "gamma": 0.9999,
+    "alpha": 0.1,
+    "learn_alpha": False,
+}
+SAC_DISCRETE_CLASSIC = {"lr": 1e-3, "hidden": (64, 64), "entropy_share": 0.3}
+
 
 def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
     """What to change in `kind`'s defaults for an environment, and the reward to learn from."""
@@ -70,9 +234,37 @@ def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
         table = PPO_MINATAR if small else PPO_ATARI if large else PPO_CLASSIC
         if isinstance(spec.action, Box) and not (small or large):
             table = PPO_SMALL_CONTINUOUS if env_name == "Pendulum-v1" else PPO_CONTINUOUS
+            table = PPO_CLIMB if env_name == CLIMB else table
         table = {**table, "anneal_steps": steps}
-    if kind.__name__ == "DQN":
-        table = DQN_MINATAR if small else DQN_ATARI if large else {**DQN_CLASSIC}
+    if kind.__name__ in FAMILY:
+        tables = FAMILY[kind.__name__]
         if not (small or large):
-            table = {**table, "anneal_steps": steps, "capacity": min(max(steps, 10_000), 500_000)}
+            kind_of_action = "numbers" if isinstance(spec.action, Box) else "choices"
+            table = dict(tables.get(env_name, tables[kind_of_action]))
+        if kind.__name__ != "TRPO":  # whose only step size is the value's
+            table["anneal_steps"] = steps
+    if kind.__name__ in Q_LEARNERS:
+        table = q_learner(kind, env_name, steps, small, large)
+    if kind.__name__ in CONTROL and env_name == "Pendulum-v1":
+        table = {**CONTROL_CLASSIC, "capacity": max(steps, 1_000)}
+    if kind.__name__ in CONTROL and env_name == "MountainCarContinuous-v0":
+        own = SAC_VALLEY if kind.__name__ == "SAC" else {"noise": 0.6}
+        table = {**CONTROL_VALLEY, **own, "capacity": max(steps, 1_000)}
+    if kind.__name__ == "SACDiscrete" and not (small or large):
+        table = SAC_DISCRETE_CLASSIC
     return dict(table), reward
+
+
+def q_learner(kind: Any, env_name: str, steps: int, small: bool, large: bool) -> dict[str, Any]:
+    """DQN's tables, as far as its relatives have the same settings, and what is theirs alone."""
+    table: dict[str, Any] = DQN_MINATAR if small else DQN_ATARI if large else {**DQN_CLASSIC}
+    if not (small or large):
+        table = {**table, "anneal_steps": steps, "capacity": min(max(steps, 10_000), 500_000)}
+    if large and env_name.startswith(("ALE/", "envpool:")):
+        table = {**table, "stack": 4}  # which both show, the newest last
+    beside = BESIDE_MINATAR if small else BESIDE_CLASSIC
+    own = beside.get(kind.__name__, {})
+    if large:
+        own = {k: NAMED["dopamine"][kind.__name__][k] for k in ("lr", "eps")}
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return {k: v for k, v in {**table, **own}.items() if k in fields}

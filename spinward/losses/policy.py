@@ -1,7 +1,10 @@
 """Losses of a policy, one value for each step; their callers average."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
+
+COEFS = (1e-6, 1e6)  # bounds of a penalty's coefficient, which has no others
 
 
 def clipped_surrogate(log_ratio: Array, advantage: Array, clip: float | Array) -> Array:
@@ -12,3 +15,33 @@ def clipped_surrogate(log_ratio: Array, advantage: Array, clip: float | Array) -
     """
     ratio = jnp.exp(log_ratio)
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+
+
+def policy_gradient(log_prob: Array, advantage: Array) -> Array:
+    """-log pi(a|s) A, whose gradient is the score times A (Williams, 1992; Sutton et al., 2000).
+
+    No gradient flows through the advantage.
+    """
+    return -log_prob * jax.lax.stop_gradient(advantage)
+
+
+def surrogate(log_ratio: Array, advantage: Array) -> Array:
+    """-(pi / pi_old) A, whose gradient is that of `policy_gradient` where the two policies meet
+    (Kakade and Langford, 2002; Schulman et al., 2015, arXiv:1502.05477, (14)).
+    """
+    return -jnp.exp(log_ratio) * jax.lax.stop_gradient(advantage)
+
+
+def doubled_or_halved(coef: Array, kl: Array, target: float | Array) -> Array:
+    """A penalty's coefficient after a mean divergence of `kl` where `target` was wanted: doubled
+    above 1.5 times of that, halved below (Schulman et al., 2017, arXiv:1707.06347, section 4).
+    """
+    factor = jnp.where(kl > 1.5 * target, 2.0, jnp.where(kl < target / 1.5, 0.5, 1.0))
+    return jnp.clip(coef * factor, *COEFS)
+
+
+def dual_ascent(coef: Array, kl: Array, target: float | Array, lr: float | Array) -> Array:
+    """A penalty's coefficient as the multiplier of kl <= target, moved by gradient ascent on its
+    logarithm, in units of the target: log beta += lr (kl / target - 1).
+    """
+    return jnp.clip(coef * jnp.exp(lr * (kl / target - 1.0)), *COEFS)

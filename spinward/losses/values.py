@@ -1,5 +1,6 @@
 """Losses of a value, one for each step; their callers average."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -12,3 +13,32 @@ def huber(error: Array, kappa: float | Array = 1.0) -> Array:
     size = jnp.abs(error)
     quadratic = jnp.minimum(size, kappa)
     return 0.5 * jnp.square(quadratic) + kappa * (size - quadratic)
+
+
+def cross_entropy(logits: Array, probs: Array) -> Array:
+    """That of `probs` [..., n] under the softmax of `logits` [..., n]."""
+    return -(probs * jax.nn.log_softmax(logits)).sum(-1)
+
+
+def midpoints(quantiles: int) -> Array:
+    """The shares [quantiles] of mass below each of so many quantiles, in the middle of its part.
+
+    Dabney et al. (2018, arXiv:1710.10044), lemma 2.
+    """
+    return (jnp.arange(quantiles) + 0.5) / quantiles
+
+
+def quantile_huber(quantiles: Array, samples: Array, kappa: float | Array = 1.0) -> Array:
+    """The loss [...] whose least is where `quantiles` [..., n] are those of `samples` [..., m].
+
+    sum_i mean_j |tau_i - 1{u_ij < 0}| huber(u_ij) / kappa with u_ij = samples_j - quantiles_i
+    (Dabney et al., 2018, arXiv:1710.10044, (10)). With kappa 0 it is that of quantile regression;
+    a larger one draws the outer quantiles towards the mean.
+    """
+    error = samples[..., None, :] - quantiles[..., :, None]
+    below = midpoints(quantiles.shape[-1])[:, None]
+    side = jnp.abs(below - (jax.lax.stop_gradient(error) < 0.0))
+    size = jnp.abs(error)
+    quadratic = jnp.minimum(size, kappa)
+    scaled = 0.5 * jnp.square(quadratic) / jnp.maximum(kappa, 1e-12) + size - quadratic
+    return (side * scaled).mean(-1).sum(-1)

@@ -8,6 +8,7 @@ from jax import Array
 from spinward.core import Key, static, struct
 
 LOG_2PI = float(np.log(2 * np.pi))
+LOG_2 = float(np.log(2))
 
 
 @struct
@@ -31,6 +32,11 @@ class Categorical:
     def entropy(self) -> Array:
         log_probs = self.log_probs()
         return -(jnp.exp(log_probs) * log_probs).sum(-1)
+
+    def kl_from(self, old: "Categorical") -> Array:
+        """KL(old || self)."""
+        log_probs = old.log_probs()
+        return (jnp.exp(log_probs) * (log_probs - self.log_probs())).sum(-1)
 
 
 @struct
@@ -58,6 +64,10 @@ class MultiCategorical:
     def entropy(self) -> Array:
         return sum(p.entropy() for p in self.parts)  # type: ignore[return-value]
 
+    def kl_from(self, old: "MultiCategorical") -> Array:
+        """KL(old || self)."""
+        return sum(p.kl_from(q) for p, q in zip(self.parts, old.parts, strict=True))  # type: ignore[return-value]
+
 
 @struct
 class Gaussian:
@@ -80,13 +90,62 @@ class Gaussian:
         entropy = self.log_std + 0.5 * (LOG_2PI + 1.0)
         return jnp.broadcast_to(entropy, self.mean.shape).sum(self.axes)
 
+    def kl_from(self, old: "Gaussian") -> Array:
+        """KL(old || self). `old` may be one `of_each_step`."""
+        change = old.log_std - self.log_std
+        apart = jnp.square((old.mean - self.mean) * jnp.exp(-self.log_std))
+        return (0.5 * (jnp.expm1(2.0 * change) + apart) - change).sum(self.axes)
+
     @property
     def axes(self) -> tuple[int, ...]:
         """Those of one action."""
         return tuple(range(-self.log_std.ndim, 0))
 
 
+@struct
+class SquashedGaussian:
+    """Independent normals under tanh, so that actions lie in [-1, 1] (Haarnoja et al., 2018,
+    arXiv:1812.05905, appendix C); an action is the last `axes` axes."""
+
+    mean: Array  # before tanh
+    log_std: Array
+    axes: int = static(1)
+
+    def at(self, noise: Array) -> tuple[Array, Array]:
+        """The action that standard normal `noise` leads to, and its log-density."""
+        before = self.mean + jnp.exp(self.log_std) * noise
+        # log(1 - tanh(x)^2), which underflows where it is written so.
+        size = jnp.abs(before)
+        slope = 2.0 * (LOG_2 - size - jnp.log(1.0 + jnp.exp(-2.0 * size)))
+        log_prob = -(0.5 * jnp.square(noise) + self.log_std + 0.5 * LOG_2PI + slope)
+        return jnp.tanh(before), log_prob.sum(tuple(range(-self.axes, 0)))
+
+    def draw(self, key: Key) -> tuple[Array, Array]:
+        """An action and its log-density, both with a gradient to the parameters."""
+        return self.at(jax.random.normal(key, self.mean.shape))
+
+    def sample(self, key: Key) -> Array:
+        return self.draw(key)[0]
+
+    def mode(self) -> Array:
+        """The median's action: the density's peak is elsewhere, and at the bounds if it is wide."""
+        return jnp.tanh(self.mean)
+
+    def log_prob(self, action: Array) -> Array:
+        """Of any action; one closer to a bound than float32 can undo tanh is moved from it."""
+        before = jnp.arctanh(jnp.clip(action, -1.0 + 1e-6, 1.0 - 1e-6))
+        return self.at((before - self.mean) * jnp.exp(-self.log_std))[1]
+
+
 Distribution = Categorical | MultiCategorical | Gaussian
+
+
+def of_each_step(policy: Distribution) -> Distribution:
+    """`policy`, every parameter of which has the leading axes of its steps, so that some of them
+    can be taken; it serves as what another is `kl_from`."""
+    if isinstance(policy, Gaussian):
+        return Gaussian(policy.mean, jnp.broadcast_to(policy.log_std, policy.mean.shape))
+    return policy
 
 
 def pick(values: Array, index: Array) -> Array:

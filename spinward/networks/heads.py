@@ -24,6 +24,7 @@ from spinward.networks.distributions import (
     Gaussian,
     MultiCategorical,
     forbid,
+    pick,
 )
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso, mask
@@ -124,6 +125,62 @@ class Q:
 
     def __call__(self, obs: Obs) -> Array:
         return forbid(self.layers(self.torso(obs)), mask(obs))
+
+
+@struct
+class Duelling:
+    """The value of each action [..., actions], as that of the state and an advantage over it.
+
+    Q = V + A - mean A (Wang et al., 2016, arXiv:1511.06581, (9)).
+    """
+
+    torso: Torso
+    value: MLP
+    layers: MLP  # of the advantages
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Duelling":
+        k_torso, k_value, k_layers = jax.random.split(key, 3)
+        # Images are shared as far as the convolutions; what follows is of each stream its own.
+        torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
+        value = MLP.init(k_value, (size, *hidden, 1), activation, 1.0)
+        return cls(
+            torso, value, MLP.init(k_layers, (size, *hidden, width(spec.action)), activation, 1.0)
+        )
+
+    def __call__(self, obs: Obs) -> Array:
+        features = self.torso(obs)
+        advantage = self.layers(features)
+        q = self.value(features) + advantage - advantage.mean(-1, keepdims=True)
+        return forbid(q, mask(obs))
+
+
+@struct
+class Heads:
+    """Several numbers for each action [..., actions, heads]: logits, quantiles, or values. What
+    is forbidden is not heeded here, for that depends on what they are."""
+
+    torso: Torso
+    layers: MLP
+    heads: int = static()
+
+    @classmethod
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, heads: int
+    ) -> "Heads":
+        k_torso, k_layers = jax.random.split(key)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        sizes = (size, *left, width(spec.action) * heads)
+        return cls(torso, MLP.init(k_layers, sizes, activation, 1.0), heads)
+
+    def __call__(self, obs: Obs) -> Array:
+        x = self.layers(self.torso(obs))
+        return x.reshape(*x.shape[:-1], -1, self.heads)
+
+
+def of_action(x: Array, action: Array) -> Array:
+    """The numbers [..., heads] of one `action` [...], of [..., actions, heads]."""
+    return pick(jnp.swapaxes(x, -1, -2), action[..., None])
 
 
 def width(action: Box | Discrete | MultiDiscrete) -> int:

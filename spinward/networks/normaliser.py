@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import MASK, Obs, Spec, struct
+from spinward.core import MASK, Obs, Spec, Transition, replace, struct
 
 CLIP = 10.0  # deviations, as OpenAI Baselines' VecNormalize has it
 
@@ -87,6 +87,31 @@ class RewardScaler:
 
     def __call__(self, reward: Array) -> Array:
         return jnp.clip(reward * jax.lax.rsqrt(self.moments.var + 1e-8), -CLIP, CLIP)
+
+
+@struct
+class Statistics:
+    """All that normalises what an agent sees and earns."""
+
+    obs: ObsNormaliser
+    reward: RewardScaler
+
+    @classmethod
+    def init(cls, spec: Spec) -> "Statistics":
+        return cls(ObsNormaliser.init(spec), RewardScaler.init(spec))
+
+    def read(
+        self, batch: Transition, gamma: float | Array, obs: bool, reward: bool
+    ) -> tuple[Transition, "Statistics"]:
+        """A batch as the agent saw it, with what is asked for normalised, and the statistics for
+        the next one."""
+        scaler = self.reward.add(batch, gamma) if reward else self.reward
+        seen = self.obs.add(batch.obs, batch.weight) if obs else self.obs
+        if reward:
+            batch = replace(batch, reward=scaler(batch.reward))
+        if obs:
+            batch = replace(batch, obs=self.obs(batch.obs), next_obs=self.obs(batch.next_obs))
+        return batch, Statistics(seen, scaler)
 
 
 def parts_of(obs: Obs) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What a network sees: vectors as they are, images through convolutions, dicts by their parts."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,9 @@ from spinward.errors import SettingsError
 from spinward.networks.layers import ACTIVATIONS, MLP, Conv, outputs
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # filters, size, stride: Mnih et al., 2015
+MIDDLE = ((16, 8, 4), (32, 4, 2))  # Mnih et al., 2016
 SMALL = ((16, 3, 1),)  # MinAtar's: Young and Tian, 2019
+CHUNK = 8  # large images read at once on CPU: as many as stay in its cache between layers
 
 
 @struct
@@ -23,9 +27,11 @@ class Images:
 
     @classmethod
     def init(cls, key: Key, box: Box, activation: str = "relu") -> "Images":
-        """Nature's three layers where the image is large enough for them, else MinAtar's one."""
+        """Nature's three layers where the image is large enough for them, else the two of A3C,
+        or MinAtar's one."""
         height, width, channels = box.shape
-        shapes = NATURE if min(height, width) >= 36 else SMALL
+        side = min(height, width)
+        shapes = NATURE if side >= 36 else MIDDLE if side >= 20 else SMALL
         layers = []
         for k, (filters, size, stride) in zip(
             jax.random.split(key, len(shapes)), shapes, strict=True
@@ -41,6 +47,15 @@ class Images:
         return height * width * self.layers[-1].b.shape[0]
 
     def __call__(self, image: Array) -> Array:
+        *leading, height, width, _ = image.shape
+        n = math.prod(leading)
+        large = min(height, width) >= 36 and n > CHUNK and n % CHUNK == 0
+        if not large or jax.default_backend() != "cpu":
+            return self.whole(image)
+        parts = image.reshape(-1, CHUNK, *image.shape[-3:])
+        return jax.lax.map(self.whole, parts).reshape(*leading, -1)
+
+    def whole(self, image: Array) -> Array:
         x = image.astype(jnp.float32) / self.high
         for layer in self.layers:
             x = ACTIVATIONS[self.activation](layer(x))

@@ -1,5 +1,7 @@
 """The sign of the environment's reward, as the Atari agents of Mnih et al. (2015) learn from."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, Spec, Transition, config, replace
@@ -8,6 +10,8 @@ from spinward.core import Key, Metrics, Spec, Transition, config, replace
 @config
 class Clipped:
     """Rewards of -1, 0 or 1; episodes are still scored by the environment's own."""
+
+    bounds: ClassVar[tuple[float, float]] = -1.0, 1.0
 
     def init(self, key: Key, spec: Spec) -> tuple[()]:
         return ()

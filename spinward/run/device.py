@@ -14,7 +14,11 @@ def prepare() -> None:
     os.environ.setdefault("NPROC", "1")
     import jax
 
+    from spinward.run import threefry
+
+    threefry.write_out()
     settings: Any = jax.config
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if settings.jax_compilation_cache_dir is None and "SPINWARD_NO_CACHE" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(home / "spinward" / "xla"))

@@ -15,12 +15,15 @@ import numpy as np
 
 from spinward.core import Metrics, TrainState
 from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
+from spinward.evaluation import q_diagnostics
 from spinward.faults import explain, in_metrics, unfinite
 from spinward.loop import Parts, Program, program
 from spinward.run import checkpoint, record
+from spinward.run.chunks import DataLog
 from spinward.run.experiment import Experiment
 
 SAVING_SHARE = 0.05  # of a run's time that saving may take
+LOOK_S = 0.2  # between looks at whether a run on a host was asked to stop
 
 
 class Point(NamedTuple):
@@ -63,10 +66,12 @@ class Driver:
         self.stride = self.parts.source.stride
         self.iterations, self.log_every = experiment.plan(self.stride)
         self.program: Program = program(self.parts)
+        self.pace = 1  # iterations that a host does in a row
         self.config = hashlib.sha256(experiment.to_json(False).encode()).hexdigest()
 
     def run(self) -> None:
         state, self.iteration, size = self.begin()
+        self.data = self.open_data(state)
         self.log = record.Log(self.folder / "metrics.jsonl", size)
         self.times = record.Log(self.folder / "times.jsonl")
         self.began, self.from_iteration = time.monotonic(), self.iteration
@@ -86,6 +91,14 @@ class Driver:
         path, _ = checkpoint.latest(checkpoints)
         return self.read(path)
 
+    def open_data(self, state: TrainState) -> DataLog | None:
+        """What keeps the experience as a data set, where that was asked for."""
+        if not self.experiment.log_data:
+            return None
+        resumed = self.iteration > 0
+        folder, seed = self.folder / "data", self.experiment.seed
+        return DataLog(folder, self.parts.source, state, resumed, seed)
+
     def read(self, path: Path) -> tuple[TrainState, int, int]:
         number = checkpoint.number(path)
         keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
@@ -101,12 +114,15 @@ class Driver:
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
         pieces: list[Metrics] = []
+        stretch = self.data.room(state, self.log_every) if self.data else self.log_every
         while self.iteration < self.iterations:
-            left = self.log_every - self.iteration % self.log_every
-            state, metrics = self.advance(state, left if self.on_device else 1)
+            state, metrics = self.advance(state, self.paced(stretch - self.iteration % stretch))
             pieces.append(metrics)
-            if self.iteration % self.log_every == 0:
-                self.report(jax.tree.map(lambda *x: np.concatenate(x, 1), *pieces))
+            at_point = self.iteration % self.log_every == 0
+            if self.data and (at_point or self.data.due(state, stretch)):
+                self.data.take(state)
+            if at_point:
+                self.report(jax.tree.map(lambda *x: np.concatenate(x, 1), *pieces), state)
                 pieces = []
             since = time.monotonic() - saved_at
             due = not pieces and since > max(self.save_s, saving_s / SAVING_SHARE)
@@ -122,21 +138,31 @@ class Driver:
                     f"continue with: spinward resume {run_of(self.folder)}"
                 )
 
+    def paced(self, iterations: int) -> int:
+        """So many, or on a host fewer: as many as it does between two looks at what was asked."""
+        return iterations if self.on_device else min(iterations, self.pace)
+
     def advance(self, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
         """Goes on, or finds out what broke and leaves the last finite state on disk."""
+        began = time.monotonic()
         try:
             after, metrics = self.program.advance(state, iterations)
             metrics = jax.device_get(metrics)
-        except NonFiniteError:  # found by a host environment, before anything was learned
-            self.save(state, self.iteration)
+        except NonFiniteError as error:  # found by a host environment, before it was learned from
+            reached, done = error.reached
+            self.save(reached, self.iteration + done)
             raise
-        if metrics["finite"].all() and not any(unfinite(after.agent)):
+        if time.monotonic() - began < LOOK_S / 2:
+            self.pace = 2 * iterations
+        good = metrics["finite"].all()
+        if good and not (self.on_device and any(unfinite(after.agent))):
             self.iteration += iterations
             return after, metrics
         if self.on_device:
             before, self.iteration, seed = self.locate()
             what = explain(self.parts, seed_of(before, seed))
         else:
+            self.iteration += metrics["finite"].shape[1] - 1
             before, seed = after, int(metrics["finite"][:, -1].argmin())
             what = in_metrics({k: v[seed, -1] for k, v in metrics.items()}) or "a parameter"
         self.save(before, self.iteration)
@@ -165,15 +191,21 @@ class Driver:
             at += 1
         raise NonFiniteError("training broke, but not when it was repeated; is memory damaged?")
 
-    def report(self, metrics: Metrics) -> None:
+    def report(self, metrics: Metrics, state: TrainState) -> None:
         env_steps, steps = (n * self.stride for n in (self.iteration, self.iterations))
         line = record.line(metrics, self.iteration, env_steps)
+        point, points = (n // self.log_every for n in (self.iteration, self.iterations))
+        looks = point % max(1, points // q_diagnostics.POINTS) == 0
+        line |= q_diagnostics.measure(self.parts, state, metrics, looks)
         self.log.write(line)
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
         self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
         self.watch(Point(self.iteration, self.iterations, env_steps, steps, line, seconds, done))
 
     def save(self, state: TrainState, iteration: int) -> None:
+        if self.data:  # whose chunk ends here, so that a resumed run can go on from it
+            self.data.take(state)
+            self.data.write()
         info = {
             "env_steps": iteration * self.stride,
             "log_bytes": self.log.sync(),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import jax
 import numpy as np
 
 import spinward
-from spinward.core import Transition
+from spinward.core import Transition, replace
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.experience import memory, ring
 from spinward.experience.collect import collector
 from spinward.experience.dataset import Dataset
+from spinward.experience.workers import Workers
 from spinward.loop import Parts
 from spinward.rewards.environment import Environment
-from spinward.run import settings
+from spinward.run import chunks, settings
 
 FORMAT = 1
 
@@ -32,9 +35,12 @@ class Experiment:
     seeds: int = 1
     seed: int = 0
     reward: Any = dataclasses.field(default_factory=Environment)
-    data: str = ""  # a file of logged transitions, learned from in place of the environment
+    data: str = ""  # logged transitions, learned from in place of the environment
     logs: int = 100  # points of the learning curve
     shards: int = 0  # processes that share the seeds of an on-device run; 0: two on a CPU
+    log_data: bool = False  # keep what is collected as a data set, in the folder of each shard
+    workers: int = 0  # actors of Ray that share the environments; 0: none
+    first_come: bool = False  # learn from each worker's batch as it comes (A3C), not from all
 
     def check(self) -> None:
         """Raises SettingsError for what cannot work, before anything is made."""
@@ -50,15 +56,61 @@ class Experiment:
             )
         if self.data and not offline:
             raise SettingsError(f"{name} learns by taking steps, and cannot use data={self.data}")
+        if self.data and self.log_data:
+            raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
+        if self.workers or self.first_come:
+            self.check_workers()
         if not 0 <= self.seed < 2**32:
             raise SettingsError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+
+    def check_workers(self) -> None:
+        name, algorithm = type(self.algorithm).__name__, self.algorithm
+        if self.workers < 1:
+            raise SettingsError(f"workers={self.workers} must be at least 1 for first_come, or 0")
+        if self.data or self.log_data:
+            raise SettingsError(f"workers={self.workers} cannot be used with data or log_data")
+        if self.first_come and not getattr(algorithm, "corrects_lag", False):
+            raise SettingsError(
+                f"first_come=True: {name} does not correct for an older policy; a2c does"
+            )
 
     def parts(self) -> Parts:
         """The parts of the loop, checked against each other."""
         self.check()
         env: Any = self.make_env()
         self.algorithm.check(env.spec)
-        return Parts(self.algorithm, self.algorithm.source(collector(env)), self.reward)
+        if hasattr(self.algorithm, "check_rewards") and hasattr(self.reward, "bounds"):
+            self.algorithm.check_rewards(*self.reward.bounds)
+        if needed := self.replay_bytes(env.spec):
+            memory.require_memory(self.algorithm.capacity, needed, self.seeds)
+        source = self.algorithm.source(self.hired() if self.workers else collector(env))
+        if self.workers and not isinstance(source, Workers):
+            name = type(self.algorithm).__name__
+            raise SettingsError(f"workers={self.workers}: the replay of {name} is in one process")
+        if self.log_data:
+            source = chunks.recorded(source, self.plan(source.stride)[1])
+        return Parts(self.algorithm, source, self.reward)
+
+    def replay_bytes(self, spec: Any) -> int:
+        """The memory that the replay of one seed takes, where the algorithm has one."""
+        algorithm = self.algorithm
+        if hasattr(algorithm, "replay_bytes"):
+            return algorithm.replay_bytes(spec)
+        if not hasattr(algorithm, "capacity"):
+            return 0
+        rows = ring.rows(algorithm, algorithm.capacity)
+        return memory.replay_bytes(replace(spec, envs=algorithm.envs), rows, algorithm.rollout)
+
+    def hired(self) -> Any:
+        """What makes a source of so many envs and steps, whose environments live in actors."""
+        make = partial(ids.make, self.env)
+
+        def collect(envs: int, steps: int) -> Workers:
+            source = Workers(envs, steps, make, self.algorithm, self.workers, self.first_come)
+            source.check()
+            return source
+
+        return collect
 
     def make_env(self) -> Any:
         env = ids.make(self.env)
@@ -99,6 +151,8 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         number = content["format"]
+        for name, value in (("log_data", False), ("workers", 0), ("first_come", False)):
+            content.setdefault(name, value)  # settings that older runs lack
         missing = {f.name for f in dataclasses.fields(Experiment)} - content.keys()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedFileError(
@@ -128,20 +182,15 @@ def from_config(content: dict[str, Any], trust: bool = False) -> Experiment:
 
 
 def read_data(path: Path, spec: Any) -> Dataset:
-    """Logged transitions from an npz file with an array for each field of a transition.
+    """Logged transitions from an npz file with an array for each field of a transition, or from
+    the chunks of a run that kept them.
 
     Raises:
         SettingsError: a missing file or field, or shapes that do not fit the environment.
         DamagedFileError: a file that is no npz, or holds values that are not finite.
     """
-    if not path.is_file():
-        raise SettingsError(f"there is no data file {path}")
-    names = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise DamagedFileError(f"{path} is no npz file of plain arrays: {error}") from None
+    names = chunks.FIELDS
+    arrays = chunks.read(path)
     if missing := [name for name in names if name not in arrays]:
         raise SettingsError(f"{path} lacks {', '.join(missing)}; expected {', '.join(names)}")
     rows = len(arrays["reward"])

@@ -70,7 +70,8 @@ def resume_note(run: Run) -> str:
     name = run.config["env"]
     if ids.is_own_code(name) and not run.trust:
         return "Its environment is code of its own, which was not run to write this."
-    if isinstance(ids.make(name), HostEnv) and not run.config["data"]:
+    far = run.config["workers"] or isinstance(ids.make(name), HostEnv)
+    if far and not run.config["data"]:
         return (
             "A resumed run goes on with the same agent, data and keys, but its environments, which "
             "cannot be saved in mid-episode, start anew (statistical resume)."

@@ -11,6 +11,7 @@ import numpy as np
 from spinward.envs import ids
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
+from spinward.experience.workers import require_ray
 from spinward.run import checkpoint, device, shards
 from spinward.run.drive import Point
 from spinward.run.experiment import Experiment, from_config, read_config
@@ -31,19 +32,25 @@ def train(
     watch: Callable[[Point], None] = lambda point: None,
     checkpoint_s: float = 30.0,
     shards: int = 0,
+    log_data: bool = False,
+    workers: int = 0,
+    first_come: bool = False,
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
     `algorithm` is settings such as `PPO(lr=3e-4)`, `env` a name (see `spinward.envs.ids.make`),
-    `steps` env steps of each seed, or gradient steps where `data` names a file to learn from.
+    `steps` env steps of each seed, or gradient steps where `data` names what to learn from: a file,
+    or the folder of a run that kept its experience because of `log_data`. `workers` are actors of
+    Ray that share the environments; with `first_come` their batches are learned from as they come.
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    more = {} if reward is None else {"reward": reward}
+    more: dict[str, Any] = {} if reward is None else {"reward": reward}
+    more |= {"workers": workers, "first_come": first_come}
     experiment = Experiment(
-        algorithm, env, steps, seeds, seed, data=str(data), shards=shards, **more
+        algorithm, env, steps, seeds, seed, data=str(data), shards=shards, log_data=log_data, **more
     )
     return create(experiment, Path(out), name).train(watch, checkpoint_s, trust=True)
 
@@ -52,6 +59,8 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     """A new folder for `experiment`, which is checked first."""
     device.prepare()
     experiment.parts()
+    if experiment.workers:
+        require_ray()
     kind = type(experiment.algorithm).__name__.lower()
     env = experiment.env.rpartition("/")[2].replace(":", "-")
     taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))

@@ -16,6 +16,7 @@ COMMANDS = {
     "rewards": "list the rewards",
     "check-env": "find out what is wrong with an environment",
     "explain": "say what a setting means",
+    "reproduce": "measure a published claim again",
     "data": "record transitions of a policy to learn from",
 }
 

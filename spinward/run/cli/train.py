@@ -19,11 +19,14 @@ def run(words: list[str]) -> int:
     ask = parser.read(words)
     began = time.monotonic()
     experiment = experiment_of(kind, ask)
+    from spinward.experience import memory
     from spinward.run.run import create
 
     run = create(experiment, Path(ask.out), ask.name)
     seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
+    if needed := experiment.replay_bytes(experiment.make_env().spec):
+        say(memory.statement(needed, experiment.seeds))
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
     finish(run, began, ask)
@@ -38,7 +41,11 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--seeds", type=int, default=1, help="agents, trained as one program")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--reward", default="", help="a name of `spinward rewards`")
-    parser.add_argument("--data", default="", help="a file of transitions to learn from")
+    parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
+    parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
+    parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
+    parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
+    parser.add_argument("--preset", default="", help="settings of a paper: nature, dopamine, ...")
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
@@ -80,16 +87,27 @@ def checked(hint: Any) -> Any:
 
 def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
-    from spinward.experiments.presets import preset
+    from spinward.experiments.presets import named, preset
     from spinward.run.experiment import Experiment
 
     given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
     chosen, reward = preset(kind, ask.env, ask.steps)
+    chosen |= named(kind, ask.preset) if ask.preset else {}
     algorithm = kind(**{**chosen, **given})
     if ask.reward:
         reward = settings.find("rewards", ask.reward)()
     return Experiment(
-        algorithm, ask.env, ask.steps, ask.seeds, ask.seed, reward, ask.data, ask.logs
+        algorithm,
+        ask.env,
+        ask.steps,
+        ask.seeds,
+        ask.seed,
+        reward,
+        ask.data,
+        ask.logs,
+        log_data=ask.log_data,
+        workers=ask.workers,
+        first_come=ask.first_come,
     )
 
 

@@ -1,0 +1,109 @@
+"""Advantage actor-critic, synchronous (Mnih et al., 2016, arXiv:1602.01783).
+
+Departs from the paper: all environments step together and their gradients are averaged, advantages
+are GAE's, whose lambda of 1 is the paper's return, and a truncated episode keeps the value of its
+last state. Steps that an older policy took, as workers that come first bring them (the paper's
+A3C), are corrected by V-trace (Espeholt et al., 2018, arXiv:1802.01561); for others it is GAE.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.experience.batches import check_minibatches
+from spinward.learning import Learner, clipped, descend, linear, means, standardise
+from spinward.losses.policy import policy_gradient
+from spinward.networks.normaliser import Statistics
+from spinward.networks.recurrent import check_memory, with_memory
+from spinward.networks.towers import Separate, one_trunk
+from spinward.targets.advantages import vtrace
+
+
+@struct
+class Agent:
+    learner: Learner
+    statistics: Statistics
+    updates: Array
+
+
+@config
+class A2C:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 5  # steps of each between updates
+    lr: float = 7e-4  # RMSProp step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    gamma: float = 0.99  # discount per step
+    lam: float = 1.0  # GAE's lambda; 1 sums all rewards of the rollout
+    value_coef: float = 0.5  # weight of the value loss
+    entropy_coef: float = 0.0  # weight of the entropy bonus
+    max_grad_norm: float = 0.5  # global norm gradients are clipped to
+    decay: float = 0.99  # of RMSProp's mean square
+    eps: float = 1e-5  # added to it before the root
+    normalise: bool = False  # advantages of mean 0 and deviation 1 in each batch
+    normalise_obs: bool = False  # running mean 0 and deviation 1
+    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    shared: bool = False  # policy and value have the same hidden layers; with a memory always
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
+    network: Callable[..., Any] = Separate.init
+    corrects_lag: ClassVar[bool] = True  # for steps that an older policy took
+
+    def check(self, spec: Spec) -> None:
+        check_memory(self.recurrent, self.network, self.hidden, spec)
+        check_minibatches(self.envs, self.rollout, 1, 1)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.envs, self.rollout)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        """RMSProp as TensorFlow has it, which the published settings are for: the mean square
+        starts at 1 and `eps` is under the root."""
+        rmsprop = optax.rmsprop(lr, self.decay, self.eps, initial_scale=1.0, eps_in_sqrt=True)
+        return clipped(self.max_grad_norm, rmsprop)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        network = with_memory(one_trunk if self.shared else self.network, self.recurrent)
+        model = network(key, spec, self.hidden, self.activation)
+        learner = Learner.init(model, self.optimiser(self.lr))
+        return Agent(learner, Statistics.init(spec), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return agent.learner.model.memory(envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
+        policy, memory, extras = agent.learner.model.step(obs, memory)
+        action = policy.sample(key) if explore else policy.mode()
+        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        batch, statistics = agent.statistics.read(
+            batch, self.gamma, self.normalise_obs, self.normalise_reward
+        )
+        lr = linear(self.lr, agent.updates * batch.reward.size, self.anneal_steps)
+        learner, metrics = descend(self.loss, self.optimiser(lr), agent.learner, batch)
+        return Agent(learner, statistics, agent.updates + 1), metrics
+
+    def loss(self, model: Any, batch: Transition) -> tuple[Array, Metrics]:
+        policy, value, next_value = model.unroll(batch)
+        log_prob = policy.log_prob(batch.action)
+        held = jax.lax.stop_gradient((value, next_value, log_prob - batch.extras["log_prob"]))
+        goal, advantage = vtrace(batch, *held, self.gamma, self.lam)
+        if self.normalise:
+            advantage = standardise(advantage, batch.weight)
+        losses = {
+            "policy_loss": policy_gradient(log_prob, advantage),
+            "value_loss": 0.5 * jnp.square(value - goal),
+            "entropy": policy.entropy(),
+        }
+        metrics = means(losses, batch.weight)
+        loss = metrics["policy_loss"] + self.value_coef * metrics["value_loss"]
+        return loss - self.entropy_coef * metrics["entropy"], metrics

@@ -1,0 +1,114 @@
+"""C51: learning the distribution of returns on fixed atoms (Bellemare et al., 2017,
+arXiv:1707.06887).
+
+Departs from the paper: several environments side by side, gradients clipped to a global norm.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.algorithms.dqn import DQN, Agent
+from spinward.core import Key, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.errors import SettingsError
+from spinward.learning import Learner, adam, means
+from spinward.losses.values import cross_entropy
+from spinward.networks.distributions import forbid
+from spinward.networks.heads import Heads, of_action
+from spinward.networks.torso import mask
+from spinward.targets.diagnostics import extremes
+from spinward.targets.distributional import project
+from spinward.targets.values import unrolled
+
+
+@config
+class C51:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 1  # steps of each between updates
+    updates: int = 1  # gradient steps after them
+    batch: int = 128  # samples in each gradient step
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 2_000  # random env steps before the first update
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    lr: float = 5e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    eps: float = 1e-5  # added to what Adam divides by
+    gamma: float = 0.99  # discount per step
+    target_every: int = 250  # updates between moves of the target network
+    tau: float = 1.0  # share of the target network replaced in each of its moves
+    epsilon: float = 0.05  # final share of random actions
+    explore_steps: int = 50_000  # env steps over which that share falls from 1
+    n_step: int = 1  # rewards in each target
+    atoms: int = 51  # returns that a distribution is made of
+    low: float = -10.0  # the least of them
+    high: float = 10.0  # the greatest; none beyond can be told from it
+    max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    network: Callable[..., Any] = Heads.init
+
+    memory = no_memory
+    source, replay_bytes, env_steps, epsilon_at = (
+        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
+    )  # fmt: skip
+    act, update, look = DQN.act, DQN.update, DQN.look
+
+    def check(self, spec: Spec) -> None:
+        DQN.check(self, spec)
+        if self.atoms < 2:
+            raise SettingsError(f"atoms={self.atoms} must be at least 2")
+        if not self.low < self.high:
+            raise SettingsError(f"low={self.low} must be below high={self.high}")
+
+    def check_rewards(self, low: float, high: float) -> None:
+        """Raises SettingsError where rewards between `low` and `high` lie beyond the atoms."""
+        if low < self.low or high > self.high:
+            raise SettingsError(
+                f"rewards from {low} to {high} lie outside the support from low={self.low} to "
+                f"high={self.high}"
+            )
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm, self.eps)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        logits = self.network(key, spec, self.hidden, self.activation, self.atoms)
+        return Agent(Learner.init(logits, self.optimiser(self.lr)), logits, jnp.int32(0))
+
+    @property
+    def support(self) -> Array:
+        """The returns [atoms]."""
+        return jnp.linspace(self.low, self.high, self.atoms)
+
+    def values(self, model: Any, obs: Obs) -> Array:
+        """The means [..., actions] of the distributions."""
+        return forbid(jax.nn.softmax(model(obs)) @ self.support, mask(obs))
+
+    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+        """Of windows [n_step, batch]; their first step is the one that learns."""
+        reward, discount, end = unrolled(batch, self.gamma)
+        after = jax.nn.softmax(target(end))
+        best = forbid(after @ self.support, mask(end)).argmax(-1)
+        moved = reward[:, None] + discount[:, None] * self.support
+        goal = project(moved, of_action(after, best), self.support)
+        obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
+        logits = model(obs)
+        values = jax.nn.softmax(logits) @ self.support
+        chosen = of_action(logits, action)
+        losses = {
+            "cross_entropy": cross_entropy(chosen, goal),
+            "value": jax.nn.softmax(chosen) @ self.support,
+            "mass_at_ends": goal[:, 0] + goal[:, -1],
+        }
+        metrics = means(losses, batch.weight.min(0)) | extremes(values, batch.reward)
+        return metrics["cross_entropy"], metrics | self.outside(batch)
+
+    def outside(self, batch: Transition) -> Metrics:
+        """Not finite, which ends the run, where a reward by itself lies beyond the atoms."""
+        reward = jnp.where(batch.weight > 0.0, batch.reward, 0.0)
+        beyond = ((reward < self.low) | (reward > self.high)).any()
+        return {"reward_outside_low_to_high": jnp.where(beyond, jnp.inf, 0.0)}

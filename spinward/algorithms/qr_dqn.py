@@ -1,0 +1,94 @@
+"""QR-DQN: learning quantiles of the distribution of returns (Dabney et al., 2018,
+arXiv:1710.10044).
+
+Departs from the paper: several environments side by side, gradients clipped to a global norm.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.algorithms.dqn import DQN, Agent
+from spinward.core import Key, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.errors import SettingsError
+from spinward.learning import Learner, adam, means
+from spinward.losses.values import quantile_huber
+from spinward.networks.distributions import forbid
+from spinward.networks.heads import Heads, of_action
+from spinward.networks.torso import mask
+from spinward.targets.diagnostics import extremes
+from spinward.targets.values import unrolled
+
+
+@config
+class QRDQN:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 1  # steps of each between updates
+    updates: int = 1  # gradient steps after them
+    batch: int = 128  # samples in each gradient step
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 2_000  # random env steps before the first update
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    lr: float = 5e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    eps: float = 1e-5  # added to what Adam divides by
+    gamma: float = 0.99  # discount per step
+    target_every: int = 250  # updates between moves of the target network
+    tau: float = 1.0  # share of the target network replaced in each of its moves
+    epsilon: float = 0.05  # final share of random actions
+    explore_steps: int = 50_000  # env steps over which that share falls from 1
+    n_step: int = 1  # rewards in each target
+    quantiles: int = 50  # of each distribution; the paper's 200 take some times as long on a CPU
+    kappa: float = 1.0  # error beyond which the loss is linear; 0 is quantile regression itself
+    max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    network: Callable[..., Any] = Heads.init
+
+    memory = no_memory
+    source, replay_bytes, env_steps, epsilon_at = (
+        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
+    )  # fmt: skip
+    act, update, look = DQN.act, DQN.update, DQN.look
+
+    def check(self, spec: Spec) -> None:
+        DQN.check(self, spec)
+        if self.quantiles < 1:
+            raise SettingsError(f"quantiles={self.quantiles} must be at least 1")
+        if self.kappa < 0.0:
+            raise SettingsError(f"kappa={self.kappa} must not be negative")
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm, self.eps)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        quantiles = self.network(key, spec, self.hidden, self.activation, self.quantiles)
+        return Agent(Learner.init(quantiles, self.optimiser(self.lr)), quantiles, jnp.int32(0))
+
+    def values(self, model: Any, obs: Obs) -> Array:
+        """The means [..., actions] of the distributions."""
+        return forbid(model(obs).mean(-1), mask(obs))
+
+    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+        """Of windows [n_step, batch]; their first step is the one that learns."""
+        reward, discount, end = unrolled(batch, self.gamma)
+        after = target(end)
+        best = forbid(after.mean(-1), mask(end)).argmax(-1)
+        samples = reward[:, None] + discount[:, None] * of_action(after, best)
+        obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
+        quantiles = model(obs)
+        chosen = of_action(quantiles, action)
+        goal = jax.lax.stop_gradient(samples)
+        seen = jax.lax.stop_gradient(chosen)  # the slope of a deviation of 0 is not finite
+        losses = {
+            "quantile_loss": quantile_huber(chosen, goal, self.kappa),
+            "td_error": jnp.abs(goal.mean(-1) - seen.mean(-1)),
+            "value": seen.mean(-1),
+            "spread": seen.std(-1),
+        }
+        metrics = means(losses, batch.weight.min(0)) | extremes(quantiles.mean(-1), batch.reward)
+        return metrics["quantile_loss"], metrics

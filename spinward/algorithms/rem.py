@@ -1,0 +1,97 @@
+"""REM: Q-learning of a random mixture of values, drawn anew for each batch (Agarwal et al., 2020,
+arXiv:1907.04543, section 4.2).
+
+Departs from the paper: several environments side by side, gradients clipped to a global norm.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.dqn import DQN, Agent
+from spinward.algorithms.ensemble_dqn import EnsembleDQN
+from spinward.core import Key, Memory, Metrics, Obs, Transition, config
+from spinward.learning import means
+from spinward.losses.values import huber
+from spinward.networks.distributions import pick
+from spinward.networks.exploration import epsilon_greedy
+from spinward.networks.heads import Heads
+from spinward.targets.diagnostics import extremes
+from spinward.targets.distributional import mixture
+from spinward.targets.values import bootstrap, unrolled
+
+
+@config
+class REM:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 1  # steps of each between updates
+    updates: int = 1  # gradient steps after them
+    batch: int = 128  # samples in each gradient step
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 2_000  # random env steps before the first update
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    lr: float = 5e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    eps: float = 1e-5  # added to what Adam divides by
+    gamma: float = 0.99  # discount per step
+    target_every: int = 250  # updates between moves of the target network
+    tau: float = 1.0  # share of the target network replaced in each of its moves
+    epsilon: float = 0.05  # final share of random actions
+    explore_steps: int = 50_000  # env steps over which that share falls from 1
+    n_step: int = 1  # rewards in each target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
+    heads: int = 50  # values of each action; the paper has 200, or 4 that are separate
+    separate: bool = (
+        False  # each head is a network of its own; if not, all but the last layer is one
+    )
+    mixed_acting: bool = False  # act on a mixture drawn for each episode, as the paper does online
+    max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    network: Callable[..., Any] = Heads.init
+
+    source, replay_bytes, env_steps, epsilon_at = (
+        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
+    )  # fmt: skip
+    update, look, check, optimiser, init, each, values = (
+        DQN.update, DQN.look, EnsembleDQN.check, EnsembleDQN.optimiser, EnsembleDQN.init,
+        EnsembleDQN.each, EnsembleDQN.values,
+    )  # fmt: skip
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        """The mixture [env, heads] of the episode under way; 0 before one is drawn."""
+        return jnp.zeros((envs, self.heads)) if self.mixed_acting else ()
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        if not (explore and self.mixed_acting):
+            return DQN.act(self, agent, obs, memory, key, explore)
+        k_mix, k_act = jax.random.split(key)
+        fresh = memory.sum(-1, keepdims=True) == 0.0
+        memory = jnp.where(fresh, mixture(k_mix, self.heads, memory.shape[:-1]), memory)
+        q = jnp.einsum("kea,ek->ea", self.each(agent.learner.model, obs), memory)
+        return epsilon_greedy(q, obs, k_act, self.epsilon_at(agent.updates)), memory, {}
+
+    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+        """Of windows [n_step, batch]; their first step is the one that learns."""
+        weights = mixture(key, self.heads)
+        reward, discount, end = unrolled(batch, self.gamma)
+        after = jnp.tensordot(weights, self.each(target, end), 1)
+        goal = reward + discount * bootstrap(after, after, double=False)
+        obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
+        q = self.each(model, obs)
+        value = pick(q, action)  # [heads, batch]
+        seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
+        error = goal - weights @ value
+        losses = {
+            "td_loss": huber(error, self.huber),
+            "td_error": jnp.abs(error),
+            "value": seen.mean(0),
+            "spread": seen.std(0),
+        }
+        metrics = means(losses, batch.weight.min(0)) | extremes(q.mean(0), batch.reward)
+        return metrics["td_loss"], metrics

@@ -1,0 +1,131 @@
+"""Soft actor-critic with an automatic temperature (Haarnoja et al., 2018, arXiv:1812.05905).
+
+Departs from the paper: the temperature's step is taken on its logarithm, as in the authors' code;
+networks start orthogonal; and the noise that actions are drawn with may last (`correlation`), as
+in Eberhard et al. (2023): each action is still distributed as the policy says.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.experience.ring import check_bounded, check_ring, replayed
+from spinward.learning import Learner, adam, descend, means
+from spinward.losses.critics import squares, temperature
+from spinward.networks.critic import Critics, GaussianActor
+from spinward.networks.noise import Noise
+from spinward.targets.soft import soft_value
+from spinward.targets.values import unrolled
+
+
+@struct
+class Agent:
+    actor: Learner
+    critic: Learner
+    target: Any
+    log_alpha: Learner
+
+
+@config
+class SAC:
+    envs: int = 1  # environments stepped side by side
+    rollout: int = 1  # steps of each between updates
+    updates: int = 1  # gradient steps after them
+    batch: int = 256  # samples in each gradient step
+    capacity: int = 1_000_000  # env steps kept for replay
+    warmup: int = 5_000  # random env steps before the first update
+    lr: float = 3e-4  # Adam step size of actor, critics and temperature
+    gamma: float = 0.99  # discount per step
+    tau: float = 0.005  # share of the target critics replaced after each update
+    alpha: float = 1.0  # temperature at first
+    learn_alpha: bool = True  # it follows the entropy; it stays if not
+    entropy_per_action: float = -1.0  # entropy wished for, in nats for each number of an action
+    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    actor: Callable[..., Any] = GaussianActor.init
+    critic: Callable[..., Any] = Critics.init
+
+    def check(self, spec: Spec) -> None:
+        check_bounded("sac", spec)
+        check_ring(self)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return replayed(self, collect)
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        return adam(self.lr)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        k_actor, k_critic = jax.random.split(key)
+        actor = self.actor(k_actor, spec, self.hidden, self.activation)
+        critic = self.critic(k_critic, spec, self.hidden, self.activation)
+        models = actor, critic, jnp.log(jnp.float32(self.alpha))
+        actor, learner, log_alpha = (Learner.init(model, self.optimiser) for model in models)
+        return Agent(actor, learner, critic, log_alpha)
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return Noise.init(envs, agent.actor.model.action)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        policy = agent.actor.model(obs)
+        if not explore:
+            return policy.mode(), memory, {}
+        memory = memory.following(key, self.correlation)
+        return policy.at(memory.value)[0], memory, {}
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
+            return self.improved(agent, *x)
+
+        return jax.lax.scan(step, agent, (batches, jax.random.split(key, self.updates)))
+
+    def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        """The agent after one gradient step of each of its parts, on steps [1, batch]."""
+        k_next, k_now = jax.random.split(key)
+        alpha = jnp.exp(agent.log_alpha.model)
+        goal = self.goal(agent, batch, alpha, k_next)
+        batch = jax.tree.map(lambda x: x[0], batch)
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal)
+        actor, acted = descend(
+            self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha, k_now
+        )
+        log_alpha, wanted = agent.log_alpha, self.entropy_per_action * batch.action[0].size
+        if self.learn_alpha:
+            log_alpha, _ = descend(
+                temperature_loss, self.optimiser, log_alpha, acted["entropy"], wanted
+            )
+        target = optax.incremental_update(critic.model, agent.target, self.tau)
+        acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
+        return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
+
+    def goal(self, agent: Agent, batch: Transition, alpha: Array, key: Key) -> Array:
+        """What the critics are to give steps [1, batch]: [batch]."""
+        reward, discount, next_obs = unrolled(batch, self.gamma)
+        action, log_prob = agent.actor.model(next_obs).draw(key)
+        return reward + discount * soft_value(agent.target(next_obs, action), log_prob, alpha)
+
+    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+        q = critic(batch.obs, batch.action)
+        metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
+        return metrics["td_loss"], metrics
+
+    def actor_loss(
+        self, actor: Any, critic: Any, batch: Transition, alpha: Array, key: Key
+    ) -> tuple[Array, Metrics]:
+        action, log_prob = actor(batch.obs).draw(key)
+        value = soft_value(critic(batch.obs, action), log_prob, alpha)
+        metrics = means({"soft_value": value, "entropy": -log_prob}, batch.weight)
+        return -metrics["soft_value"], metrics
+
+
+def temperature_loss(log_alpha: Array, entropy: Array, wanted: Array) -> tuple[Array, Metrics]:
+    return temperature(log_alpha, entropy, wanted), {}

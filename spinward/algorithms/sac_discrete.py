@@ -1,0 +1,138 @@
+"""Soft actor-critic for one discrete action (Christodoulou, 2019, arXiv:1910.07207).
+
+Departs from the paper: several environments side by side; networks start orthogonal; and the
+entropy wished for is a share of the greatest there is, 0.89 of it as in CleanRL, not 0.98.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import (
+    Discrete,
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Source,
+    Spec,
+    Transition,
+    config,
+    no_memory,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.experience.ring import check_ring, replayed
+from spinward.learning import Learner, adam, descend, means
+from spinward.losses.critics import squares, temperature
+from spinward.networks.critic import ChoiceCritics
+from spinward.networks.distributions import pick
+from spinward.networks.heads import Policy
+from spinward.targets.soft import soft_expectation
+from spinward.targets.values import unrolled
+
+
+@struct
+class Agent:
+    actor: Learner
+    critic: Learner
+    target: Any
+    log_alpha: Learner
+
+
+@config
+class SACDiscrete:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 1  # steps of each between updates
+    updates: int = 1  # gradient steps after them
+    batch: int = 128  # samples in each gradient step
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 2_000  # random env steps before the first update
+    lr: float = 5e-4  # Adam step size of actor, critics and temperature
+    gamma: float = 0.99  # discount per step
+    tau: float = 0.01  # share of the target critics replaced after each update
+    alpha: float = 1.0  # temperature at first
+    learn_alpha: bool = True  # it follows the entropy; it stays if not
+    entropy_share: float = 0.89  # entropy wished for, of the greatest that the actions allow
+    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    actor: Callable[..., Any] = Policy.init
+    critic: Callable[..., Any] = ChoiceCritics.init
+
+    memory = no_memory
+
+    def check(self, spec: Spec) -> None:
+        if not isinstance(spec.action, Discrete):
+            raise SettingsError(
+                f"sac_discrete needs one discrete action; this environment has {spec.action}"
+            )
+        check_ring(self)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return replayed(self, collect)
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        return adam(self.lr)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        k_actor, k_critic = jax.random.split(key)
+        actor = self.actor(k_actor, spec, self.hidden, self.activation)
+        critic = self.critic(k_critic, spec, self.hidden, self.activation)
+        models = actor, critic, jnp.log(jnp.float32(self.alpha))
+        actor, learner, log_alpha = (Learner.init(model, self.optimiser) for model in models)
+        return Agent(actor, learner, critic, log_alpha)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        policy = agent.actor.model(obs)
+        return policy.sample(key) if explore else policy.mode(), memory, {}
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        return jax.lax.scan(self.improved, agent, batches)
+
+    def improved(self, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+        """The agent after one gradient step of each of its parts, on steps [1, batch]."""
+        alpha = jnp.exp(agent.log_alpha.model)
+        reward, discount, next_obs = unrolled(batch, self.gamma)
+        log_probs = agent.actor.model(next_obs).log_probs()
+        goal = reward + discount * soft_expectation(agent.target(next_obs), log_probs, alpha)
+        batch = jax.tree.map(lambda x: x[0], batch)
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal)
+        actor, acted = descend(
+            self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha
+        )
+        log_alpha = agent.log_alpha
+        if self.learn_alpha:
+            gap = acted["entropy_gap"]
+            log_alpha, _ = descend(temperature_loss, self.optimiser, log_alpha, gap)
+        target = optax.incremental_update(critic.model, agent.target, self.tau)
+        acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
+        return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
+
+    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+        q = pick(critic(batch.obs), batch.action)
+        metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
+        return metrics["td_loss"], metrics
+
+    def actor_loss(
+        self, actor: Any, critic: Any, batch: Transition, alpha: Array
+    ) -> tuple[Array, Metrics]:
+        policy = actor(batch.obs)
+        value = soft_expectation(critic(batch.obs), policy.log_probs(), alpha)
+        entropy = policy.entropy()
+        # Where actions are forbidden, less entropy is possible.
+        allowed = (policy.logits > -1e8).sum(-1)
+        gap = entropy - self.entropy_share * jnp.log(allowed)
+        losses = {"soft_value": value, "entropy": entropy, "entropy_gap": gap}
+        metrics = means(losses, batch.weight)
+        return -metrics["soft_value"], metrics
+
+
+def temperature_loss(log_alpha: Array, gap: Array) -> tuple[Array, Metrics]:
+    return temperature(log_alpha, gap, 0.0), {}

@@ -1,0 +1,154 @@
+"""Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477).
+
+Departs from the paper: advantages are GAE's and normalised over the batch, and the value is fitted
+by Adam, as in OpenAI Baselines; the curvature is that of the whole batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.errors import SettingsError
+from spinward.experience.batches import check_minibatches
+from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
+from spinward.losses.policy import surrogate
+from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
+from spinward.networks.normaliser import Statistics
+from spinward.networks.recurrent import check_memory, with_memory
+from spinward.networks.towers import Separate, joined, parted
+from spinward.targets.advantages import gae
+
+
+@struct
+class Agent:
+    policy: Any
+    critic: Learner
+    statistics: Statistics
+    updates: Array
+
+    @property
+    def model(self) -> Any:
+        return joined(self.policy, self.critic.model)
+
+
+@config
+class TRPO:
+    envs: int = 8  # environments stepped side by side
+    rollout: int = 256  # steps of each between updates
+    kl_limit: float = 0.01  # divergence that no update of the policy exceeds, in nats
+    damping: float = 0.1  # added to the curvature in all directions
+    iterations: int = 10  # of conjugate gradients
+    shrink: float = 0.8  # of the step, with each try
+    tries: int = 10  # steps to try before the policy stays as it is
+    lr: float = 1e-3  # Adam step size of the value
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    gamma: float = 0.99  # discount per step
+    lam: float = 0.95  # GAE's lambda
+    max_grad_norm: float = 10.0  # global norm the value's gradients are clipped to
+    epochs: int = 10  # the value's passes over each batch
+    minibatches: int = 16  # its gradient steps per pass
+    normalise_obs: bool = False  # running mean 0 and deviation 1
+    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
+    network: Callable[..., Any] = Separate.init
+
+    def check(self, spec: Spec) -> None:
+        check_memory(self.recurrent, self.network, self.hidden, spec)
+        check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
+        for name in ("iterations", "tries"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.envs, self.rollout)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        network = with_memory(self.network, self.recurrent)
+        policy, critic = parted(network(key, spec, self.hidden, self.activation))
+        learner = Learner.init(critic, self.optimiser(self.lr))
+        return Agent(policy, learner, Statistics.init(spec), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return agent.model.memory(envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
+        policy, memory, extras = agent.model.step(obs, memory)
+        action = policy.sample(key) if explore else policy.mode()
+        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        batch, statistics = agent.statistics.read(
+            batch, self.gamma, self.normalise_obs, self.normalise_reward
+        )
+        _, value, next_value = agent.model.unroll(batch)
+        advantage = gae(batch, value, next_value, self.gamma, self.lam)
+        policy, metrics = self.improved(agent, batch, standardise(advantage, batch.weight))
+        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+
+        def step(critic: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
+            return descend(self.loss, self.optimiser(lr), critic, policy, *part)
+
+        critic, fitted = passes(
+            step, agent.critic, (batch, advantage + value), key, self.epochs, self.minibatches,
+            agent.model.sequential,
+        )  # fmt: skip
+        return Agent(policy, critic, statistics, agent.updates + 1), {**fitted, **metrics}
+
+    def improved(self, agent: Agent, batch: Transition, advantage: Array) -> tuple[Any, Metrics]:
+        """The policy after one step along the natural gradient, within the limit."""
+        at, shaped = ravel_pytree(agent.policy)
+
+        def policy(x: Array) -> Any:
+            return joined(shaped(x), agent.critic.model).unroll(batch)[0]
+
+        def average(values: Array) -> Array:
+            return mean(values, batch.weight)
+
+        def gain(x: Array) -> Array:
+            log_ratio = policy(x).log_prob(batch.action) - batch.extras["log_prob"]
+            return -average(surrogate(log_ratio, advantage))
+
+        def judge(x: Array) -> tuple[Array, Array]:
+            return gain(x), average(policy(x).kl_from(old))
+
+        old = policy(at)
+        gradient = jax.grad(gain)(at)
+        fisher = fisher_product(policy, at, average)
+
+        def product(v: Array) -> Array:
+            return fisher(v) + self.damping * v
+
+        direction = conjugate_gradient(product, gradient, self.iterations)
+        step = longest(product, direction, self.kl_limit) * direction
+        found = line_search(judge, at, step, self.kl_limit, self.shrink, self.tries)
+        metrics = {
+            "kl": found.kl,
+            "gain": found.gain,
+            "accepted": found.accepted.astype(jnp.float32),
+            "backtracks": found.backtracks.astype(jnp.float32),
+            "entropy": average(old.entropy()),
+            "policy_grad_norm": jnp.sqrt(gradient @ gradient),
+        }
+        return shaped(found.x), metrics
+
+    def loss(
+        self, critic: Any, policy: Any, batch: Transition, goal: Array
+    ) -> tuple[Array, Metrics]:
+        """Of the value, whose parameters are all that it moves."""
+        _, value, _ = joined(policy, critic).unroll(batch)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        return metrics["value_loss"], metrics

@@ -1,0 +1,134 @@
+"""Gymnasium's classic control in this process, which takes less time than asking a worker."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from spinward.core import Obs, Step
+from spinward.envs import encoding
+from spinward.envs.guards import Watchdog, require_finite
+from spinward.envs.pool import SEEDS
+from spinward.errors import SettingsError
+
+CONTROL = "gymnasium.envs.classic_control"
+CART_POLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
+FEW = 8  # CartPoles below which one by one they take less time than their batch
+
+
+def is_classic(name: str) -> bool:
+    """Whether `name` is one of Gymnasium's own, which neither hang nor die."""
+    spec = gymnasium.registry.get(name)
+    return spec is not None and str(spec.entry_point).startswith(CONTROL)
+
+
+def open_classic(
+    name: str, kwargs: dict[str, Any], form: dict[str, Any], envs: int, timeout_s: float
+) -> "Singles | CartPoles":
+    """So many of them side by side."""
+    batched = gymnasium.spec(name).vector_entry_point == CART_POLE
+    try:
+        if batched and envs >= FEW:
+            return CartPoles(name, kwargs, envs, timeout_s)
+        return Singles(name, kwargs, form, envs, timeout_s)
+    except TypeError as error:
+        raise SettingsError(f"kwargs={kwargs} do not suit {name}: {error}") from error
+
+
+class Singles:
+    """Environments one after another, without the wrappers that Gymnasium puts around them."""
+
+    def __init__(
+        self, name: str, kwargs: dict[str, Any], form: dict[str, Any], envs: int, timeout_s: float
+    ) -> None:
+        made = [gymnasium.make(name, disable_env_checker=True, **kwargs) for _ in range(envs)]
+        self.name, self.form, self.envs = name, form, [env.unwrapped for env in made]
+        self.limit = made[0].spec.max_episode_steps if made[0].spec else None
+        self.watchdog = Watchdog(name, timeout_s)
+        self.lengths = np.zeros(envs, np.int64)
+        self.steps = 0
+
+    def reset(self, seeds: np.ndarray) -> Obs:
+        self.lengths[:] = 0
+        starts = zip(self.envs, seeds, strict=True)
+        return np.stack([env.reset(seed=int(seed) & SEEDS)[0] for env, seed in starts])
+
+    def step(self, action: np.ndarray) -> Step:
+        self.steps += 1
+        step = self.watchdog.run(self._step, action)
+        require_finite(self.name, step.next_obs, step.reward, lambda env: self.steps)
+        return step
+
+    def close(self) -> None:
+        self.watchdog.close()
+        for env in self.envs:
+            env.close()
+
+    def _step(self, action: np.ndarray) -> Step:
+        discrete = self.form["kind"] == "Discrete"
+        actions = (
+            action.tolist() if discrete else [encoding.decode(self.form, row) for row in action]
+        )
+        answers = [env.step(a) for env, a in zip(self.envs, actions, strict=True)]
+        successors, reward, terminated, *_ = zip(*answers, strict=True)
+        next_obs, ended = np.array(successors, np.float32), np.array(terminated, bool)
+        self.lengths += 1
+        truncated = (self.lengths == self.limit) & ~ended
+        obs, done = next_obs, ended | truncated
+        if done.any():
+            obs = next_obs.copy()
+            for env in np.flatnonzero(done):
+                obs[env] = self.envs[env].reset()[0]
+            self.lengths[done] = 0
+        weight = np.ones(len(ended), np.float32)
+        return Step(obs, np.array(reward, np.float32), ended, truncated, next_obs, weight)
+
+
+class CartPoles:
+    """Gymnasium's batch of CartPoles, in this process.
+
+    It would spend a step on each reset. Here an episode that ends is reset at once, and from a
+    seed of its own, which makes each row what a single CartPole with this seed would be.
+    """
+
+    def __init__(self, name: str, kwargs: dict[str, Any], envs: int, timeout_s: float) -> None:
+        self.name, self.envs = name, envs
+        made = gymnasium.make_vec(name, envs, vectorization_mode="vector_entry_point", **kwargs)
+        self.batch: Any = made.unwrapped
+        self.watchdog = Watchdog(name, timeout_s)
+        self.weight = np.ones(envs, np.float32)
+        self.steps = 0
+
+    def reset(self, seeds: np.ndarray) -> Obs:
+        self.batch.reset()
+        self.random = [np.random.Generator(np.random.PCG64(int(seed) & SEEDS)) for seed in seeds]
+        self._start(np.arange(self.envs))
+        return self._obs()
+
+    def step(self, action: np.ndarray) -> Step:
+        batch = self.batch
+        self.steps += 1
+        answer = self.watchdog.run(batch.step, action)
+        next_obs, reward, terminated, truncated, _ = answer
+        obs = next_obs = np.ascontiguousarray(next_obs)
+        done = batch.prev_done
+        if done.any():
+            truncated &= ~terminated
+            self._start(np.flatnonzero(done))
+            obs = self._obs()
+        require_finite(self.name, next_obs, reward, lambda env: self.steps)
+        return Step(obs, reward, terminated, truncated, next_obs, self.weight.copy())
+
+    def close(self) -> None:
+        self.watchdog.close()
+        self.batch.close()
+
+    def _start(self, envs: np.ndarray) -> None:
+        batch = self.batch
+        for env in envs:
+            batch.state[:, env] = self.random[env].uniform(batch.low, batch.high, 4)
+        batch.steps[envs] = 0
+        batch.prev_done[:] = False
+
+    def _obs(self) -> np.ndarray:
+        return np.ascontiguousarray(self.batch.state.T, np.float32)

@@ -1,0 +1,68 @@
+"""How much memory a replay takes, known before it is made."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from spinward.core import Box, Spec
+from spinward.errors import SettingsError
+from spinward.experience import frames, priorities
+
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+GB = 1e9
+
+
+def replay_bytes(
+    spec: Spec, rows: int, steps: int, stack: int = 1, prioritised: bool = False
+) -> int:
+    """What a replay of so many rows of `spec.envs` environments, `steps` of them added at once,
+    takes for each seed."""
+    seen = sum(x.nbytes for x in jax.tree.leaves(spec.zeros()))
+    action = 4 * math.prod(spec.action.shape)
+    step = action + 4 + 2 + 4  # and reward, flags, weight
+    if stack > 1:
+        held = rows * (step + 4) + frames.slots(rows, stack, steps) * seen // stack
+    else:
+        held = rows * (step + 2 * seen)
+    leaves = 4 * rows * priorities.BRANCHES / (priorities.BRANCHES - 1) if prioritised else 0
+    return int(spec.envs * (held + leaves))
+
+
+def machine_bytes() -> int:
+    """The memory of the device: what this process may have of the machine's, or the GPU's."""
+    stats: Any = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in map(Path, LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        found += [int(text)] if text.isdigit() else []
+    return min(found)
+
+
+def statement(needed: int, seeds: int = 1) -> str:
+    """What a person is told before the run."""
+    each = f" ({needed / GB:.2f} GB for each of {seeds} seeds)" if seeds > 1 else ""
+    return f"replay takes {seeds * needed / GB:.2f} GB{each} of {machine_bytes() / GB:.1f} GB"
+
+
+def require_memory(capacity: int, needed: int, seeds: int = 1) -> None:
+    """Raises SettingsError where replays of `capacity` env steps do not fit into memory."""
+    if seeds * needed > machine_bytes():
+        raise SettingsError(
+            f"capacity={capacity} is more than memory holds: the {statement(needed, seeds)}"
+        )
+
+
+def require_images(spec: Spec, stack: int) -> None:
+    """Raises SettingsError where observations cannot be stored as one of `stack` images each."""
+    obs = spec.obs
+    fits = isinstance(obs, Box) and len(obs.shape) == 3 and obs.shape[-1] % max(stack, 1) == 0
+    if stack < 1 or (stack > 1 and not fits):
+        raise SettingsError(
+            f"stack={stack} needs images [height, width, channels] whose channels it divides; "
+            f"this environment shows {obs}"
+        )

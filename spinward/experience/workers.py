@@ -1,0 +1,276 @@
+"""Experience from actors of Ray (Moritz et al., 2018), on this machine or all over a cluster.
+
+Each actor holds a share of the environments and a copy of the policy, and answers with whole
+batches. An actor that dies is replaced by one with new environments, and what it was at is asked of
+that one again: a batch is had once and whole, or not at all.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from spinward.core import (
+    HostEnv,
+    Key,
+    Memory,
+    Metrics,
+    Policy,
+    Spec,
+    Transition,
+    replace,
+)
+from spinward.errors import EnvironmentFailedError, SettingsError
+from spinward.experience.collect import collector
+
+INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
+FUTILE = 5  # deaths in a row of one worker that delivered nothing in between
+STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
+EPISODE = ("episode_return", "episode_length")  # means over the episodes of a batch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Workers:
+    """Steps `envs` environments for each seed `steps` times, shared out among `workers` actors.
+
+    Batches are of all of them, acted by the newest policy; or with `first_come` of the one that is
+    done first, whose policy may be some updates old (`lag`), and whose environments alone are
+    `spec.envs`.
+    """
+
+    envs: int
+    steps: int
+    make: Callable[[], Any]  # an Env or a HostEnv; called in each actor
+    algorithm: Any  # whose `act` and `memory` the actors use
+    workers: int = 1
+    first_come: bool = False
+    staff: "Staff" = dataclasses.field(default_factory=lambda: Staff())
+    on_device: ClassVar[bool] = False
+
+    def check(self) -> None:
+        if self.workers < 1 or self.envs % self.workers:
+            raise SettingsError(f"workers={self.workers} does not divide envs={self.envs}")
+
+    @property
+    def share(self) -> int:
+        return self.envs // self.workers
+
+    @cached_property
+    def spec(self) -> Spec:
+        envs = self.share if self.first_come else self.envs
+        return replace(self.make().spec, envs=envs)
+
+    @property
+    def stride(self) -> int:
+        return self.spec.envs * self.steps
+
+    @property
+    def keys(self) -> Callable[[Key], Key]:
+        return whole
+
+    def init(self, key: Key, memory: Memory) -> tuple[()]:
+        """All actors of `key` [seed], started; their environments begin with the first batch."""
+        self.check()
+        self.staff.hire(self, key)
+        return ()
+
+    def reopen(self, saved: Any, fresh: Any) -> Any:
+        """The fresh one: environments in actors cannot be brought back into an episode."""
+        return fresh
+
+    def close(self) -> None:
+        self.staff.dismiss()
+
+    def collect(
+        self, state: tuple[()], policy: Policy, key: Key
+    ) -> tuple[tuple[()], Transition, Metrics]:
+        self.staff.publish(policy.agent)
+        for worker in self.staff.idle():
+            self.staff.ask(worker, numbered(key, worker))
+        workers = [self.staff.first()] if self.first_come else range(self.workers)
+        answers = [self.staff.answer(worker) for worker in workers]
+        batches, metrics, lags = zip(*answers, strict=True)
+        batch = jax.tree.map(lambda *x: np.concatenate(x, 2), *batches)
+        lag = np.full(batch.reward.shape[0], float(lags[0]))
+        return state, batch, {**merged(metrics), **({"lag": lag} if self.first_come else {})}
+
+
+def whole(key: Key) -> Key:
+    """A seed's key itself, from which each actor makes its own."""
+    return key
+
+
+def numbered(key: Key, number: int) -> np.ndarray:
+    """Keys [seed] of their own for a worker, or for what it is once more."""
+    return np.asarray(jax.vmap(lambda k: jax.random.fold_in(k, number))(key))
+
+
+def merged(metrics: tuple[Metrics, ...]) -> Metrics:
+    """The numbers of episodes, and the means over all of them."""
+    episodes = sum(np.asarray(m["episodes"]) for m in metrics)
+    share = 1.0 / np.maximum(episodes, 1)
+    means = {name: sum(m[name] * m["episodes"] for m in metrics) * share for name in EPISODE}
+    finite = {"finite": np.all([m["finite"] for m in metrics], 0)} if "finite" in metrics[0] else {}
+    return {"episodes": episodes, **means, **finite}
+
+
+class Worker:
+    """A share of the environments, in an actor."""
+
+    def __init__(self, make: Callable[[], Any], algorithm: Any, envs: int, steps: int) -> None:
+        self.make, self.algorithm, self.envs, self.steps = make, algorithm, envs, steps
+        act, memory = jax.vmap(algorithm.act), jax.vmap(algorithm.memory, (0, None))
+        self.act, self.memory = jax.jit(act), jax.jit(memory, static_argnums=1)
+        self.compiled, self.state = jax.jit(jax.vmap(self.one_seed)), None
+
+    def collect(self, agent: Any, key: Key, first: Key) -> tuple[Transition, Metrics]:
+        """A batch, as NumPy arrays; the environments begin, by the keys `first`, with the first."""
+        if self.state is None:
+            self.begin(agent, first)
+        self.state, batch, metrics = self.run(agent, key)
+        return jax.device_get((batch, metrics))
+
+    def begin(self, agent: Any, key: Key) -> None:
+        """Opens the environments: here, where what they raise finds its way to the run."""
+        env = self.make()
+        env = env.on_one_core() if hasattr(env, "on_one_core") else env
+        self.source: Any = collector(env)(self.envs, self.steps)
+        far = isinstance(env, HostEnv)
+        self.run = self.on_host if far else self.on_device
+        init = self.source.init if far else jax.vmap(self.source.init)
+        self.state = init(key, self.memory(agent, self.envs))
+
+    def on_host(self, agent: Any, key: Key) -> Any:
+        policy = Policy(partial(self.act, agent), partial(self.memory, agent), agent)
+        return self.source.collect(self.state, policy, key)
+
+    def on_device(self, agent: Any, key: Key) -> Any:
+        return self.compiled(agent, self.state, key)
+
+    def one_seed(self, agent: Any, state: Any, key: Key) -> Any:
+        act, memory = (partial(f, agent) for f in (self.algorithm.act, self.algorithm.memory))
+        return self.source.collect(state, Policy(act, memory, agent), key)
+
+
+class Staff:
+    """The actors of a `Workers`, what each is at, and the newest policy: a resource."""
+
+    def __init__(self) -> None:
+        self.actors: list[Any] = []
+        self.ours = False  # whether Ray is to end with us
+
+    def hire(self, source: Workers, key: Key) -> None:
+        self.dismiss()
+        ray = require_ray()
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            start(ray, source.workers)
+        room = int(ray.cluster_resources().get("CPU", 0))
+        if room < source.workers:
+            raise SettingsError(f"workers={source.workers}, but Ray has {room} CPUs for them")
+        self.ray, self.lost, self.source, self.key = ray, ray.exceptions, source, key
+        self.losses, self.version, self.agent = 0, 0, None
+        self.pending: dict[Any, int] = {}  # from what was asked for to the worker, oldest first
+        self.asked: dict[int, tuple[Any, ...]] = {}
+        self.futile = [0] * source.workers
+        self.first_keys = [numbered(key, i) for i in range(source.workers)]
+        self.actors = [self.actor() for _ in range(source.workers)]
+
+    def actor(self) -> Any:
+        source, cache = self.source, getattr(jax.config, "jax_compilation_cache_dir", None)
+        variables = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
+        if cache and self.ours:
+            variables |= {
+                "JAX_COMPILATION_CACHE_DIR": str(cache),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            }
+        options = {"num_cpus": 1, "max_restarts": 0, "runtime_env": {"env_vars": variables}}
+        kind = self.ray.remote(**options)(Worker)
+        return kind.remote(source.make, source.algorithm, source.share, source.steps)
+
+    def publish(self, agent: Any) -> None:
+        """Makes `agent` what is acted by from here on."""
+        self.agent = self.ray.put(jax.device_get(agent))
+        self.version += 1
+
+    def idle(self) -> list[int]:
+        return [i for i in range(len(self.actors)) if i not in self.asked]
+
+    def ask(self, worker: int, key: np.ndarray) -> None:
+        actor = self.actors[worker]
+        answer = actor.collect.remote(self.agent, key, self.first_keys[worker])
+        self.pending[answer] = worker
+        self.asked[worker] = (answer, key, self.version)
+
+    def first(self) -> int:
+        """The worker that is done, or dead, first; of several the one asked the longest ago."""
+        done, _ = self.ray.wait(list(self.pending), num_returns=1)
+        return self.pending[done[0]]
+
+    def answer(self, worker: int) -> tuple[Transition, Metrics, int]:
+        """The batch of a worker, its metrics, and how many updates its policy was behind."""
+        while True:
+            answer, key, version = self.asked.pop(worker)
+            del self.pending[answer]
+            try:
+                batch, metrics = self.ray.get(answer)
+            except self.lost.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, Exception) else error) from None
+            except (self.lost.RayActorError, self.lost.ObjectLostError) as error:
+                self.bury(worker, error)
+                self.ask(worker, key)
+                continue
+            self.futile[worker] = 0
+            return batch, metrics, self.version - version
+
+    def bury(self, worker: int, error: Exception) -> None:
+        """Puts a new actor in a dead one's place, whose environments begin anew."""
+        self.losses += 1
+        self.futile[worker] += 1
+        if self.futile[worker] >= FUTILE:
+            why = str(error).strip().splitlines()[-1]
+            raise EnvironmentFailedError(f"worker {worker} died {FUTILE} times in a row: {why}")
+        self.ray.kill(self.actors[worker])
+        self.first_keys[worker] = numbered(self.key, len(self.actors) + self.losses)
+        self.actors[worker] = self.actor()
+
+    def dismiss(self) -> None:
+        """Ends all actors, and Ray where we started it."""
+        for actor in self.actors:
+            self.ray.kill(actor)
+        if self.actors and self.ours:
+            self.ray.shutdown()
+        self.actors = []
+
+
+def require_ray() -> Any:
+    """The module `ray`.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise SettingsError(INSTALL)
+    import ray
+
+    return ray
+
+
+def start(ray: Any, workers: int) -> None:
+    """Joins the cluster at RAY_ADDRESS, or starts Ray for so many workers on this machine."""
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        room = max(workers, os.cpu_count() or 1)
+        settings |= {"num_cpus": room, "include_dashboard": False}
+        settings |= {"object_store_memory": STORE_BYTES}
+    with warnings.catch_warnings():  # of a fork beside JAX's threads, which Ray follows by an exec
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ray.init(**settings)

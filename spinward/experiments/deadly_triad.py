@@ -1,0 +1,160 @@
+"""Learning from Q diverges softly without a target network, less with an inverse double one, least
+with a target network, and the less the longer the returns (van Hasselt et al., 2018,
+arXiv:1812.02648).
+
+The paper has 57 Atari games; here are two tasks of classic control, where |reward| is 1, so that as
+there no value can exceed 1 / (1 - gamma) = 100. Each factor varies around one middle setting, not
+all of them together. Divergence that is soft is a largest |Q| above that bound at any time.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from spinward.algorithms.dqn import DQN
+from spinward.envs.finite import mdp_of
+from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.run import plot
+from spinward.run.files import write_atomically
+from spinward.targets.tabular import fitted_q
+
+ENVS = ("CartPole-v1", "Acrobot-v1")
+SIZES = {"laptop": (5, 10_000), "paper": (30, 100_000)}  # seeds, updates
+TARGETS = {  # in the order of the paper: whether the target network values, and whether one chooses
+    "Q-learning": (False, False),
+    "inverse double": (False, True),
+    "target network": (True, False),
+    "double": (True, True),
+}
+PUBLISHED = {"Q-learning": 0.61, "inverse double": 0.33}  # section 4; Atari, all settings
+MIDDLE: dict[str, Any] = {
+    "envs": 4, "batch": 32, "capacity": 20_000, "warmup": 1_000, "lr": 2.5e-4, "hidden": (64, 64),
+    "target_every": 200, "epsilon": 0.1, "huber": 1.0,
+}  # fmt: skip
+WEIGHTED = {"prioritised": True, "priority_exponent": 1.0, "importance_exponent": 1.0}
+FACTORS: dict[str, dict[str, Any]] = {  # what each variant changes
+    "n=1, 64 wide, uniform": {},
+    "n=3": {"n_step": 3},
+    "n=10": {"n_step": 10},
+    "16 wide": {"hidden": (16, 16)},
+    "128 wide": {"hidden": (128, 128)},
+    "prioritised": {**WEIGHTED, "importance_exponent": 0.0},
+    "prioritised, corrected": WEIGHTED,
+}
+
+
+class Found(NamedTuple):
+    """What came of one setting."""
+
+    target: str
+    variant: str
+    env: str
+    largest: np.ndarray  # [seed] |Q| over the run
+    diverged: np.ndarray  # [seed]
+    crossing: np.ndarray  # [seed] env steps at which it was first above the bound, NaN if never
+    score: np.ndarray  # [seed] return of the last tenth
+
+
+def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
+    usual, updates = SIZES[scale]
+    found = list(swept(seeds or usual, updates, out))
+    content = [
+        {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in f._asdict().items()}
+        for f in found
+    ]
+    text = json.dumps(content).replace("NaN", "null") + "\n"
+    write_atomically(out / "runs.json", text.encode())
+    rows = [share(found, f"diverging, {t}", PUBLISHED.get(t), target=t) for t in TARGETS]
+    order = list(rows)
+    rows += [
+        share(found, f"diverging, {t}, {v}", None, target=t, variant=v)
+        for v, t in itertools.product(FACTORS, TARGETS)
+    ]
+    for t in TARGETS:
+        sizes = np.stack([np.log10(f.largest) for f in found if f.target == t])
+        rows.append(row_of(f"log10 of the largest |Q|, {t}", sizes.mean(0)))
+    toy = "two states, growth in a sweep, gamma 0.99"
+    rows.append(Row(toy, two_states(), np.nan, np.nan, 1.98))
+    picture = out / "divergence.png"
+    plot.save(bars(found), picture)
+    return Reproduction("deadly-triad", scale, rows, *judged(order), [picture])
+
+
+def swept(seeds: int, updates: int, out: Path) -> Iterator[Found]:
+    """All settings, the seeds of each as one compiled program."""
+    for env, (variant, changes), (target, (lagged, double)) in itertools.product(
+        ENVS, FACTORS.items(), TARGETS.items()
+    ):
+        steps = updates * MIDDLE["envs"]
+        settings = {**MIDDLE, "explore_steps": steps // 10, **changes}
+        algorithm = DQN(**settings, lagged=lagged, double=double)
+        words = f"triad-{env}-{variant}-{target}".replace(",", "").replace(" ", "-")
+        learned = trained(algorithm, env, steps, seeds, out, words, shards=1, logs=50)
+        at, largest = learned.curves("max_abs_q")
+        _, over = learned.curves("soft_divergence")
+        first = np.where(over.any(1), at[over.argmax(1)], np.nan)
+        yield Found(target, variant, env, largest.max(1), over.max(1), first, learned.final())
+
+
+def share(found: list[Found], what: str, published: float | None, **where: str) -> Row:
+    """The share of runs that diverge softly, over the settings in `where`."""
+    chosen = [f for f in found if all(getattr(f, k) == v for k, v in where.items())]
+    return row_of(what, np.stack([f.diverged for f in chosen]).mean(0), published)
+
+
+def judged(order: list[Row]) -> tuple[str, str]:
+    rule = (
+        "the rule: Q-learning, inverse double and the larger of the two that value by the target "
+        "network diverge less and less, and the 95 % intervals of the first and the last are apart"
+    )
+    plain, inverse, lagged = *order[:2], max(order[2:], key=lambda row: row.measured)
+    shares = ", ".join(f"{row.measured:.0%}" for row in order)
+    told = f"shares of softly diverging runs, in the paper's order: {shares} ({rule})"
+    if plain.low != plain.low:
+        return "cannot tell", f"one seed has no interval; {told}"
+    if plain.measured > inverse.measured > lagged.measured and plain.low > lagged.high:
+        return "reproduced", told
+    if plain.low > lagged.high:
+        return "cannot tell", f"a target network helps, inverse double not surely; {told}"
+    return ("not reproduced" if plain.high < lagged.low else "cannot tell"), told
+
+
+def two_states() -> float:
+    """By what factor the weight of two states with features 1 and 2, and no reward, grows when the
+    first is fitted to the second (Tsitsiklis and Van Roy, 1996): 2 gamma."""
+    mdp = mdp_of([[[0.0, 1.0]], [[0.0, 1.0]]], [[0.0], [0.0]], [1.0, 0.0], [False, False])
+    features, weight = jnp.array([[[1.0]], [[2.0]]]), jnp.array([[1.0], [0.0]])
+    weights, _ = fitted_q(mdp, features, weight, 0.99, 8)
+    return float((weights[-1, 0] / weights[0, 0]) ** (1 / 8))
+
+
+def bars(found: list[Found]) -> Any:
+    """The share of diverging runs for each target, and their largest |Q|, a panel for each task."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(9.0, 6.4), layout="constrained")
+    axes = drawn.subplots(2, len(ENVS), sharex=True, sharey="row", squeeze=False)
+    place = np.arange(len(FACTORS))
+    for column, env in enumerate(ENVS):
+        for i, target in enumerate(TARGETS):
+            mine = [f for f in found if f.env == env and f.target == target]
+            at, colour = place + 0.2 * (i - 1.5), plot.PALETTE[i]
+            axes[0, column].bar(at, [f.diverged.mean() for f in mine], 0.18, color=colour)
+            for x, f in zip(at, mine, strict=True):
+                label = target if x == at[0] else None
+                axes[1, column].plot(
+                    [x] * len(f.largest), f.largest, ".", color=colour, label=label
+                )
+        axes[0, column].set_title(env)
+        axes[1, column].axhline(100.0, color=plot.LIGHT.ink, linewidth=0.8)
+        axes[1, column].set_yscale("log")
+        axes[1, column].set_xticks(place, FACTORS, rotation=30, ha="right", fontsize=8)
+    axes[0, 0].set_ylabel("share of diverging runs")
+    axes[1, 0].set_ylabel("largest |Q| of each run")
+    axes[1, -1].legend(fontsize=8)
+    return drawn

@@ -1,0 +1,206 @@
+"""Published claims measured again: an experiment is a file of this folder with a function `run`.
+
+The first line of its docstring says what is claimed and by whom. `run(scale, seeds, out)` goes
+through the public interface, lays curves and pictures in the folder `out`, and returns a
+`Reproduction`. Experiments are found by walking the folder; `spinward reproduce` runs them.
+"""
+
+import dataclasses
+import difflib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import spinward
+from spinward.errors import SettingsError
+from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.run import report
+from spinward.run.experiment import Experiment
+from spinward.run.files import discard, write_atomically
+from spinward.run.run import Run, create, load
+from spinward.run.settings import modules
+
+SCALES = ("laptop", "paper")
+VERDICTS = ("reproduced", "not reproduced", "cannot tell")
+PICTURES = {".png": "image/png", ".svg": "image/svg+xml", **report.TYPES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A number, the interval it lies in, and what was published for it, if anything."""
+
+    what: str
+    measured: float
+    low: float  # bounds of a 95 % interval; NaN where there is none
+    high: float
+    published: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What came of an experiment."""
+
+    name: str
+    scale: str
+    rows: list[Row]
+    verdict: str  # reproduced, not reproduced or cannot tell
+    why: str  # in one or two sentences, with the rule the verdict was made by
+    pictures: list[Path] = dataclasses.field(default_factory=list)
+
+
+def names() -> list[str]:
+    """The experiments there are, as `spinward reproduce` calls them."""
+    found = [name for name in modules("experiments") if hasattr(module(name), "run")]
+    return [name.replace("_", "-") for name in found]
+
+
+def module(name: str) -> Any:
+    return import_module(f"spinward.experiments.{name.replace('-', '_')}")
+
+
+def about(name: str) -> str:
+    """What an experiment is about: the first paragraph of its docstring."""
+    return " ".join((module(name).__doc__ or "").split("\n\n")[0].split())
+
+
+def reproduce(
+    name: str, scale: str = "laptop", seeds: int | None = None, out: Path | None = None
+) -> Reproduction:
+    """Runs an experiment; its folder then holds `rows.json`, `report.html` and raw curves.
+
+    Raises:
+        SettingsError: there is no such experiment or scale, or fewer than one seed.
+    """
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name.replace("_", "-"), known, 3, 0.4) or known
+        raise SettingsError(f"there is no experiment {name!r}; expected one of {', '.join(near)}")
+    if scale not in SCALES:
+        raise SettingsError(f"scale={scale!r} is not one of {', '.join(SCALES)}")
+    if seeds is not None and seeds < 1:
+        raise SettingsError(f"seeds={seeds} must be at least 1")
+    folder = out or Path("runs/reproduce") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    result = module(name).run(scale, seeds, folder)
+    if result.verdict not in VERDICTS:
+        raise ValueError(f"verdict {result.verdict!r} is not one of {', '.join(VERDICTS)}")
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(time.monotonic() - began, 1),
+        "seeds": seeds,
+        "spinward": spinward.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    content = json.dumps(to_json(result, folder) | facts, indent=1) + "\n"
+    write_atomically(folder / "rows.json", content.encode())
+    write_atomically(folder / "report.html", html(result, facts).encode())
+    return result
+
+
+def to_json(result: Reproduction, folder: Path) -> dict[str, Any]:
+    """A reproduction as `rows.json` has it: what is not finite is null, pictures by their names."""
+    rows = [
+        {k: None if v != v else v for k, v in dataclasses.asdict(row).items()}
+        for row in result.rows
+    ]
+    pictures = [
+        str(p.relative_to(folder)) if p.is_relative_to(folder) else str(p) for p in result.pictures
+    ]
+    return dataclasses.asdict(result) | {"rows": rows, "pictures": pictures}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Measured against published, as text."""
+    cells = [("", "measured", "95 % interval", "published")]
+    for row in rows:
+        published = "-" if row.published is None else f"{row.published:.4g}"
+        cells.append((row.what, f"{row.measured:.4g}", interval(row), published))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+        for first, *rest in cells
+    )
+
+
+def interval(row: Row) -> str:
+    return "-" if row.low != row.low else f"{row.low:.4g} to {row.high:.4g}"
+
+
+def html(result: Reproduction, facts: dict[str, Any]) -> str:
+    """The whole report as one page that loads nothing."""
+    title = f"{result.name}: {result.verdict}"
+    rows = [
+        {
+            "what": row.what,
+            "measured": row.measured,
+            "95 % interval": interval(row),
+            "published": row.published,
+        }
+        for row in result.rows
+    ]
+    shown = "".join(
+        f'<div class="curve"><img alt="{escape(path.stem)}" src="{embedded(path)}"></div>'
+        for path in result.pictures
+    )
+    told = f'<p class="number">{escape(result.verdict)}</p><p>{escape(result.why)}</p>'
+    command = f"spinward reproduce {result.name} --scale {result.scale}"
+    body = [
+        f"<h1>{escape(result.name)}</h1>",
+        f"<p>{escape(about(result.name))}</p>",
+        f'<div class="result">{told}</div>',
+        report.section("Measured and published", report.grid(rows)),
+        report.section("Pictures", shown),
+        report.section("How it was made", report.pairs({"command": command, **facts})),
+        "<footer>Made by Spinward. This page loads nothing from elsewhere and runs no code."
+        "</footer>",
+    ]
+    return "\n".join([*report.head(title), "<body>", *filter(None, body), "</body>", "</html>", ""])
+
+
+def embedded(path: Path) -> str:
+    kind = PICTURES.get(path.suffix.lower())
+    if kind is None or kind.startswith("video/"):
+        raise SettingsError(f"{path}: a picture of an experiment is a PNG, SVG, GIF or WebP")
+    return report.data_uri(path.read_bytes(), kind)
+
+
+def trained(
+    algorithm: Any, env: str, steps: int, seeds: int, out: Path, name: str, **more: Any
+) -> Run:
+    """A run with these settings, whose curves are kept in `out/curves/NAME.json`.
+
+    The run itself is in `runs/reproduce/runs`, and is gone on with if it is there already with the
+    same settings. `more` are fields of an `Experiment`: `reward`, `seed`, `shards` or `logs`.
+    """
+    experiment = Experiment(algorithm, env, steps, seeds, **more)
+    folder = Path("runs/reproduce/runs")
+    wanted = json.loads(experiment.to_json())
+    if (folder / name / "config.json").is_file():
+        run = load(folder / name)
+        if run.config != wanted:
+            discard(folder / name)
+    if not (folder / name).is_dir():
+        create(experiment, folder, name)
+    run = load(folder / name).train(trust=True)
+    at, returns = run.curves()
+    finite = [[None if x != x else round(float(x), 3) for x in row] for row in returns]
+    content = {"config": run.config, "steps": at.tolist(), "returns": finite}
+    (out / "curves").mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "curves" / f"{name}.json", (json.dumps(content) + "\n").encode())
+    return run
+
+
+def row_of(what: str, per_seed: Any, published: float | None = None) -> Row:
+    """The interquartile mean of a number of each seed, with its bootstrapped interval."""
+    scores = np.asarray(per_seed, float)
+    low, high = bootstrap_interval(scores)
+    return Row(what, float(interquartile_mean(scores)), float(low), float(high), published)

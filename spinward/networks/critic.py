@@ -1,0 +1,131 @@
+"""Actors for bounded actions, and critics: several of equal shape, side by side in one product."""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import Box, Key, Obs, Spec, static, struct
+from spinward.networks.distributions import SquashedGaussian, forbid
+from spinward.networks.heads import width
+from spinward.networks.layers import MLP
+from spinward.networks.torso import Torso, mask
+
+LOG_STD = (-20.0, 2.0)  # what Haarnoja et al.'s code clips to
+
+
+@struct
+class Critics:
+    """What each of several critics gives an action: [critics, ...]. One torso reads for all."""
+
+    torso: Torso
+    members: MLP  # every leaf is [critics, ...]
+    action: tuple[int, ...] = static(())  # its shape
+
+    @classmethod
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, critics: int = 2
+    ) -> "Critics":
+        shape = cast(Box, spec.action).shape
+        inputs, outputs = width(spec.action), 1
+        return cls(*ensemble(key, spec, hidden, activation, critics, inputs, outputs), shape)
+
+    def __call__(self, obs: Obs, action: Array) -> Array:
+        leading = action.shape[: action.ndim - len(self.action)]
+        x = jnp.concatenate([self.torso(obs), action.reshape(*leading, -1)], -1)
+        return together(self.members, x)[..., 0]
+
+    def first(self) -> "Critics":
+        """The first of them alone."""
+        return Critics(self.torso, jax.tree.map(lambda x: x[:1], self.members), self.action)
+
+
+@struct
+class ChoiceCritics:
+    """What each of several critics gives every choice: [critics, ..., actions]."""
+
+    torso: Torso
+    members: MLP  # every leaf is [critics, ...]
+
+    @classmethod
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, critics: int = 2
+    ) -> "ChoiceCritics":
+        return cls(*ensemble(key, spec, hidden, activation, critics, 0, width(spec.action)))
+
+    def __call__(self, obs: Obs) -> Array:
+        return forbid(together(self.members, self.torso(obs)), mask(obs))
+
+
+def ensemble(
+    key: Key,
+    spec: Spec,
+    hidden: tuple[int, ...],
+    activation: str,
+    members: int,
+    inputs: int,
+    outputs: int,
+) -> tuple[Torso, MLP]:
+    """A torso, and so many networks that read its features and `inputs` numbers more."""
+    k_torso, k_members = jax.random.split(key)
+    torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
+    sizes = (size + inputs, *hidden, outputs)
+    keys = jax.random.split(k_members, members)
+    return torso, jax.vmap(lambda k: MLP.init(k, sizes, activation, 1.0))(keys)
+
+
+def together(members: MLP, x: Array) -> Array:
+    """What each of `members` makes of `x`: [members, ...]."""
+    # A copy of x for each: one wide product in place of theirs would have to be transposed after.
+    size = jax.tree.leaves(members)[0].shape[0]
+    return jax.vmap(MLP.__call__)(members, jnp.broadcast_to(x, (size, *x.shape)))
+
+
+@struct
+class Actor:
+    """The one action it would take, within [-1, 1]."""
+
+    torso: Torso
+    layers: MLP
+    action: tuple[int, ...] = static(())  # its shape
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Actor":
+        torso, layers = tower(key, spec, hidden, activation, width(spec.action))
+        return cls(torso, layers, cast(Box, spec.action).shape)
+
+    def __call__(self, obs: Obs) -> Array:
+        x = jnp.tanh(self.layers(self.torso(obs)))
+        return x.reshape(*x.shape[:-1], *self.action)
+
+
+@struct
+class GaussianActor:
+    """A squashed normal, both of whose parameters depend on what is seen."""
+
+    torso: Torso
+    layers: MLP
+    action: tuple[int, ...] = static(())  # its shape
+
+    @classmethod
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
+    ) -> "GaussianActor":
+        torso, layers = tower(key, spec, hidden, activation, 2 * width(spec.action))
+        return cls(torso, layers, cast(Box, spec.action).shape)
+
+    def __call__(self, obs: Obs) -> SquashedGaussian:
+        x = self.layers(self.torso(obs))
+        x = x.reshape(*x.shape[:-1], 2, *self.action)
+        mean, log_std = jnp.moveaxis(x, -1 - len(self.action), 0)
+        return SquashedGaussian(mean, jnp.clip(log_std, *LOG_STD), len(self.action))
+
+
+def tower(
+    key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, outputs: int
+) -> tuple[Torso, MLP]:
+    """A torso and layers of its own; actions are near 0 at first."""
+    k_torso, k_layers = jax.random.split(key)
+    torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
+    return torso, MLP.init(k_layers, (size, *hidden, outputs), activation, 0.01)

@@ -1,0 +1,47 @@
+"""Several networks side by side, which share nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import Key, Obs, struct
+
+
+@struct
+class Ensemble:
+    """What each of several networks of one head says: values [..., actions, members]."""
+
+    members: Any  # every leaf [members, ...]
+
+    @classmethod
+    def init(cls, key: Key, members: int, make: Callable[[Key], Any]) -> "Ensemble":
+        return cls(jax.vmap(make)(jax.random.split(key, members)))
+
+    def __call__(self, obs: Obs) -> Array:
+        each = jax.vmap(lambda member: member(obs)[..., 0])(self.members)
+        return jnp.moveaxis(each, 0, -1)
+
+    @property
+    def first(self) -> Any:
+        return jax.tree.map(lambda x: x[0], self.members)
+
+    @property
+    def torso(self) -> Any:
+        """That of the first member, for whoever looks at one."""
+        return self.first.torso
+
+    @property
+    def layers(self) -> Any:
+        return self.first.layers
+
+
+def several(
+    make: Callable[..., Any], key: Key, sizes: tuple[Any, ...], heads: int, separate: bool
+) -> Any:
+    """A network `make(key, *sizes, heads)` of so many heads, or as many with one each."""
+    if not separate:
+        return make(key, *sizes, heads)
+    return Ensemble.init(key, heads, lambda k: make(k, *sizes, 1))

@@ -1,0 +1,77 @@
+"""A policy and its value as two networks that share nothing, or as two heads of one."""
+
+from typing import Any, ClassVar
+
+import jax
+from jax import Array
+
+from spinward.core import Key, Memory, Obs, Spec, Transition, replace, struct
+from spinward.networks.distributions import Distribution
+from spinward.networks.heads import Actor, ActorCritic, Policy
+from spinward.networks.layers import MLP
+from spinward.networks.torso import Torso
+
+
+@struct
+class Value:
+    """The value of a state."""
+
+    torso: Torso
+    layers: MLP
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Value":
+        k_torso, k_layers = jax.random.split(key)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        return cls(torso, MLP.init(k_layers, (size, *left, 1), activation, 1.0))
+
+    def __call__(self, obs: Obs) -> Array:
+        return self.layers(self.torso(obs))[..., 0]
+
+
+@struct
+class Separate:
+    """A policy and its value with not a parameter in common, images included."""
+
+    policy: Policy
+    critic: Value
+    sequential: ClassVar[bool] = False
+
+    @classmethod
+    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Separate":
+        k_policy, k_critic = jax.random.split(key)
+        policy = Policy.init(k_policy, spec, hidden, activation)
+        return cls(policy, Value.init(k_critic, spec, hidden, activation))
+
+    def memory(self, envs: int) -> Memory:
+        return ()
+
+    def step(self, obs: Obs, memory: Memory) -> tuple[Distribution, Memory, dict[str, Array]]:
+        return self.policy(obs), memory, {}
+
+    def value(self, obs: Obs) -> Array:
+        return self.critic(obs)
+
+    def unroll(self, batch: Transition) -> tuple[Distribution, Array, Array]:
+        return self.policy(batch.obs), self.critic(batch.obs), self.critic(batch.next_obs)
+
+
+def one_trunk(key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> ActorCritic:
+    """A policy and its value whose hidden layers are the same, for vectors as for images."""
+    k_torso, k_trunk, k_actor, k_critic = jax.random.split(key, 4)
+    torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+    if left:
+        trunk = MLP.init(k_trunk, (size, *left), activation, 2**0.5, ends_active=True)
+        torso, size = replace(torso, trunk=trunk), left[-1]
+    actor = Actor.init(k_actor, size, spec.action, (), activation)
+    return ActorCritic(torso, actor, MLP.init(k_critic, (size, 1), activation, 1.0))
+
+
+def parted(model: Any) -> tuple[Any, Any]:
+    """A network in two: without its critic, and that alone. What both need stays with the first."""
+    return replace(model, critic=()), model.critic
+
+
+def joined(policy: Any, critic: Any) -> Any:
+    """The network that was `parted`."""
+    return replace(policy, critic=critic)

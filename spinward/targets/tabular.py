@@ -1,0 +1,101 @@
+"""Action values of finite decision processes from samples: Q-learning (Watkins and Dayan, 1992)
+and fitted Q iteration (Gordon, 1995; Ernst, Geurts and Wehenkel, 2005).
+
+Departs from the papers: Q-learning's steps fall as visits ** -0.8 (Even-Dar and Mansour, 2003), and
+fitted Q regresses on linear features, whose solution is exact; with one feature for each state and
+action it is value iteration on what was observed.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import Key, struct
+from spinward.targets.dynamic_programming import MDP, optimality, worth
+
+STEP_POWER = 0.8  # between 1/2 and 1: Even-Dar and Mansour (2003), theorem 4
+
+
+@struct
+class Table:
+    """What Q-learning knows, and where it is."""
+
+    q: Array  # [state, action]
+    visits: Array  # [state, action]
+    state: Array
+
+
+def q_learning(
+    mdp: MDP, key: Key, gamma: float | Array, steps: int, points: int, epsilon: float | Array = 1.0
+) -> Array:
+    """Action values [points, state, action] on the way through so many sampled steps.
+
+    Q(s, a) += visits(s, a) ** -0.8 (r + gamma max Q(s', .) - Q(s, a)), acting greedily but for a
+    share `epsilon` of random actions. Where an episode ends another starts. `points` divides
+    `steps`.
+    """
+
+    def step(table: Table, key: Key) -> tuple[Table, None]:
+        k_coin, k_action, k_next, k_start = jax.random.split(key, 4)
+        state, q = table.state, table.q
+        random = jax.random.randint(k_action, (), 0, q.shape[1])
+        explores = jax.random.uniform(k_coin) < epsilon
+        action = jnp.where(explores, random, q[state].argmax())
+        following = jax.random.categorical(k_next, jnp.log(mdp.transition[state, action]))
+        goal = mdp.reward[state, action] + gamma * worth(mdp, q)[following]
+        visits = table.visits.at[state, action].add(1)
+        size = visits[state, action] ** -STEP_POWER
+        q = q.at[state, action].add(size * (goal - q[state, action]))
+        start = jax.random.categorical(k_start, jnp.log(mdp.start))
+        return Table(q, visits, jnp.where(mdp.terminal[following], start, following)), None
+
+    def stretch(table: Table, keys: Array) -> tuple[Table, Array]:
+        table, _ = jax.lax.scan(step, table, keys)
+        return table, table.q
+
+    k_first, k_steps = jax.random.split(key)
+    first = jax.random.categorical(k_first, jnp.log(mdp.start))
+    table = Table(jnp.zeros(mdp.reward.shape), jnp.zeros(mdp.reward.shape), first)
+    keys = jax.random.split(k_steps, (points, steps // points))
+    return jax.lax.scan(stretch, table, keys)[1]
+
+
+def empirical(like: MDP, steps: tuple[Array, Array, Array, Array]) -> tuple[MDP, Array]:
+    """The process that `steps` (state, action, reward, next state) [row] were most likely drawn
+    from, of the size of `like`, and how often each state and action was seen [state, action].
+
+    A state and action that was never seen leads to itself and earns nothing.
+    """
+    state, action, reward, following = steps
+    states, actions = like.reward.shape
+    counts = jnp.zeros((states, actions, states)).at[state, action, following].add(1.0)
+    total = jnp.zeros((states, actions)).at[state, action].add(reward)
+    visits = counts.sum(-1)
+    stay = jnp.broadcast_to(jnp.eye(states)[:, None], counts.shape)
+    seen = jnp.maximum(visits, 1.0)
+    transition = jnp.where(visits[..., None] > 0, counts / seen[..., None], stay)
+    return MDP(transition, total / seen, like.start, like.terminal), visits
+
+
+def fitted_q(
+    mdp: MDP, features: Array, weight: Array, gamma: float | Array, sweeps: int
+) -> tuple[Array, Array]:
+    """Weights [sweeps + 1, dim] and action values [sweeps + 1, state, action] of fitted Q.
+
+    In each sweep, q = `features` [state, action, dim] @ w is fitted to Tq by least squares over
+    states and actions, of which each counts by its `weight` [state, action]: the share of the data
+    that it is. Unlike T, the fit is no contraction in the largest difference, and may diverge
+    (Tsitsiklis and Van Roy, 1996).
+    """
+    rows = features.reshape(-1, features.shape[-1])
+    root = jnp.sqrt(weight.reshape(-1))
+    solve = jnp.linalg.pinv(root[:, None] * rows)
+
+    def sweep(w: Array, _: None) -> tuple[Array, Array]:
+        goal = optimality(mdp, features @ w, gamma).reshape(-1)
+        return (after := solve @ (root * goal)), after
+
+    first = jnp.ones(features.shape[-1])
+    _, trace = jax.lax.scan(sweep, first, None, length=sweeps)
+    trace = jnp.concatenate([first[None], trace])
+    return trace, jnp.einsum("sad,kd->ksa", features, trace)

@@ -1,0 +1,214 @@
+"""What a run collects, kept on the way: every step once, whatever happened to the run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from twin import ALGORITHMS, copied, keys, tiny
+
+from spinward.envs import ids
+from spinward.errors import DamagedFileError, SettingsError, Stopped
+from spinward.loop import program
+from spinward.run import chunks
+from spinward.run.experiment import Experiment, read_data
+from spinward.run.run import create, load, train
+
+ENV = "CartPole-v1"
+
+
+def begin(name, out, folder="run", iterations=200, env=ENV, settings=(), **more):
+    algorithm = tiny(ALGORITHMS[name], **dict(settings))
+    stride = algorithm.envs * algorithm.rollout
+    steps = iterations * stride
+    return train(algorithm, env, steps, out=out, name=folder, log_data=True, shards=1, **more)
+
+
+def by_env(rows):
+    """The rows of each env in the order of time, of one seed's chunks."""
+    return [{k: v[rows["env"] == env] for k, v in rows.items()} for env in np.unique(rows["env"])]
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs that nothing happened to."""
+    return {n: begin(n, tmp_path_factory.mktemp("whole"), seeds=2) for n in ("dqn", "ppo")}
+
+
+def test_a_data_set_of_a_replay_is_all_that_was_ever_put_into_it(whole):
+    run = whole["dqn"]
+    experiment = run.experiment
+    algorithm = experiment.algorithm
+    plain = Experiment(algorithm, ENV, experiment.steps, 2).parts()
+    closed = program(plain)
+    state = closed.start(keys(2))
+    newest = [copied(state.source.data.obs[:, : algorithm.warmup // algorithm.envs])]
+    for _ in range(200):
+        row = int(state.source.rows[0])
+        state, _ = closed.advance(state, 1)
+        slots = (row + np.arange(algorithm.rollout)) % state.source.data.reward.shape[1]
+        newest.append(np.asarray(state.source.data.obs)[:, slots])
+    expected = np.concatenate(newest, 1)  # [seed, row, env, 4]
+    for seed in range(2):
+        rows = chunks.read(run.path / f"shards/0/data/seed-{seed}")
+        found = np.stack([env["obs"] for env in by_env(rows)], 1)
+        np.testing.assert_array_equal(found, expected[seed])
+
+
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_steps_follow_each_other_and_none_is_missing(name, whole):
+    algorithm = whole[name].experiment.algorithm
+    rows = chunks.read(whole[name].path / "shards/0/data/seed-1")
+    warm = algorithm.warmup if name == "dqn" else 0
+    assert len(rows["reward"]) == 200 * algorithm.envs * algorithm.rollout + warm
+    for env in by_env(rows):
+        done = env["terminated"] | env["truncated"]
+        assert done.any()
+        same = (env["next_obs"][:-1] == env["obs"][1:]).all(1)
+        np.testing.assert_array_equal(same | done[:-1], True)
+        assert not same[done[:-1]].any()
+
+
+def test_a_run_learns_the_same_whether_its_steps_are_kept_or_not(whole, tmp_path):
+    run = whole["ppo"]
+    plain = train(run.experiment.algorithm, ENV, run.experiment.steps, 2, out=tmp_path, shards=1)
+    logs = [r.path / "shards/0/metrics.jsonl" for r in (run, plain)]
+    assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def stopping(point):
+    """Asks the run to stop, as Ctrl-C would, after each quarter of it."""
+    if point.iteration % (point.iterations // 4) == 0 and point.iteration < point.iterations:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Runs that were stopped three times, and wrote steps that no checkpoint knew of."""
+    runs = {}
+    for name in ("dqn", "ppo"):
+        out = tmp_path_factory.mktemp("stopped")
+        with pytest.raises(Stopped):
+            begin(name, out, seeds=2, watch=stopping)
+        runs[name] = load(out / "run")
+        stray = runs[name].path / "shards/0/data/seed-0" / f"{9000:010d}-{9999:010d}-{'0' * 16}.npz"
+        for _ in range(2):
+            stray.write_bytes(b"collected after the last checkpoint")
+            with pytest.raises(Stopped):
+                runs[name].train(stopping, trust=True)
+            assert not stray.exists()
+        runs[name].train(trust=True)
+    return runs
+
+
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_a_stopped_run_goes_on_with_its_data(name, whole, stopped):
+    assert count(stopped[name].path) >= 4
+    found = chunks.read(stopped[name].path)
+    assert_equal(found, reordered(stopped[name].path, whole[name].path))
+
+
+def reordered(chunked, path):
+    """The data of `path`, its envs cut into the chunks that `chunked` has."""
+    parts = []
+    for file in sorted(chunked.rglob("*.npz")):
+        first, end = (int(n) for n in file.name.split("-")[:2])
+        envs = by_env(chunks.read(path / file.parent.relative_to(chunked)))
+        parts += [{k: v[first:end] for k, v in env.items()} for env in envs]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def test_a_killed_run_has_every_step_once(whole, tmp_path):
+    folder = create(whole["dqn"].experiment, tmp_path, "victim").path
+    code = f"from spinward.run.run import load; load({str(folder)!r}).train(checkpoint_s=0.0)"
+    for part in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+        goal = points(folder) + 20
+        while part < 1 and points(folder) < goal and process.poll() is None:
+            time.sleep(0.003)
+        if part < 1:
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+        assert part < 1 or process.returncode == 0, said.decode()
+    assert_equal(chunks.read(folder), reordered(folder, whole["dqn"].path))
+    assert not [p for p in folder.rglob("*.tmp")]
+
+
+def points(folder):
+    log = folder / "shards/0/metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.is_file() else 0
+
+
+def count(folder):
+    return len(list(folder.rglob("data/seed-0/*.npz")))
+
+
+def test_a_ring_shorter_than_a_log_interval_loses_no_step(tmp_path):
+    sizes = {"capacity": 48, "warmup": 16}  # 12 rows of 4; an interval has 12 iterations of 4 rows
+    algorithm = tiny(ALGORITHMS["dqn"], **sizes)
+    experiment = Experiment(algorithm, ENV, 24 * 16, logs=2, log_data=True, shards=1)
+    run = create(experiment, tmp_path, "short").train(trust=True)
+    rows = chunks.read(run.path)
+    assert len(rows["reward"]) == 16 + 24 * 16
+    for env in by_env(rows):
+        done = env["terminated"] | env["truncated"]
+        assert ((env["next_obs"][:-1] == env["obs"][1:]).all(1) | done[:-1]).all()
+
+
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_a_run_on_a_host_keeps_its_steps_and_goes_on_after_a_stop(name, tmp_path):
+    env = "gymnasium:CartPole-v1"
+    with pytest.raises(Stopped):
+        begin(name, tmp_path, iterations=40, env=env, watch=stopping)
+    run = load(tmp_path / "run").train(trust=True)
+    algorithm = run.experiment.algorithm
+    rows = chunks.read(run.path)
+    warm = algorithm.warmup if name == "dqn" else 0
+    assert len(rows["reward"]) == 40 * algorithm.envs * algorithm.rollout + warm
+    broken = 0  # the environments of a resumed run start anew
+    for env in by_env(rows):
+        done = env["terminated"] | env["truncated"]
+        broken += (~(env["next_obs"][:-1] == env["obs"][1:]).all(1) & ~done[:-1]).sum()
+    assert broken <= 2 * algorithm.envs
+
+
+def test_a_run_learns_from_the_folder_of_another(whole, tmp_path):
+    algorithm = tiny(ALGORITHMS["bc"])
+    run = train(algorithm, ENV, 20, data=whole["ppo"].path, out=tmp_path)
+    assert np.isfinite(run.curves("loss")[1]).all()
+    found = read_data(whole["ppo"].path, ids.make(ENV).spec).data
+    assert found.reward.shape == (
+        2 * len(chunks.read(whole["ppo"].path / "shards/0/data/seed-0")["env"]),
+    )
+
+
+def test_a_chunk_that_changed_or_is_missing_is_told(stopped, tmp_path):
+    shutil.copytree(stopped["ppo"].path / "shards/0/data/seed-0", tmp_path / "copy")
+    second = sorted((tmp_path / "copy").iterdir())[1]
+    content = bytearray(second.read_bytes())
+    content[200] ^= 1
+    second.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="not those its name was made from"):
+        chunks.read(tmp_path / "copy")
+    second.unlink()
+    with pytest.raises(DamagedFileError, match="expected a chunk between"):
+        chunks.read(tmp_path / "copy")
+    with pytest.raises(SettingsError, match="no data file"):
+        chunks.read(tmp_path / "nothing")
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    algorithm = tiny(ALGORITHMS["bc"])
+    with pytest.raises(SettingsError, match="collects nothing"):
+        train(algorithm, ENV, 20, data="x.npz", out=tmp_path, log_data=True)

@@ -1,0 +1,137 @@
+"""Experiments: found, listed, run, judged, and written down."""
+
+import json
+import re
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spinward.experiments import policy_gradient, reproduction
+from spinward.experiments.reproduction import Reproduction, Row, reproduce, row_of
+from spinward.run.cli.main import main
+
+ROWS = [
+    Row("a return", 490.25, 480.0, 495.5, 500.0),
+    Row("<what> & how", 0.125, float("nan"), float("nan")),
+]
+
+
+@pytest.fixture
+def claim(monkeypatch, tmp_path):
+    """An experiment `a-claim` of one picture, and what it was asked for."""
+    asked, module = [], ModuleType("spinward.experiments.a_claim")
+    module.__doc__ = "Water is wet (Thales).\n\nMore on that."
+    module.verdict = "reproduced"
+
+    def run(scale, seeds, out):
+        asked.append((scale, seeds, out))
+        Image.new("RGB", (4, 4)).save(out / "wet.png")
+        rows = (ROWS, module.verdict, "it was <wet>", [out / "wet.png"])
+        return Reproduction("a-claim", scale, *rows)
+
+    module.run = run
+    found = [*reproduction.modules("experiments"), "a_claim"]
+    monkeypatch.setattr(reproduction, "modules", lambda package: found)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(tmp_path)
+    module.asked = asked
+    return module
+
+
+def test_experiments_are_found_by_walking_the_folder_and_presets_are_none():
+    names = reproduction.names()
+    assert {"policy-gradient", "trpo-trust-region", "ppo-mujoco"} <= set(names)
+    assert not {"presets", "reproduction"} & set(names)
+    for name in names:
+        about = reproduction.about(name)
+        assert re.search(r"\(.*\d{4}", about), f"{name} does not say who claims it: {about}"
+
+
+def test_without_a_name_the_command_lists_what_there_is(claim, capsys):
+    assert main(["reproduce"]) == 0
+    assert re.search(r"^a-claim +Water is wet \(Thales\)\.$", capsys.readouterr().out, re.M)
+    assert main(["reproduce", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"name": "a-claim", "about": "Water is wet (Thales)."} in listed
+
+
+def test_an_experiment_leaves_its_rows_and_a_page_that_loads_nothing(claim, tmp_path, capsys):
+    assert main(["reproduce", "a-claim", "--seeds", "3", "--out", "there"]) == 0
+    printed = capsys.readouterr()
+    assert claim.asked == [("laptop", 3, claim.asked[0][2])]
+    assert re.search(r"a return +490\.2 +480 to 495\.5 +500$", printed.out, re.M)
+    assert "reproduced: it was <wet>" in printed.err
+    kept = json.loads((tmp_path / "there/rows.json").read_text())
+    assert kept["rows"][0]["published"] == 500.0 and kept["rows"][1]["low"] is None
+    assert kept["verdict"] == "reproduced" and kept["pictures"] == ["wet.png"]
+    page = (tmp_path / "there/report.html").read_text()
+    assert "&lt;what&gt; &amp; how" in page and "it was &lt;wet&gt;" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page) and "<script" not in page
+    assert page.count("data:image/png;base64,") == 1
+
+
+def test_json_is_one_document_with_no_number_that_is_none(claim, capsys):
+    assert main(["reproduce", "a-claim", "--json", "--scale", "paper"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["scale"] == "paper" and printed["rows"][1]["high"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a-clam"], "there is no experiment 'a-clam'; expected one of a-claim"),
+        (["a-claim", "--scale", "huge"], "scale='huge' is not one of laptop, paper"),
+        (["a-claim", "--seeds", "0"], "seeds=0 must be at least 1"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told_in_one_line(claim, capsys, words, said):
+    assert main(["reproduce", *words]) == 2
+    told = capsys.readouterr().err.strip()
+    assert said in told and "\n" not in told
+    assert claim.asked == []
+
+
+def test_a_verdict_is_one_of_three(claim, tmp_path):
+    claim.verdict = "surely"
+    with pytest.raises(ValueError, match="reproduced, not reproduced, cannot tell"):
+        reproduce("a-claim", out=tmp_path)
+
+
+def test_a_row_of_seeds_has_their_interquartile_mean_and_interval():
+    row = row_of("x", [0.0, 1.0, 2.0, 100.0], 3.0)
+    assert row.measured == 1.5 and row.low < 1.5 < row.high and row.published == 3.0
+    assert np.isnan(row_of("x", [1.0]).low)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "seeds", "verdict"),
+    [
+        ([(0.1, 0.2), (0.5, 0.9)], 5, "reproduced"),
+        ([(0.1, 0.2), (0.5, 1.1)], 5, "cannot tell"),
+        ([(0.1, 0.2), (1.2, 1.4)], 5, "not reproduced"),
+        ([(0.1, 0.2), (0.5, 0.9)], 1, "cannot tell"),
+    ],
+)
+def test_the_variance_is_said_to_fall_only_where_the_intervals_say_so(bounds, seeds, verdict):
+    falls = [Row("fall", (low + high) / 2, low, high) for low, high in bounds]
+    assert policy_gradient.judged(falls, seeds)[0] == verdict
+
+
+def test_a_run_of_an_experiment_is_gone_on_with_unless_its_settings_differ(tmp_path, monkeypatch):
+    from spinward.algorithms.a2c import A2C
+
+    monkeypatch.chdir(tmp_path)
+    tiny = A2C(hidden=(4,), envs=2)
+
+    def folder(algorithm):
+        run = reproduction.trained(algorithm, "Probe-Value", 40, 2, tmp_path, "x", shards=1)
+        kept = json.loads((tmp_path / "curves/x.json").read_text())
+        assert len(kept["returns"]) == 2 and len(kept["returns"][0]) == len(kept["steps"])
+        return (run.path / "config.json").stat().st_mtime_ns
+
+    first = folder(tiny)
+    assert folder(tiny) == first
+    assert folder(A2C(hidden=(4,), envs=2, lr=1e-2)) != first
