@@ -54,7 +54,7 @@ TASKS = {
         "ppo_penalty", "MountainCarContinuous-v0", 20_000, 10, 88, "as PPO"
     ),
     "a2c-mountaincar": Task(
-        "a2c", "MountainCarContinuous-v0", 100_000, 10, 88, "zoo 91 with other noise"
+        "a2c", "MountainCarContinuous-v0", 100_000, 10, 88, "none published; as PPO"
     ),
     "vpg-mountaincar": Task("vpg", "MountainCarContinuous-v0", 100_000, 10, 88, "as PPO"),
     "ppo-halfcheetah": Task("ppo", "HalfCheetah-v4", 1_000_000, 3, 4540, "Tianshou 5784 - 1244"),

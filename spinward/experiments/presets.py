@@ -213,14 +213,20 @@ CONTROL_VALLEY = {  # a car leaves it by pushes that last
     "tau": 0.01,
     "correlation": 0.99,
 }
-SAC_VALLEY = {  # the temperature would fall before the goal is found; rl-baselines3-zoo fixes it too
+SAC_VALLEY = {  # the temperature would fall before the goal is found; the zoo fixes it too
     "batch": 512,
     "lr": 3e-4,
     "gamma": 0.9999,
     "alpha": 0.1,
     "learn_alpha": False,
 }
-SAC_DISCRETE_CLASSIC = {"lr": 1e-3, "hidden": (64, 64), "entropy_share": 0.3}
+SAC_DISCRETE_CLASSIC = {
+    "updates": 4,
+    "lr": 1e-3,
+    "tau": 0.005,
+    "hidden": (64, 64),
+    "entropy_share": 0.3,
+}
 
 
 def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
