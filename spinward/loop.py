@@ -100,7 +100,7 @@ def on_host(parts: Parts) -> System:
             experience = replay.reweigh(experience, *told) if told else experience
         else:
             experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved, _ = learned(state, batch, k_learn, k_learn)
+            agent, judge, improved, _ = learned(state, batch, k_draw, k_learn)
         return TrainState(agent, experience, judge, key), {**ran, **improved()}
 
     def reopen(saved: TrainState, fresh: TrainState) -> TrainState:

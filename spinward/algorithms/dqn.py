@@ -155,7 +155,8 @@ class DQN:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         if not explore:
             return greedy(self.values(agent.learner.model, obs)), memory, {}
-        q = self.values(perturbed(agent.learner.model, jax.random.fold_in(key, 0)), obs)
+        k_noise = jax.random.fold_in(key, 2)  # `epsilon_greedy` uses what folding in 0 and 1 gives
+        q = self.values(perturbed(agent.learner.model, k_noise), obs)
         return epsilon_greedy(q, obs, key, self.epsilon_at(agent.updates)), memory, {}
 
     def update(self: Any, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:

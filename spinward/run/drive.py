@@ -153,7 +153,7 @@ class Driver:
             self.save(reached, self.iteration + done)
             raise
         if time.monotonic() - began < LOOK_S / 2:
-            self.pace = 2 * iterations
+            self.pace = max(self.pace, 2 * iterations)
         good = metrics["finite"].all()
         if good and not (self.on_device and any(unfinite(after.agent))):
             self.iteration += iterations

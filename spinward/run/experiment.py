@@ -66,7 +66,8 @@ class Experiment:
     def check_workers(self) -> None:
         name, algorithm = type(self.algorithm).__name__, self.algorithm
         if self.workers < 1:
-            raise SettingsError(f"workers={self.workers} must be at least 1 for first_come, or 0")
+            instead = "set first_come=False" if self.first_come else "be 0, for none"
+            raise SettingsError(f"workers={self.workers} must be at least 1, or {instead}")
         if self.data or self.log_data:
             raise SettingsError(f"workers={self.workers} cannot be used with data or log_data")
         if self.first_come and not getattr(algorithm, "corrects_lag", False):
