@@ -20,6 +20,8 @@ packages=(
   "envpool>=1.0"
   "ale-py>=0.10"
   "gymnax>=0.0.9"
+  "trl>=1.0"
+  "transformers>=5.0"
 )
 
 satisfied() {

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from spinward.core import MASK, Metrics, Policy, Replayed, TrainState
-from spinward.loop import Parts
+from spinward.loop import Parts, system
 
 
 def explain(parts: Parts, state: TrainState) -> str:
@@ -19,6 +19,8 @@ def explain(parts: Parts, state: TrainState) -> str:
     for path in unfinite(state.agent):
         return f"parameter agent{path}"
     algorithm, source, reward = parts
+    if hasattr(algorithm, "system"):  # whose loop has another shape, and parts of its own
+        return in_metrics(system(parts).step(state)[1]) or "a parameter after the update"
     _, k_run, k_learn = jax.random.split(state.key, 3)
     k_label, k_update = jax.random.split(k_learn)
     policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))

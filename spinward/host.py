@@ -37,19 +37,12 @@ def reading(act: Callable[..., Any], agent: Any, *args: Any) -> Callable[[Any], 
     return closed
 
 
-def beside(agent: Any) -> Callable[..., Callable[[], Any]]:
-    """How to call what improves such an agent, so that environments can be stepped meanwhile.
-
-    It answers with what waits for the result. A thread costs more than a small agent's update.
-    """
-    large = sum(leaf.size for leaf in jax.tree.leaves(agent)) >= LARGE
-    return in_thread if large else in_turn
+def is_large(agent: Any) -> bool:
+    """Whether learning is worth a thread of its own while environments are stepped. For a small
+    agent waking it up costs more than its update."""
+    return sum(leaf.size for leaf in jax.tree.leaves(agent)) >= LARGE
 
 
 def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Calls it there; the answer waits for the result."""
     return THREAD.submit(function, *args).result
-
-
-def in_turn(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    answer = function(*args)
-    return lambda: answer

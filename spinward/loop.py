@@ -22,6 +22,7 @@ from spinward.core import (
     Policy,
     Replayed,
     Reward,
+    Sampler,
     Source,
     Spec,
     System,
@@ -31,7 +32,7 @@ from spinward.core import (
 )
 from spinward.errors import NonFiniteError
 from spinward.experience.rollout import finite
-from spinward.host import beside, reading
+from spinward.host import in_thread, is_large, reading
 
 
 class Parts(NamedTuple):
@@ -80,9 +81,9 @@ def on_host(parts: Parts) -> System:
     algorithm, source, _ = parts
     assert isinstance(source, HostSource)
     replay = source if isinstance(source, Replayed) else None
-    sampler = replay.sampler if replay else undrawn
+    sampler = replay.sampler if replay else None
     settings: Any = (algorithm, parts.reward, source.spec, sampler, source.keys)  # hashable
-    begun, split, acting, memory, learned, start = on_host_compiled(*settings)
+    begun, split, acting, memory, learned, large = on_host_compiled(*settings)
 
     def init(key: Key) -> TrainState:
         agent, remembered, judge, k_source, key = begun(key)
@@ -91,16 +92,21 @@ def on_host(parts: Parts) -> System:
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, k_draw, k_run, k_learn = split(state.key)
         policy = Policy(acting(state.agent), partial(memory, state.agent), state.agent)
-        if replay:  # what is learned from does not wait for what is done
+        if not replay:
+            experience, batch, ran = source.collect(state.source, policy, k_run)
+            agent, judge, improved, _ = learned(state, (), batch, k_draw, k_learn)
+        elif large:  # what is learned from does not wait for what is done
             stored = replace(state.source, source=())
-            learning = start(learned, state, stored, k_draw, k_learn)
-            within, batch, ran = replay.source.collect(state.source.source, policy, k_run)
+            learning = in_thread(learned, state, stored, (), k_draw, k_learn)
+            within, new, ran = replay.source.collect(state.source.source, policy, k_run)
             agent, judge, improved, told = learning()
-            experience = replay.stored(state.source, within, batch)
+            experience = replay.stored(state.source, within, new)
             experience = replay.reweigh(experience, *told) if told else experience
         else:
-            experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved, _ = learned(state, batch, k_draw, k_learn)
+            within, new, ran = replay.source.collect(state.source.source, policy, k_run)
+            stored = replace(state.source, source=())
+            agent, judge, improved, stored = learned(state, stored, new, k_draw, k_learn)
+            experience = replace(stored, source=within)
         return TrainState(agent, experience, judge, key), {**ran, **improved()}
 
     def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
@@ -109,46 +115,61 @@ def on_host(parts: Parts) -> System:
     return System(init, step, False, reopen)
 
 
-def undrawn(batch: Transition, key: Key) -> Transition:
-    """The batch of a source that stores none: what was collected."""
-    return batch
-
-
 @functools.lru_cache(maxsize=8)
 def on_host_compiled(
     algorithm: Algorithm,
     reward: Reward,
     spec: Spec,
-    sampler: Callable[[Any, Key], Transition],
+    sampler: Sampler | None,
     keys: Callable[[Key], Any],
-) -> tuple[Callable[..., Any], ...]:
+) -> tuple[Any, ...]:
     """What acts and learns, over seeds; the same settings compile once in a process."""
     begun = partial(begin, algorithm, reward, spec)
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
     agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
     acting = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
-    names: list[str] = []
+    large = is_large(agent)
+    one_call = sampler is not None and not large
+    improve, names = learning(algorithm, reward, sampler, large)
+    compiled = jax.jit(jax.vmap(improve), donate_argnums=(2,) if one_call else ())
 
     def split(key: Key) -> tuple[Any, ...]:
         key, k_run, k_learn = jax.random.split(key, 3)
-        k_draw, k_run = (k_run, k_run) if sampler is undrawn else jax.random.split(k_run)
+        k_draw, k_run = jax.random.split(k_run) if sampler else (k_run, k_run)
         return key, k_draw, keys(k_run), k_learn
-
-    def drawn(agent: Any, judge: Any, stored: Any, k_draw: Key, key: Key) -> tuple[Any, ...]:
-        batch = sampler(stored, k_draw)
-        agent, judge, metrics, told = learn_checked(algorithm, reward, agent, judge, batch, key)
-        names[:] = metrics
-        return agent, judge, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
-
-    compiled = jax.jit(jax.vmap(drawn))
 
     def learned(state: TrainState, *batch: Any) -> tuple[Any, ...]:
         agent, judge, metrics, told = compiled(state.agent, state.reward, *batch)
         # One array to fetch, not a dozen, and not before the environments have been stepped.
         return agent, judge, lambda: dict(zip(names, np.asarray(metrics).T, strict=True)), told
 
-    compiled_split = jax.jit(jax.vmap(split))
-    return jax.jit(jax.vmap(begun)), compiled_split, acting, memory, learned, beside(agent)
+    return jax.jit(jax.vmap(begun)), jax.jit(jax.vmap(split)), acting, memory, learned, large
+
+
+def learning(
+    algorithm: Algorithm, reward: Reward, sampler: Sampler | None, large: bool
+) -> tuple[Callable[..., tuple[Any, ...]], list[str]]:
+    """What improves one agent of a host, and the names of its metrics, known when it was traced.
+
+    Where a small agent learns from a store, one call adds to the store what is `new`, draws,
+    learns and reweighs: each of these alone would take longer to call than to do.
+    """
+    names: list[str] = []
+
+    def improve(agent: Any, judge: Any, stored: Any, new: Any, k_draw: Key, key: Key) -> Any:
+        if sampler is None:
+            batch = new
+        elif large:
+            batch = sampler(stored, k_draw)
+        else:
+            stored, batch = sampler.renewed(stored, new, k_draw)
+        agent, judge, metrics, told = learn_checked(algorithm, reward, agent, judge, batch, key)
+        if sampler and not large:
+            told = sampler.reweighed(stored, *told) if told else stored
+        names[:] = metrics
+        return agent, judge, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
+
+    return improve, names
 
 
 def begin(

@@ -1,5 +1,6 @@
 """What every algorithm must do; they are found by walking `spinward.algorithms`."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from spinward.run import checkpoint
 
 DOCS = Path(__file__).parent.parent / "docs" / "algorithms"
 ITERATIONS = 2
+ROUNDING = {"MBMPO": 1e-4}  # where it grows: in steps imagined by models that were learned
 
 
 class Case:
@@ -37,9 +39,14 @@ class Case:
             self.metrics.append(copied(metrics))
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS.values(), ids=ALGORITHMS.keys())
+# These take a minute each to compile; with SPINWARD_ALL_TESTS set they are run too.
+HEAVY = ("lpg_meta", "mb_mpo", "ngu", "r2d2")
+CASES = [n for n in ALGORITHMS if n not in HEAVY or "SPINWARD_ALL_TESTS" in os.environ]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def case(request):
-    return Case(request.param)
+    return Case(ALGORITHMS[request.param])
 
 
 def models(agent):
@@ -84,26 +91,20 @@ def test_seeds_and_settings_run_side_by_side_as_they_do_alone_and_compile_once(c
         state = closed.init(jax.random.PRNGKey(0))
         return jax.lax.scan(lambda s, _: closed.step(s), state, length=ITERATIONS)[0].agent
 
-    together = copied(jax.jit(jax.vmap(agent))(rates))
-    alone, compiled = [], []
+    compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: compiled.append(event) if "compile" in event else None
     )
-    for rate in rates.tolist():
-        compiled.clear()
-        own = case.parts._replace(algorithm=replace(case.algorithm, lr=rate))
-        single = program(own)
-        start = single.start(keys(1))
-        state, _ = single.advance(start, ITERATIONS)
-        alone.append(copied(state.agent))
-        if rate == rates[0]:
-            assert compiled  # or this would count nothing
-    assert not compiled
-    for i in range(2):
+    together = copied(jax.jit(jax.vmap(agent))(rates))
+    assert compiled  # or this would count nothing
+    compiled.clear()
+    atol = ROUNDING.get(type(case.algorithm).__name__, 1e-6)
+    for i, rate in enumerate(rates.tolist()):
+        own = program(case.parts._replace(algorithm=replace(case.algorithm, lr=rate)))
+        state, _ = own.advance(own.start(keys(2)), ITERATIONS)
         found = jax.tree.map(lambda x, i=i: x[i], together)
-        assert_same(found, jax.tree.map(lambda x: x[0], alone[i]), atol=1e-6)
-    of_seeds = jax.tree.map(lambda x: x[0], case.states[1].agent)
-    assert_same(of_seeds, jax.tree.map(lambda x: x[0], alone[0]), atol=1e-6)
+        assert_same(found, jax.tree.map(lambda x: x[0], copied(state.agent)), atol=atol)
+    assert not compiled  # the program of the two seeds serves for both settings
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

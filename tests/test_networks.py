@@ -174,17 +174,18 @@ def test_gaussian_is_that_of_scipy():
     assert stats.kstest(((draws - mean) / np.exp(log_std)).reshape(-1), "norm").pvalue > 1e-3
 
 
-def test_a_policy_reads_vectors_images_and_masks_from_one_observation():
+def test_a_policy_reads_numbers_vectors_images_and_masks_from_one_observation():
     image, vector = Box((10, 10, 4), 0.0, 1.0, "uint8"), Box((3,))
     mask = Box((2,), 0.0, 1.0, "int8")
-    spec = Spec(Dict((("board", image), ("inventory", vector), (MASK, mask))), Discrete(2))
+    parts = ("board", image), ("fuel", Box(())), ("inventory", vector), (MASK, mask)
+    spec = Spec(Dict(parts), Discrete(2))
     model = ActorCritic.init(KEY, spec, (8,), "relu")
     obs = jax.tree.map(jnp.asarray, spec.zeros(5))
     obs[MASK] = obs[MASK].at[:, 1].set(1)
     policy, _, _ = model.step(obs, model.memory(5))
     assert policy.sample(KEY).tolist() == [1] * 5
     before = model.value(obs)
-    for name in ("board", "inventory"):  # each part is read
+    for name in ("board", "fuel", "inventory"):  # each part is read
         assert (model.value({**obs, name: obs[name] + 1}) != before).all()
     np.testing.assert_array_equal(model.value({**obs, MASK: 1 - obs[MASK]}), before)
     q = Q.init(KEY, spec, (8,), "relu")(obs)

@@ -4,6 +4,7 @@ It is no test file; tests import it by name.
 """
 
 import dataclasses
+import functools
 import pkgutil
 from functools import partial
 from importlib import import_module
@@ -16,13 +17,17 @@ import spinward.algorithms
 from spinward.core import Box, Discrete, Spec, Step, Transition, config, no_memory, struct
 from spinward.envs.cartpole import CartPole
 from spinward.envs.pendulum import Pendulum
+from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
 from spinward.experience.collect import collector
 from spinward.experience.dataset import Dataset
+from spinward.experience.texts import Texts
 from spinward.learning import Learner, adam, descend
 from spinward.loop import Parts
+from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.environment import Environment
 from spinward.run.settings import only_config
+from spinward.run.texts import steps
 
 SMALL = {
     "envs": 4,
@@ -35,7 +40,17 @@ SMALL = {
     "minibatches": 2,
     "target_every": 3,
     "hidden": (8,),
+    "burn_in": 1,
+    "trace": 2,
+    "policies": 2,
+    "models": 2,
+    "imagined": 4,
+    "horizon": 4,
+    "lives": 4,
+    "novelty_width": 8,
+    "memories": 16,
 }
+WRITING = {"width": 8, "layers": 1, "heads": 2, "context": 8, "group": 2, "lr": 1e-4}  # on texts
 ALGORITHMS = {
     m.name: only_config(import_module(f"spinward.algorithms.{m.name}"))
     for m in pkgutil.iter_modules(spinward.algorithms.__path__)
@@ -45,7 +60,15 @@ ALGORITHMS = {
 def tiny(kind, **settings):
     """An algorithm with settings that make it quick, as far as it has them."""
     names = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{k: v for k, v in (SMALL | settings).items() if k in names})
+    chosen = SMALL | (WRITING | {"start": language_model()} if "start" in names else {})
+    return kind(**{k: v for k, v in (chosen | settings).items() if k in names})
+
+
+@functools.cache
+def language_model():
+    """A decoder for `Letters`, with one layer."""
+    shape = Shape.small(LETTERS, width=8, layers=1, heads=2, context=8)
+    return Decoder.init(jax.random.PRNGKey(0), shape)
 
 
 def needs_data(kind):
@@ -67,8 +90,42 @@ def logged(rows=200):
     }
 
 
+LETTERS = 6
+
+
+@config
+class Letters:
+    """Writing letters, of which 1 is the end; the score is the share of letters that are 5. Every
+    other prompt is short."""
+
+    prompt: int = 2
+    end: int = 1
+
+    @property
+    def spec(self):
+        return token_spec(LETTERS)
+
+    def reset(self, key):
+        first, last = jax.random.randint(key, (2,), 2, LETTERS)
+        return (), jnp.stack([jnp.where(first < 4, PAD, first), last])
+
+    def score(self, state, completion):
+        return (completion == 5).sum() / jnp.maximum((completion != PAD).sum(), 1)
+
+
+def written(ranked, rows=20):
+    """Texts of three random letters, so many for each row; the first of a row ends with 5."""
+    letters = np.random.default_rng(0).integers(2, LETTERS, (rows, ranked, 4)).astype(np.int32)
+    letters[:, 0, 3] = 5
+    weight = np.broadcast_to(np.arange(1, 4) > 1, (rows, ranked, 3)).astype(np.float32)
+    return Texts(steps(letters, weight), Letters().spec)
+
+
 def parts(algorithm, env=None):
-    """The loop's parts around an algorithm, with CartPole or data for it if no env is given."""
+    """The loop's parts around an algorithm, with what fits it if no env is given."""
+    if env is None and hasattr(algorithm, "start"):
+        reads = getattr(algorithm, "reads", "")
+        env = written(2 if reads == "pairs" else 1) if reads else Letters()
     if env is None and needs_data(type(algorithm)):
         data = Transition(**logged(), weight=np.ones(200, np.float32), extras={})
         env = Dataset(jax.tree.map(jnp.asarray, data), CartPole().spec)

@@ -5,6 +5,7 @@ from benchmarks.workloads import (
     a2c_halfcheetah,
     dqn_cartpole_gym,
     dqn_cartpole_jax,
+    grpo_tokens,
     ppo_cartpole_10seeds,
     ppo_cartpole_gym,
     ppo_cartpole_jax,
@@ -35,5 +36,6 @@ ALL: dict[str, Workload] = {
         sac_pendulum,
         td3_halfcheetah,
         td3_pendulum,
+        grpo_tokens,
     )
 }

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
 from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, clipped, descend, linear, means, standardise
 from spinward.losses.policy import policy_gradient
+from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, one_trunk
@@ -29,6 +30,10 @@ class Agent:
     learner: Learner
     statistics: Statistics
     updates: Array
+
+    @property
+    def model(self) -> Any:
+        return self.learner.model
 
 
 @config
@@ -54,6 +59,8 @@ class A2C:
     network: Callable[..., Any] = Separate.init
     corrects_lag: ClassVar[bool] = True  # for steps that an older policy took
 
+    act, memory = draw, remember
+
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, 1, 1)
@@ -72,17 +79,6 @@ class A2C:
         model = network(key, spec, self.hidden, self.activation)
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, Statistics.init(spec), jnp.int32(0))
-
-    def memory(self, agent: Agent, envs: int) -> Memory:
-        return agent.learner.model.memory(envs)
-
-    def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
-    ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
-        policy, memory, extras = agent.learner.model.step(obs, memory)
-        action = policy.sample(key) if explore else policy.mode()
-        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(

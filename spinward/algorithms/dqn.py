@@ -30,7 +30,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.memory import replay_bytes, require_images, require_memory
 from spinward.experience.replay import Replay
-from spinward.experience.ring import check_ring, rows
+from spinward.experience.ring import check_ring, replayed, rows
 from spinward.learning import Learner, adam, clipped, descend, linear, means
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
@@ -117,9 +117,7 @@ class DQN:
         return replay_bytes(spec, capacity, self.rollout, self.stack, prioritised)
 
     def source(self: Any, collect: Callable[[int, int], Source]) -> Replay:
-        experience = collect(self.envs, self.rollout)
-        sizes = rows(self, self.capacity), rows(self, self.warmup), self.updates, self.batch
-        replay = Replay(experience, *sizes, self.n_step, self.stack)
+        replay = replace(replayed(self, collect), window=self.n_step, stack=self.stack)
         if not getattr(self, "prioritised", False):
             return replay
         exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}

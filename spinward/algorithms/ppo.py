@@ -14,9 +14,7 @@ from jax import Array
 
 from spinward.core import (
     Key,
-    Memory,
     Metrics,
-    Obs,
     Source,
     Spec,
     Transition,
@@ -26,6 +24,7 @@ from spinward.core import (
 from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import clipped_surrogate
+from spinward.networks.acting import draw, remember
 from spinward.networks.heads import ActorCritic
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
@@ -37,6 +36,10 @@ class Agent:
     learner: Learner
     statistics: Statistics
     updates: Array
+
+    @property
+    def model(self) -> Any:
+        return self.learner.model
 
 
 @config
@@ -60,6 +63,8 @@ class PPO:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = ActorCritic.init
 
+    act, memory = draw, remember
+
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -76,22 +81,11 @@ class PPO:
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, Statistics.init(spec), jnp.int32(0))
 
-    def memory(self, agent: Agent, envs: int) -> Memory:
-        return agent.learner.model.memory(envs)
-
-    def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
-    ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
-        policy, memory, extras = agent.learner.model.step(obs, memory)
-        action = policy.sample(key) if explore else policy.mode()
-        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
-
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        _, value, next_value = agent.learner.model.unroll(batch)
+        _, value, next_value = agent.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
         lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
 
@@ -99,7 +93,7 @@ class PPO:
             return descend(self.loss, self.optimiser(lr), learner, *part)
 
         data = (batch, advantage, advantage + value)
-        sequential = agent.learner.model.sequential
+        sequential = agent.model.sequential
         learner, metrics = passes(
             step, agent.learner, data, key, self.epochs, self.minibatches, sequential
         )

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
 from spinward.losses.policy import doubled_or_halved, dual_ascent, surrogate
+from spinward.networks.acting import draw, remember
 from spinward.networks.distributions import of_each_step
 from spinward.networks.heads import ActorCritic
 from spinward.networks.normaliser import Statistics
@@ -32,6 +33,10 @@ class Agent:
     coef: Array  # of the penalty
     statistics: Statistics
     updates: Array
+
+    @property
+    def model(self) -> Any:
+        return self.learner.model
 
 
 @config
@@ -58,6 +63,8 @@ class PPOPenalty:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = ActorCritic.init
 
+    act, memory = draw, remember
+
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -76,22 +83,11 @@ class PPOPenalty:
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, jnp.float32(self.kl_coef), Statistics.init(spec), jnp.int32(0))
 
-    def memory(self, agent: Agent, envs: int) -> Memory:
-        return agent.learner.model.memory(envs)
-
-    def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
-    ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
-        policy, memory, extras = agent.learner.model.step(obs, memory)
-        action = policy.sample(key) if explore else policy.mode()
-        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
-
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        old, value, next_value = agent.learner.model.unroll(batch)
+        old, value, next_value = agent.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
         lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
 
@@ -101,7 +97,7 @@ class PPOPenalty:
         data = (batch, of_each_step(old), advantage, advantage + value)
         learner, metrics = passes(
             step, agent.learner, data, key, self.epochs, self.minibatches,
-            agent.learner.model.sequential,
+            agent.model.sequential,
         )  # fmt: skip
         kl = mean(learner.model.unroll(batch)[0].kl_from(old), batch.weight)
         agent = Agent(learner, self.adapted(agent.coef, kl), statistics, agent.updates + 1)

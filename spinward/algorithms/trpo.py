@@ -13,12 +13,13 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
 from spinward.losses.policy import surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
+from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, joined, parted
@@ -60,6 +61,8 @@ class TRPO:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
 
+    act, memory = draw, remember
+
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -78,17 +81,6 @@ class TRPO:
         policy, critic = parted(network(key, spec, self.hidden, self.activation))
         learner = Learner.init(critic, self.optimiser(self.lr))
         return Agent(policy, learner, Statistics.init(spec), jnp.int32(0))
-
-    def memory(self, agent: Agent, envs: int) -> Memory:
-        return agent.model.memory(envs)
-
-    def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
-    ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
-        policy, memory, extras = agent.model.step(obs, memory)
-        action = policy.sample(key) if explore else policy.mode()
-        return action, memory, {**extras, "log_prob": policy.log_prob(action)}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(

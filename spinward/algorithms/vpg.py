@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import policy_gradient
+from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, joined, parted
@@ -62,6 +63,8 @@ class VPG:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
 
+    act, memory = draw, remember
+
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -82,16 +85,6 @@ class VPG:
         optimiser = self.optimiser(self.lr)
         learners = Learner.init(policy, optimiser), Learner.init(critic, optimiser)
         return Agent(*learners, Statistics.init(spec), jnp.int32(0))
-
-    def memory(self, agent: Agent, envs: int) -> Memory:
-        return agent.model.memory(envs)
-
-    def act(
-        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
-    ) -> tuple[Array, Memory, dict[str, Any]]:
-        obs = agent.statistics.obs(obs) if self.normalise_obs else obs
-        policy, memory, extras = agent.model.step(obs, memory)
-        return policy.sample(key) if explore else policy.mode(), memory, extras
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(

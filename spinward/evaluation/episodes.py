@@ -9,8 +9,10 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Algorithm, HostEnv, Key, Policy
+from spinward.envs.text import Text
 from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
-from spinward.experience.rollout import in_env_units
+from spinward.experience.generation import Generation
+from spinward.experience.rollout import heard, in_env_units
 from spinward.experience.vector import Vector
 
 LIMIT = 100_000  # steps after which an episode that has not ended is cut off
@@ -55,7 +57,10 @@ class Score(NamedTuple):
 def evaluate(agents: Agents, episodes: int, explore: bool = False, seed: int = 0) -> Score:
     """Returns of `episodes` whole episodes of each agent."""
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
-    if isinstance(agents.env, HostEnv):
+    if isinstance(agents.env, Text):
+        texts = agents.algorithm, agents.env, agents.agent, keys, episodes, explore
+        returns = np.asarray(of_texts(*texts))
+    elif isinstance(agents.env, HostEnv):
         returns = on_host(agents, episodes, explore, keys)
     else:
         algorithm, env = agents.algorithm, agents.env
@@ -81,11 +86,27 @@ def on_device(
             state, obs, reward, terminated, truncated = jax.vmap(env.step)(
                 state, in_env_units(env, action), jax.random.split(k_step, episodes)
             )
+            memory = heard(memory, reward)
             total = total + jnp.where(over, 0.0, reward)
             return state, obs, memory, total, over | terminated | truncated, key, steps + 1
 
         start = (state, obs, memory, jnp.zeros(episodes), jnp.zeros(episodes, bool), key, 0)
         return jax.lax.while_loop(lambda x: ~x[4].all() & (x[6] < LIMIT), step, start)[3]
+
+    return jax.vmap(one_seed)(agent, keys)
+
+
+@partial(jax.jit, static_argnames=("episodes", "explore"))
+def of_texts(
+    algorithm: Any, task: Any, agent: Any, keys: Key, episodes: int, explore: bool
+) -> Array:
+    """The scores of so many completions [seed, episode]."""
+    source = Generation(task, episodes, algorithm.rollout)
+
+    def one_seed(agent: Any, key: Key) -> Array:
+        act = partial(algorithm.act, agent, explore=explore)
+        _, batch, _ = source.collect((), Policy(act, partial(algorithm.memory, agent)), key)
+        return batch.reward.sum(0)
 
     return jax.vmap(one_seed)(agent, keys)
 

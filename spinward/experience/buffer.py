@@ -36,11 +36,30 @@ class Sizes(NamedTuple):
 class Sampler(NamedTuple):
     """Draws windows [updates, window, batch] from the store of one seed: a value, so hashable."""
 
+    alpha: float
     beta: float
     sizes: Sizes
 
     def __call__(self, stored: ReplayState, key: Key) -> Transition:
         return draw(stored, key, self.beta, self.sizes)
+
+    def renewed(
+        self, stored: ReplayState, new: Transition, key: Key
+    ) -> tuple[ReplayState, Transition]:
+        """With the rows of `new`, and windows from before it."""
+        following = store(stored, new, self.sizes)
+        # Read after the write, though not what was written: else XLA copies the ring to keep both.
+        frames = stored.frames
+        counted = replace(frames, ring=following.frames.ring) if self.sizes.stack > 1 else ()
+        before = replace(stored, data=following.data, frames=counted)
+        batch = self(before, key)
+        return admit(following, new.reward.shape[0], self.sizes), batch
+
+    def reweighed(self, stored: ReplayState, batch: Transition, priority: Array) -> ReplayState:
+        """With the `priority` [updates, batch] of the windows of `batch`: the size of their errors.
+        The steps taken since it was drawn are stored before."""
+        index, weight = batch.extras["index"], batch.weight
+        return reweigh(stored, index, weight, priority, self.alpha, self.sizes)
 
 
 def empty(batch: Transition, sizes: Sizes) -> ReplayState:

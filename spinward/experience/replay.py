@@ -1,5 +1,6 @@
 """Replayed experience: a ring of what a source collects, sampled in windows of time."""
 
+import functools
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,7 @@ from spinward.experience.buffer import (
     Sampler,
     Sizes,
     add,
-    admit,
     empty,
-    reweigh,
-    store,
     write,
 )
 from spinward.experience.frames import require_history
@@ -124,15 +122,8 @@ class Replay:
     ) -> tuple[ReplayState, Transition, Metrics]:
         k_draw, k_run = self.split(key)
         source, new, metrics = self.source.collect(state.source, policy, k_run)
-        if not self.on_device:
-            batch = jax.vmap(self.sampler.__call__)(replace(state, source=()), k_draw)
-            return self.stored(state, source, new), batch, metrics
-        following = store(state, new, self.sizes)
-        # Read after the write, though not what was written: else XLA copies the ring to keep both.
-        counted = replace(state.frames, ring=following.frames.ring) if self.stack > 1 else ()
-        before = replace(state, source=(), data=following.data, frames=counted)
-        batch = self.sampler(before, k_draw)
-        following = admit(following, new.reward.shape[0], self.sizes)
+        renewed = self.sampler.renewed if self.on_device else jax.vmap(self.sampler.renewed)
+        following, batch = renewed(replace(state, source=()), replace(new, extras={}), k_draw)
         return replace(following, source=source), batch, metrics
 
     def split(self, key: Key) -> Key:
@@ -146,7 +137,7 @@ class Replay:
 
     @property
     def sampler(self) -> Sampler:
-        return Sampler(self.beta, self.sizes)
+        return Sampler(self.alpha, self.beta, self.sizes)
 
     def stored(self, state: ReplayState, source: Any, batch: Transition) -> ReplayState:
         put = write if self.on_device else write_on_host
@@ -154,11 +145,9 @@ class Replay:
         return replace(after, source=source)
 
     def reweigh(self, state: ReplayState, batch: Transition, priority: Array) -> ReplayState:
-        """With the `priority` [updates, batch] of the windows of `batch`: the size of their errors.
-        The steps taken since it was drawn are stored before."""
-        found = (replace(state, source=()), batch.extras["index"], batch.weight, priority)
-        raised = reweigh if self.on_device else reweigh_on_host
-        return replace(raised(*found, alpha=self.alpha, sizes=self.sizes), source=state.source)
+        """See `Sampler.reweighed`."""
+        raised = self.sampler.reweighed if self.on_device else reweigh_on_host(self.sampler)
+        return replace(raised(replace(state, source=()), batch, priority), source=state.source)
 
 
 split_on_host = jax.jit(
@@ -171,8 +160,8 @@ write_on_host = jax.jit(
     static_argnums=2,
     donate_argnums=0,
 )
-reweigh_on_host = jax.jit(
-    lambda *found, alpha, sizes: jax.vmap(partial(reweigh, alpha=alpha, sizes=sizes))(*found),
-    static_argnames="sizes",
-    donate_argnums=0,
-)
+
+
+@functools.cache
+def reweigh_on_host(sampler: Sampler) -> Any:
+    return jax.jit(jax.vmap(sampler.reweighed), donate_argnums=0)

@@ -22,6 +22,8 @@ from spinward.core import (
     struct,
 )
 
+REWARD = "reward"  # in a memory that is a dict: the place for what the last step earned
+
 
 @struct
 class Episodes:
@@ -80,7 +82,7 @@ class Rollout:
                 state.obs, action, reward, terminated, truncated, next_obs, weight, extras
             )
             env, obs = where(batch.done, fresh, (env, next_obs))
-            memory = where(batch.done, initial, memory)
+            memory = where(batch.done, initial, heard(memory, reward))
             episodes, ended = count(state.episodes, reward, batch.done)
             return RolloutState(env, obs, memory, episodes), (batch, ended)
 
@@ -91,6 +93,11 @@ class Rollout:
         )
         state, (batch, ended) = jax.lax.scan(step, state, (keys, fresh))
         return state, batch, {**summarise(*ended), "finite": sound(batch)}
+
+
+def heard(memory: Memory, reward: Any) -> Memory:
+    """`memory` with the reward [env] of the step, where it is a dict with a place for it."""
+    return {**memory, REWARD: reward} if isinstance(memory, dict) and REWARD in memory else memory
 
 
 def in_env_units(env: Env, action: Array) -> Array:
@@ -133,8 +140,9 @@ def sound(batch: Transition) -> Array:
 
 
 def finite(tree: Any) -> Array:
-    """Whether no leaf has a NaN or an infinity."""
-    flags = [
-        jnp.isfinite(x).all() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)
-    ]
-    return jnp.stack(flags).all() if flags else jnp.bool_(True)
+    """Whether no leaf has a NaN or an infinity.
+
+    Such times 0 is NaN, and so is a sum with it, which takes a CPU less than to ask each number.
+    """
+    sums = [(x * 0.0).sum() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack(sums).sum() == 0.0 if sums else jnp.bool_(True)

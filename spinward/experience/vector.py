@@ -26,7 +26,7 @@ from spinward.core import (
     replace,
     struct,
 )
-from spinward.experience.rollout import where
+from spinward.experience.rollout import heard, where
 
 
 @struct
@@ -102,6 +102,7 @@ class Vector:
             rows.append((obs, action, found, extras))
             total += found.reward
             length += found.weight > 0
+            after = heard(after, found.reward.reshape(seeds, -1))
             done = found.terminated | found.truncated
             if done.any():
                 whole = (found.weight > 0) & done

@@ -9,7 +9,9 @@ from typing import Any
 
 from spinward.core import Box
 from spinward.envs import ids
+from spinward.envs.imagined import TERMINAL
 from spinward.errors import SettingsError
+from spinward.experiments import text_presets
 from spinward.rewards.clipped import Clipped
 from spinward.rewards.environment import Environment
 
@@ -61,6 +63,19 @@ DQN_MINATAR = {
 }
 DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5}
 
+MODELLED = {  # for the small world, a model of it
+    "rollout": 100,
+    "capacity": 20_000,
+    "model_hidden": (64, 64),
+    "minibatches": 30,
+    "epochs": 30,
+    "imagined": 16,
+    "horizon": 60,
+}
+LEARNED_RULES: dict[str, dict[str, Any]] = {  # where states are counted
+    "LPG": {"tabular": True, "sgd": True, "lr": 40.0},
+    "LPGMeta": {"tabular": True, "sgd": True, "agent_lr": (40.0,), "critic_lr": 0.05},
+}
 WHOLE_EPISODE = {  # where a goal is seldom seen, updates between two sights of it unlearn to look
     "envs": 1,
     "rollout": 1000,
@@ -231,6 +246,8 @@ SAC_DISCRETE_CLASSIC = {
 
 def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
     """What to change in `kind`'s defaults for an environment, and the reward to learn from."""
+    if hasattr(kind, "start"):
+        return text_presets.table(kind, env_name), Environment()
     spec = ids.make(env_name).spec
     shape = spec.obs.shape if isinstance(spec.obs, Box) else ()
     small, large = len(shape) == 3 and shape[0] < 36, len(shape) == 3 and shape[0] >= 36
@@ -258,6 +275,12 @@ def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
         table = {**CONTROL_VALLEY, **own, "capacity": max(steps, 1_000)}
     if kind.__name__ == "SACDiscrete" and not (small or large):
         table = SAC_DISCRETE_CLASSIC
+    if kind.__name__ == "MBMPO":
+        table = dict(MODELLED) if env_name == PENDULUM else {}
+        ends = [end for name, end in TERMINAL.items() if name in env_name]
+        table |= {"terminal": ends[0]} if ends else {}
+    if kind.__name__ in LEARNED_RULES and shape == (1,) and spec.obs.dtype == "int32":
+        table = LEARNED_RULES[kind.__name__]
     return dict(table), reward
 
 

@@ -7,14 +7,21 @@ from jax import Array
 COEFS = (1e-6, 1e6)  # bounds of a penalty's coefficient, which has no others
 
 
-def clipped_surrogate(log_ratio: Array, advantage: Array, clip: float | Array) -> Array:
+def clipped_surrogate(
+    log_ratio: Array,
+    advantage: Array,
+    clip: float | Array,
+    clip_higher: float | Array | None = None,
+) -> Array:
     """PPO's pessimistic surrogate, negated (Schulman et al., 2017, arXiv:1707.06347, (7)).
 
     Its gradient is zero exactly where the ratio has left [1 - clip, 1 + clip] on the side the
-    advantage asks for.
+    advantage asks for. The upper bound is 1 + `clip_higher` where that is given (Yu et al., 2025,
+    arXiv:2503.14476, (10)).
     """
+    higher = clip if clip_higher is None else clip_higher
     ratio = jnp.exp(log_ratio)
-    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + higher) * advantage)
 
 
 def policy_gradient(log_prob: Array, advantage: Array) -> Array:
@@ -45,3 +52,10 @@ def dual_ascent(coef: Array, kl: Array, target: float | Array, lr: float | Array
     logarithm, in units of the target: log beta += lr (kl / target - 1).
     """
     return jnp.clip(coef * jnp.exp(lr * (kl / target - 1.0)), *COEFS)
+
+
+def proportional(coef: Array, kl: Array, target: float | Array, share: float | Array) -> Array:
+    """A penalty's coefficient moved by a `share` of the relative error of a divergence, of which
+    at most 0.2 counts (Ziegler et al., 2019, arXiv:1909.08593, section 2.2)."""
+    error = jnp.clip(kl / target - 1.0, -0.2, 0.2)
+    return coef * (1.0 + error * share)

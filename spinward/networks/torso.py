@@ -70,6 +70,7 @@ class Torso:
     images: dict[str, Images]
     trunk: MLP
     names: tuple[str, ...] = static(())  # of the parts of a dict observation
+    scalars: tuple[str, ...] = static(())  # parts that are a number, not a vector
 
     @classmethod
     def init(
@@ -92,23 +93,25 @@ class Torso:
                     "[dim] or an image [height, width, channels]"
                 )
         names = tuple(parts) if isinstance(space, Dict) else ()
+        scalars = tuple(name for name, box in parts.items() if box.shape == ())
         if not images:
-            return cls({}, MLP((), activation, False), names), size, hidden
+            return cls({}, MLP((), activation, False), names, scalars), size, hidden
         activation = "relu"
         trunk = MLP.init(k_trunk, (size, *hidden), activation, 2**0.5, ends_active=True)
-        return cls(images, trunk, names), hidden[-1] if hidden else size, ()
+        return cls(images, trunk, names, scalars), hidden[-1] if hidden else size, ()
 
     def __call__(self, obs: Obs) -> Array:
         parts = {name: obs[name] for name in self.names} if self.names else {"": obs}
-        features = [
-            self.images[name](x) if name in self.images else vector(x) for name, x in parts.items()
-        ]
+        features = [self.read(name, x) for name, x in parts.items()]
         x = jnp.concatenate(features, -1) if len(features) > 1 else features[0]
         return self.trunk(x)
 
-
-def vector(x: Array) -> Array:
-    return x.astype(jnp.float32)
+    def read(self, name: str, x: Array) -> Array:
+        """A part's features [..., dim]."""
+        if name in self.images:
+            return self.images[name](x)
+        x = x.astype(jnp.float32)
+        return x[..., None] if name in self.scalars else x
 
 
 def uniform_choice(key: Key, allowed: Array | None, shape: tuple[int, ...]) -> Array:

@@ -20,7 +20,7 @@ from spinward.experience.dataset import Dataset
 from spinward.experience.workers import Workers
 from spinward.loop import Parts
 from spinward.rewards.environment import Environment
-from spinward.run import chunks, settings
+from spinward.run import chunks, language, learned, settings
 
 FORMAT = 1
 
@@ -41,14 +41,21 @@ class Experiment:
     log_data: bool = False  # keep what is collected as a data set, in the folder of each shard
     workers: int = 0  # actors of Ray that share the environments; 0: none
     first_come: bool = False  # learn from each worker's batch as it comes (A3C), not from all
+    model: str = ""  # language model to begin with: the folder of a checkpoint, or of a run
 
     def check(self) -> None:
         """Raises SettingsError for what cannot work, before anything is made."""
         for name in ("steps", "seeds", "logs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise SettingsError(f"seed={self.seed} must be between 0 and 2**32 - 1")
         offline = getattr(self.algorithm, "offline", False)
         name = type(self.algorithm).__name__
+        if hasattr(self.algorithm, "start"):
+            return self.check_texts()
+        if self.model:
+            raise SettingsError(f"{name} does not learn from texts, and cannot use a model")
         if offline and not self.data:
             raise SettingsError(
                 f"{name} learns from logged data: name a file with --data "
@@ -60,8 +67,12 @@ class Experiment:
             raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
         if self.workers or self.first_come:
             self.check_workers()
-        if not 0 <= self.seed < 2**32:
-            raise SettingsError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+
+    def check_texts(self) -> None:
+        for name in ("workers", "log_data"):
+            if getattr(self, name):
+                told = f"{name}={getattr(self, name)} cannot be used with texts"
+                raise SettingsError(f"{told}, which are written in this process and not logged")
 
     def check_workers(self) -> None:
         name, algorithm = type(self.algorithm).__name__, self.algorithm
@@ -79,18 +90,30 @@ class Experiment:
         """The parts of the loop, checked against each other."""
         self.check()
         env: Any = self.make_env()
-        self.algorithm.check(env.spec)
-        if hasattr(self.algorithm, "check_rewards") and hasattr(self.reward, "bounds"):
-            self.algorithm.check_rewards(*self.reward.bounds)
+        algorithm, reward = self.begun()
+        algorithm.check(env.spec)
+        if hasattr(algorithm, "check_rewards") and hasattr(reward, "bounds"):
+            algorithm.check_rewards(*reward.bounds)
         if needed := self.replay_bytes(env.spec):
             memory.require_memory(self.algorithm.capacity, needed, self.seeds)
-        source = self.algorithm.source(self.hired() if self.workers else collector(env))
+        source = algorithm.source(self.hired() if self.workers else collector(env))
         if self.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(f"workers={self.workers}: the replay of {name} is in one process")
         if self.log_data:
             source = chunks.recorded(source, self.plan(source.stride)[1])
-        return Parts(self.algorithm, source, self.reward)
+        if hasattr(algorithm, "opened"):  # it builds on what was learned elsewhere
+            algorithm = algorithm.opened(learned.read)
+        return Parts(algorithm, source, reward)
+
+    def begun(self) -> tuple[Any, Any]:
+        """The algorithm and the reward with the language models that they begin with."""
+        algorithm, reward = self.algorithm, self.reward
+        if self.model:
+            algorithm = replace(algorithm, start=language.model(self.model).decoder)
+        if hasattr(reward, "opened"):
+            reward = reward.opened(lambda name: language.of_run(name)[0])
+        return algorithm, reward
 
     def replay_bytes(self, spec: Any) -> int:
         """The memory that the replay of one seed takes, where the algorithm has one."""
@@ -114,6 +137,8 @@ class Experiment:
         return collect
 
     def make_env(self) -> Any:
+        if hasattr(self.algorithm, "start"):
+            return language.material(self)
         env = ids.make(self.env)
         return read_data(Path(self.data), env.spec) if self.data else env
 
@@ -152,7 +177,12 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         number = content["format"]
-        for name, value in (("log_data", False), ("workers", 0), ("first_come", False)):
+        for name, value in (
+            ("log_data", False),
+            ("workers", 0),
+            ("first_come", False),
+            ("model", ""),
+        ):
             content.setdefault(name, value)  # settings that older runs lack
         missing = {f.name for f in dataclasses.fields(Experiment)} - content.keys()
     except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -12,7 +12,7 @@ from spinward.envs import ids
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.workers import require_ray
-from spinward.run import checkpoint, device, shards
+from spinward.run import checkpoint, device, language, shards
 from spinward.run.drive import Point
 from spinward.run.experiment import Experiment, from_config, read_config
 from spinward.run.files import write_atomically
@@ -35,6 +35,7 @@ def train(
     log_data: bool = False,
     workers: int = 0,
     first_come: bool = False,
+    model: str | Path = "",
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
@@ -42,13 +43,14 @@ def train(
     `steps` env steps of each seed, or gradient steps where `data` names what to learn from: a file,
     or the folder of a run that kept its experience because of `log_data`. `workers` are actors of
     Ray that share the environments; with `first_come` their batches are learned from as they come.
+    `model` is the language model to begin with: a folder of a checkpoint, or of a run.
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
     more: dict[str, Any] = {} if reward is None else {"reward": reward}
-    more |= {"workers": workers, "first_come": first_come}
+    more |= {"workers": workers, "first_come": first_come, "model": str(model)}
     experiment = Experiment(
         algorithm, env, steps, seeds, seed, data=str(data), shards=shards, log_data=log_data, **more
     )
@@ -161,7 +163,9 @@ class Run:
             like = {"agent": jax.eval_shape(jax.vmap(init), shard.keys())}
             agents.append(checkpoint.load(path, like, whole=False)[0]["agent"])
         agent = jax.tree.map(lambda *x: np.concatenate(x), *agents)
-        return Agents(parts.algorithm, agent, ids.make(experiment.env), experiment.seeds)
+        texts = hasattr(parts.algorithm, "start")
+        env = language.task(experiment) if texts else ids.make(experiment.env)
+        return Agents(parts.algorithm, agent, env, experiment.seeds)
 
     def evaluate(self, episodes: int = 100, explore: bool = False, seed: int = 0) -> Score:
         """Returns of so many whole episodes of each seed's policy, without exploration."""

@@ -9,6 +9,8 @@ COMMANDS = {
     "evaluate": "score a run's policies over whole episodes",
     "watch": "make a video of a run's policy",
     "plot": "draw learning curves, or print them as a table",
+    "generate": "let a language model write",
+    "export": "write a run's language model as a public checkpoint",
     "report": "write one HTML file on a run",
     "runs": "list the runs of a folder",
     "algorithms": "list the algorithms",

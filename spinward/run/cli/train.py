@@ -42,6 +42,8 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--reward", default="", help="a name of `spinward rewards`")
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
+    parser.add_argument("--model", default="", help="language model to begin with: folder or run")
+    parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
     parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
     parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
     parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
@@ -96,6 +98,8 @@ def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
     algorithm = kind(**{**chosen, **given})
     if ask.reward:
         reward = settings.find("rewards", ask.reward)()
+    if ask.reward_model:
+        reward = settings.find("rewards", "judge")(run=ask.reward_model)
     return Experiment(
         algorithm,
         ask.env,
@@ -108,6 +112,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
         log_data=ask.log_data,
         workers=ask.workers,
         first_come=ask.first_come,
+        model=ask.model,
     )
 
 
@@ -130,10 +135,14 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
                 "final": result,
             }
         )
-    data = run.config["data"]
-    none = f"learned from {data}" if data else "no episode ended over the last tenth"
+    data, offline = run.config["data"], getattr(run.experiment.algorithm, "offline", False)
+    none = (
+        f"learned from {data or 'what the task has'}"
+        if offline
+        else "no episode ended over the last tenth"
+    )
     told = none if result["iqm"] is None else f"return {result['iqm']:.1f} over the last tenth"
     if result["low"] is not None:
         told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
-    say(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if data else 'env steps'}")
+    say(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
     say(f"report: {report}")

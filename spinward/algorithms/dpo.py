@@ -1,0 +1,94 @@
+"""Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290): the policy is its own
+reward model, beta log(pi / pi_ref), and learns from comparisons without writing anything.
+
+Departs from the paper: Adam in place of RMSProp; `loss_type` may be that of IPO (Azar et al., 2023,
+arXiv:2310.12036), and `sft_coef` adds the likelihood of what was chosen (Pang et al., 2024,
+arXiv:2404.19733), without which the likelihood of both texts may fall, and that of texts that
+nobody has seen rise.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.sft import SFT, Agent
+from spinward.core import Key, Metrics, Source, Spec, Transition, config
+from spinward.errors import SettingsError
+from spinward.experience.text_settings import check_start, optimiser
+from spinward.learning import Learner, descend, linear
+from spinward.losses.preference import dpo, ipo
+from spinward.losses.tokens import average, total
+from spinward.networks.language_policy import Trained, log_probs, policy, reference, trained
+
+LOSSES = ("sigmoid", "ipo")
+
+
+@config
+class DPO:
+    batch: int = 64  # comparisons in each gradient step
+    updates: int = 4  # gradient steps in each iteration
+    lr: float = 1e-6  # Adam step size
+    anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
+    beta: float = 0.1  # how near to stay to the model it began with: reward of one nat
+    loss_type: str = "sigmoid"  # of the margin: sigmoid (DPO) or ipo
+    smoothing: float = 0.0  # share of labels that are taken to be wrong
+    sft_coef: float = 0.0  # weight of the likelihood of what was chosen, for each token
+    max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    accumulate: int = 1  # batches whose gradients are averaged into one step
+    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
+    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
+    remat: bool = False  # compute activations twice in place of keeping them
+    rollout: int = 64  # tokens to write at most, when it is asked to
+    temperature: float = 1.0  # which logits are divided by, when it writes
+    start: Any = None  # the model to begin with; --model names it
+
+    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
+    reads: ClassVar[str] = "pairs"  # rows of its data
+
+    memory = SFT.memory
+    act = SFT.act
+
+    def check(self, spec: Spec) -> None:
+        check_start(self, spec)
+        if self.loss_type not in LOSSES:
+            raise SettingsError(f"loss_type={self.loss_type!r} is not one of {', '.join(LOSSES)}")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.batch, self.updates)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        model = trained(key, self.start, self.lora)
+        return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+            lr = linear(self.lr, agent.updates, self.anneal_updates)
+            before = reference(self, batch, temperature=1.0)
+            learner, metrics = descend(self.loss, optimiser(self, lr), agent.learner, batch, before)
+            return Agent(learner, agent.updates + 1), metrics
+
+        return jax.lax.scan(step, agent, batches)
+
+    def loss(self, model: Trained, batch: Transition, before: Array) -> tuple[Array, Metrics]:
+        """Of texts [time, env], of which each two that follow one another are a comparison, and
+        the log-probabilities of their tokens `before` learning."""
+        log_prob = log_probs(policy(self, model, temperature=1.0), batch)
+        of_text = average if self.loss_type == "ipo" else total
+        chosen, rejected = of_text(log_prob - before, batch.weight).reshape(-1, 2).T
+        if self.loss_type == "ipo":
+            loss = ipo(chosen, rejected, self.beta).mean()
+        else:
+            loss = dpo(chosen, rejected, self.beta, self.smoothing).mean()
+        nll = -average(log_prob, batch.weight)[::2].mean()
+        chosen_log_prob, rejected_log_prob = total(log_prob, batch.weight).reshape(-1, 2).T
+        return loss + self.sft_coef * nll, {
+            "preference_loss": loss,
+            "nll": nll,
+            "accuracy": (chosen > rejected).astype(jnp.float32).mean(),
+            "margin": self.beta * (chosen - rejected).mean(),
+            "chosen_log_prob": chosen_log_prob.mean(),
+            "rejected_log_prob": rejected_log_prob.mean(),
+        }

@@ -1,0 +1,131 @@
+"""Group-relative policy optimisation (Shao et al., 2024, arXiv:2402.03300): several completions of
+each prompt are one another's baseline, and there is no value to learn.
+
+Switches lead to what followed from it: `aggregation`, `clip_higher` and `mask_truncated` to DAPO
+(Yu et al., 2025, arXiv:2503.14476), `scaled` off and `aggregation` constant to Dr. GRPO (Liu et
+al., 2025, arXiv:2503.20783), `leave_one_out` to RLOO (Ahmadian et al., 2024, arXiv:2402.14740), and
+`whole_ratio` to GSPO (Zheng et al., 2025, arXiv:2507.18071).
+
+Departs from the paper: the price of the distance may be a part of the reward, or the loss k2, whose
+gradient is that of KL(pi || pi_ref); that of the paper's k3 is of KL(pi_ref || pi).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.ppo_tokens import KL_IN, PPOTokens
+from spinward.algorithms.sft import SFT, Agent
+from spinward.core import Key, Metrics, Source, Spec, Transition, config, replace
+from spinward.errors import SettingsError
+from spinward.experience.batches import check_minibatches
+from spinward.experience.text_settings import check_room, check_start, optimiser
+from spinward.learning import Learner, descend, linear, means, passes
+from spinward.losses.policy import clipped_surrogate
+from spinward.losses.tokens import AGGREGATIONS, average, shares, total
+from spinward.networks.language_policy import Trained, policy, reference, trained
+from spinward.targets.groups import group_advantage, grouped, leave_one_out
+
+
+@config
+class GRPO:
+    envs: int = 64  # completions between updates
+    group: int = 8  # of them for each prompt
+    rollout: int = 32  # tokens of a completion at most
+    lr: float = 1e-6  # Adam step size
+    anneal_steps: int = 0  # tokens over which lr falls linearly to 0; 0 keeps it
+    scaled: bool = True  # divide advantages by the deviation of the group's scores
+    leave_one_out: bool = False  # the baseline is the mean of the others alone (RLOO)
+    clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
+    clip_higher: float = 0.2  # the same, above 1
+    whole_ratio: bool = False  # one ratio for each completion (GSPO), not for each token
+    aggregation: str = "sequence"  # what counts alike: sequence, token or constant
+    mask_truncated: bool = False  # learn nothing from completions that ran out of room
+    kl_coef: float = 0.04  # beta: price of a nat away from the model it began with
+    kl_in: str = "loss_k3"  # where it is paid: reward, loss_k2 or loss_k3; empty: nowhere
+    max_grad_norm: float = 1.0  # global norm gradients are clipped to
+    epochs: int = 1  # passes over each batch
+    minibatches: int = 1  # gradient steps per pass
+    accumulate: int = 1  # minibatches whose gradients are averaged into one step
+    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
+    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
+    remat: bool = False  # compute activations twice in place of keeping them
+    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
+    start: Any = None  # the model to begin with; --model names it
+
+    memory = SFT.memory
+    act = PPOTokens.act
+
+    def check(self, spec: Spec) -> None:
+        check_start(self, spec)
+        check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, "tokens")
+        if self.group < 2:
+            raise SettingsError(f"group={self.group} must be at least 2: each is judged by others")
+        for name, known in (("kl_in", (*KL_IN, "")), ("aggregation", AGGREGATIONS)):
+            if getattr(self, name) not in known:
+                expected = ", ".join(filter(None, known))
+                raise SettingsError(f"{name}={getattr(self, name)!r} is not one of {expected}")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        source: Any = collect(self.envs, self.rollout)
+        source = replace(source, group=self.group) if hasattr(source, "group") else source
+        check_room(self, source)
+        return source
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        model = trained(key, self.start, self.lora)
+        return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
+
+    def advantage(self, score: Array) -> Array:
+        """Of each completion [env] over the others of its group."""
+        if self.leave_one_out:
+            return leave_one_out(score, self.group)
+        return group_advantage(score, self.group, self.scaled)
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        written, score = batch.extras["log_prob"], batch.reward.sum(0)
+        before = reference(self, batch) if self.kl_in else written
+        kl = total(written - before, batch.weight)
+        counted = score - self.kl_coef * kl if self.kl_in == "reward" else score
+        advantage = self.advantage(counted)
+        told = {"kl": kl.mean(), "score": score.mean()}
+        told["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
+        if self.mask_truncated:
+            batch = replace(batch, weight=batch.weight * ~batch.truncated.any(0))
+        share = shares(batch.weight, self.aggregation, self.rollout)
+        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+
+        def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
+            return descend(self.loss, optimiser(self, lr), learner, *part)
+
+        row = jnp.broadcast_to(advantage, batch.weight.shape)
+        data = (batch, row, before, self.minibatches * share)
+        learner, metrics = passes(
+            step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
+        )
+        return Agent(learner, agent.updates + 1), {**metrics, **told, "lr": lr}
+
+    def loss(
+        self, model: Trained, batch: Transition, advantage: Array, before: Array, share: Array
+    ) -> tuple[Array, Metrics]:
+        chosen, _, _ = policy(self, model).unroll(batch)
+        log_prob = chosen.log_prob(batch.action)
+        log_ratio = batch.weight * (log_prob - batch.extras["log_prob"])
+        if self.whole_ratio:
+            log_ratio = jnp.broadcast_to(average(log_ratio, batch.weight), log_ratio.shape)
+        surrogate = clipped_surrogate(log_ratio, advantage, self.clip, self.clip_higher)
+        ratio = jnp.exp(log_ratio)
+        outside = (ratio < 1.0 - self.clip) | (ratio > 1.0 + self.clip_higher)
+        losses = {
+            "entropy": chosen.entropy(),
+            "approx_kl": ratio - 1.0 - log_ratio,
+            "clip_fraction": outside.astype(jnp.float32),
+        }
+        metrics = {**means(losses, batch.weight), "policy_loss": (share * surrogate).sum()}
+        estimate = KL_IN.get(self.kl_in)
+        if estimate is None:
+            return metrics["policy_loss"], metrics
+        kl_loss = (share * estimate(batch.weight * (log_prob - before))).sum()
+        return metrics["policy_loss"] + self.kl_coef * kl_loss, {**metrics, "kl_loss": kl_loss}

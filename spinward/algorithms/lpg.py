@@ -1,0 +1,176 @@
+"""Learned policy gradient (Oh et al., 2020, arXiv:2007.08794): an agent trained by a rule that was
+itself learned, in place of a loss that somebody wrote. `lpg_meta.py` learns such rules.
+
+Departs from the paper: what follows a truncated step keeps its prediction, and the rule is told of
+termination alone. Departs from public code: what the rule reads of the agent is not cut off from
+the gradient that rules are learned by, without which predictions could come to mean nothing.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+import spinward
+from spinward.core import (
+    Discrete,
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Source,
+    Spec,
+    Transition,
+    config,
+    no_memory,
+    replace,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.learning import Learner, clipped, descend, means
+from spinward.networks.distributions import Categorical
+from spinward.networks.rule import Predicting, Rule
+from spinward.networks.table import states
+
+OURS = Path(spinward.__file__).parent / "data" / "lpg_rule"
+OF_A_RUN = "agent.learner.model."  # where a run of `lpg_meta` has its rules [seed]
+Read = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A rule as a setting: known by its digest."""
+
+    digest: str
+    rule: Any = dataclasses.field(compare=False, repr=False)
+
+
+@struct
+class Agent:
+    learner: Learner  # of a `Predicting`
+    rule: Any  # a Rule
+    updates: Array
+
+
+@config
+class LPG:
+    rule: str = ""  # a folder with a rule, or a run of lpg_meta; empty: ours, if it is installed
+    envs: int = 16  # environments stepped side by side
+    rollout: int = 20  # steps of each between updates
+    lr: float = 1e-3  # step size
+    sgd: bool = False  # plain gradient steps in place of Adam, as for tables
+    gamma: float = 0.95  # discount per step, which the rule is told
+    kl_coef: float = 0.5  # weight of the loss of predictions
+    max_grad_norm: float = 0.5  # global norm gradients are clipped to
+    tabular: bool = False  # numbers of their own for each state, in place of a network
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    learned: Learned | None = None  # the rule itself, where no file is read
+
+    memory = no_memory
+
+    def opened(self, read: Read) -> "LPG":
+        """With the rule that `rule` names, read by `read(path) -> (arrays by name, info)`."""
+        if self.learned is not None:
+            raise SettingsError(
+                "learned is for the loop alone: a run's settings are words, so save the rule "
+                "(spinward.run.learned.save) and name its folder by rule"
+            )
+        if not (self.rule or OURS.is_dir()):
+            raise SettingsError(
+                "rule='' names none, and none came with this installation: learn one "
+                "(spinward train lpg_meta Grid-Small) and give its run by --rule"
+            )
+        return replace(self, learned=rule_of(*read(Path(self.rule or OURS)), self.rule or "ours"))
+
+    def check(self, spec: Spec) -> None:
+        if not isinstance(spec.action, Discrete):
+            raise SettingsError(f"LPG's rules are made for one discrete action, not {spec.action}")
+        if self.tabular:
+            states(spec.obs)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.envs, self.rollout)
+
+    def optimiser(self) -> optax.GradientTransformation:
+        # eps_root, because a rule is learned through these steps, and a root has no slope at 0.
+        adam = optax.adam(self.lr, eps_root=1e-10)
+        return clipped(self.max_grad_norm, optax.sgd(self.lr) if self.sgd else adam)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        """With `learned`, or a rule that has not learned anything where there is none."""
+        k_rule, k_model = jax.random.split(key)
+        rule = self.learned.rule if self.learned else Rule.init(k_rule, 8, 32)
+        rule = jax.tree.map(jnp.asarray, rule)
+        return Agent(self.learner(k_model, spec, rule.predictions), rule, jnp.int32(0))
+
+    def learner(self, key: Key, spec: Spec, predictions: int) -> Learner:
+        sizes = (self.hidden, self.activation, predictions, self.tabular)
+        return Learner.init(Predicting.init(key, spec, *sizes), self.optimiser())
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        policy = agent.learner.model(obs)
+        return policy.sample(key) if explore else policy.mode(), memory, {}
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        # Read outside the loss: constants for the agent's gradient, and not for the rule's.
+        model = agent.learner.model
+        policy, y, next_y = model.unroll(batch)
+        prob = jnp.exp(policy.log_prob(batch.action))
+        read = prob, jax.nn.softmax(y), jax.nn.softmax(next_y)
+        wishes = agent.rule(batch, self.gamma, *read)
+        learner, metrics = descend(self.loss, self.optimiser(), agent.learner, batch, *wishes)
+        return replace(agent, learner=learner, updates=agent.updates + 1), metrics
+
+    def loss(
+        self, model: Any, batch: Transition, rise: Array, wanted: Array
+    ) -> tuple[Array, Metrics]:
+        """Whose gradient is the step that the rule wants (Oh et al., 2020, (2))."""
+        policy, y, _ = model.unroll(batch)
+        # Not losses.policy_gradient, which stops the gradient that rules are learned by.
+        losses = {
+            "policy_loss": -policy.log_prob(batch.action) * rise,
+            "prediction_loss": Categorical(wanted).kl_from(Categorical(y)),
+            "entropy": policy.entropy(),
+            "prediction_entropy": Categorical(y).entropy(),
+            "rise_square": jnp.square(rise),
+            "wanted_square": jnp.square(jax.nn.softmax(wanted)).sum(-1),
+        }
+        metrics = means(losses, batch.weight)
+        return metrics["policy_loss"] + self.kl_coef * metrics["prediction_loss"], metrics
+
+
+def rule_of(
+    leaves: dict[str, np.ndarray], info: dict[str, Any], place: str, seed: int = 0
+) -> Learned:
+    """The rule in the arrays of a file, or that of a seed of a run, counted from its first.
+
+    Raises:
+        SettingsError: they are no rule, or not of one shape; it says which.
+    """
+    found = {n.removeprefix(OF_A_RUN): x[seed] for n, x in leaves.items() if n.startswith(OF_A_RUN)}
+    found = found or {n.removeprefix("rule."): x for n, x in leaves.items()}
+    names = {"to_prediction.w", "cell.w"}
+    if not all(n in found and found[n].ndim == 2 for n in names):
+        raise SettingsError(f"rule={place!r} holds no rule: it has {', '.join(sorted(found)[:5])}")
+    sizes = found["to_prediction.w"].shape[1], found["cell.w"].shape[0]
+    like = jax.eval_shape(lambda: Rule.init(jax.random.PRNGKey(0), *sizes))
+    paths, tree = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in paths}
+    shapes = {name: x.shape for name, x in found.items()}
+    if wrong := [n for n in sorted(wanted | shapes) if wanted.get(n) != shapes.get(n)]:
+        told = (f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'there')}" for n in wrong)
+        raise SettingsError(f"rule={place!r} does not fit: {'; '.join(told)}")
+    if not all(np.isfinite(x).all() for x in found.values()):
+        raise SettingsError(f"rule={place!r} holds values that are not finite")
+    digest = hashlib.sha256(b"".join(found[n].tobytes() for n in wanted)).hexdigest()
+    return Learned(digest, jax.tree.unflatten(tree, [found[n] for n in wanted]))

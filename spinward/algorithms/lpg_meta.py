@@ -1,0 +1,264 @@
+"""Learning the rule of learned policy gradient (Oh et al., 2020, arXiv:2007.08794, algorithm 1).
+
+Many agents live side by side, each in a task of its own. Every few updates they are judged by a
+policy gradient on fresh steps, which is taken back through those updates to the rule.
+
+Departs from the paper: the agents' steps that a rule is judged by are not learned from; lives begin
+at different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
+each task, because tasks are drawn without end.
+"""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.lpg import LPG
+from spinward.algorithms.lpg import Agent as LPGAgent
+from spinward.core import (
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Policy,
+    Reward,
+    Source,
+    Spec,
+    System,
+    TrainState,
+    Transition,
+    config,
+    no_memory,
+    replace,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.experience.lifetimes import Lifetimes
+from spinward.experience.rollout import Rollout, finite, where
+from spinward.learning import Learner, adam, descend, mean, means, standardise
+from spinward.losses.policy import policy_gradient
+from spinward.networks.rule import Rule
+from spinward.networks.table import Table
+from spinward.networks.towers import Value
+from spinward.targets.advantages import gae
+from spinward.targets.bandits import Arms
+
+NO_AGENT = "a rule does not act; train an agent by it: spinward train lpg --rule RUN ENV"
+TOLD = ("entropy", "prediction_entropy", "rise_square", "wanted_square")  # of an agent's update
+
+
+@struct
+class Agent:
+    learner: Learner  # of a `Rule`
+    arms: Arms  # of the bandit [kinds, arms]
+
+
+@struct
+class Life:
+    """One agent, its task, and how it fares."""
+
+    task: Rollout
+    state: Any  # of the task
+    judge: Any  # the state of the reward
+    agent: LPGAgent  # without a rule: that of all is in `Agent`
+    critic: Learner
+    kind: Array  # of task
+    arm: Array
+    age: Array  # updates so far
+    reward: Array  # mean reward per step of the newest rollout
+
+
+@config
+class LPGMeta:
+    lives: int = 32  # agents that learn side by side
+    envs: int = 16  # environments of each
+    rollout: int = 20  # steps of each between its updates
+    updates: int = 5  # of an agent, between its judgement and the one before
+    lifetime: int = 200  # updates after which an agent begins anew, in another task
+    predictions: int = 8  # numbers in an agent's prediction
+    width: int = 32  # of the rule's memory
+    lr: float = 1e-3  # Adam step size of the rule
+    max_grad_norm: float = 1.0  # global norm its gradients are clipped to
+    gamma: float = 0.95  # discount per step
+    lam: float = 0.95  # GAE's lambda, of the judgement
+    entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
+    prediction_entropy_coef: float = 0.001  # and for that of their predictions
+    rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared
+    wanted_coef: float = 0.001  # and of that for the prediction
+    critic_lr: float = 1e-3  # Adam step size of the values that judge
+    agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; of several the bandit chooses
+    agent_kl_coef: tuple[float, ...] = (0.5,)  # weights of their predictions' loss; likewise
+    temperature: float = 0.1  # of the bandit's softmax
+    bonus: float = 0.2  # of the bandit for arms that were seldom drawn
+    sgd: bool = False  # agents take plain gradient steps in place of Adam's
+    tabular: bool = False  # agents have numbers of their own for each state, in place of networks
+    hidden: tuple[int, ...] = (64, 64)  # widths of their hidden layers
+    activation: str = "tanh"  # between these: tanh, relu, swish or elu
+    own_updates_only: bool = False  # cut the gradient between updates: for seeing what that costs
+
+    memory = no_memory
+
+    def check(self, spec: Spec) -> None:
+        self.inner.check(spec)
+        for name in ("lives", "updates", "predictions"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.lifetime < self.updates:
+            raise SettingsError(f"lifetime={self.lifetime} is less than updates={self.updates}")
+        for name in ("agent_lr", "agent_kl_coef"):
+            if not getattr(self, name):
+                raise SettingsError(f"{name} must have a number at least")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Lifetimes:
+        source = collect(self.envs, self.rollout)
+        if not isinstance(source, Rollout):
+            raise SettingsError("LPGMeta needs an environment in JAX: thousands live side by side")
+        return Lifetimes(source, self.lives, self.updates)
+
+    @property
+    def inner(self) -> LPG:
+        """How agents learn, but for what the bandit chooses."""
+        return LPG(
+            envs=self.envs, rollout=self.rollout, sgd=self.sgd, gamma=self.gamma,
+            tabular=self.tabular, hidden=self.hidden, activation=self.activation,
+        )  # fmt: skip
+
+    @property
+    def choices(self) -> list[tuple[float, float]]:
+        """What the bandit chooses from: a step size and a weight."""
+        return list(itertools.product(self.agent_lr, self.agent_kl_coef))
+
+    def chosen(self, arm: Array) -> LPG:
+        lr, kl_coef = jnp.asarray(self.choices)[arm]
+        return replace(self.inner, lr=lr, kl_coef=kl_coef)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        rule = Rule.init(key, self.predictions, self.width)
+        learner = Learner.init(rule, adam(self.lr, self.max_grad_norm, eps=1e-5))
+        return Agent(learner, Arms.init(1, len(self.choices)))
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        raise SettingsError(NO_AGENT)
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        raise SettingsError(NO_AGENT)
+
+    def system(self, source: Lifetimes, reward: Reward) -> System:
+        def init(key: Key) -> TrainState:
+            k_agent, k_lives, k_age, key = jax.random.split(key, 4)
+            agent = self.init(k_agent, source.spec)
+            agent = replace(agent, arms=Arms.init(source.kinds, len(self.choices)))
+            born = partial(self.born, source, reward, agent.arms)
+            lives = jax.vmap(born)(jax.random.split(k_lives, self.lives))
+            spans = -(-self.lifetime // self.updates)
+            age = self.updates * jax.random.randint(k_age, (self.lives,), 0, spans)
+            return TrainState(agent, replace(lives, age=age), (), key)
+
+        def step(state: TrainState) -> tuple[TrainState, Metrics]:
+            key, k_live, k_born = jax.random.split(state.key, 3)
+            lives, keys = state.source, jax.random.split(k_live, self.lives)
+            optimiser = adam(self.lr, self.max_grad_norm, eps=1e-5)
+            learner, told = descend(self.loss, optimiser, state.agent.learner, lives, reward, keys)
+            lives, metrics = told.pop("lives"), told
+            over = lives.age >= self.lifetime
+            earned = lives.kind, lives.arm, lives.reward
+            arms = state.agent.arms.add(*earned, over)
+            born = partial(self.born, source, reward, arms)
+            lives = where(over, jax.vmap(born)(jax.random.split(k_born, self.lives)), lives)
+            metrics["finite"] = finite((metrics, learner.model))
+            return TrainState(Agent(learner, arms), lives, (), key), metrics
+
+        return System(init, step, True, lambda saved, fresh: saved)
+
+    def born(self, source: Lifetimes, reward: Reward, arms: Arms, key: Key) -> Life:
+        """A life at its start, in a task of its own."""
+        k_task, k_arm, k_agent, k_critic, k_state, k_judge = jax.random.split(key, 6)
+        task = source.task(k_task)
+        kind = jnp.int32(source.kind(task))
+        arm = arms.draw(kind, k_arm, self.temperature, self.bonus)
+        inner, spec = self.chosen(arm), task.spec
+        agent = LPGAgent(inner.learner(k_agent, spec, self.predictions), (), jnp.int32(0))
+        table = Table.init(spec.obs, 1) if self.tabular else None
+        critic = table or Value.init(k_critic, spec, self.hidden, self.activation)
+        learner = Learner.init(critic, adam(self.critic_lr))
+        state = task.init(k_state, ()), reward.init(k_judge, spec)
+        return Life(task, *state, agent, learner, kind, arm, jnp.int32(0), jnp.float32(0.0))
+
+    def loss(self, rule: Rule, lives: Life, reward: Reward, keys: Key) -> tuple[Array, Metrics]:
+        """What the rule has made of all lives, which go on by it and are among the metrics."""
+        lived = partial(self.lived, rule, reward)
+        lives, told, ran = jax.vmap(lived)(lives, keys)
+        metrics = jax.tree.map(jnp.mean, told)
+        loss = (
+            metrics["judged_loss"]
+            - self.entropy_coef * metrics["entropy"]
+            - self.prediction_entropy_coef * metrics["prediction_entropy"]
+            + self.rise_coef * metrics["rise_square"]
+            + self.wanted_coef * metrics["wanted_square"]
+        )
+        return loss, {"lives": lives, **metrics, **together(ran)}
+
+    def lived(
+        self, rule: Rule, reward: Reward, life: Life, key: Key
+    ) -> tuple[Life, Metrics, Metrics]:
+        """A life after `updates` by the rule, and how the agent it has become is judged."""
+        inner = self.chosen(life.arm)
+        update = jax.checkpoint(inner.update) if self.updates > 5 else inner.update
+
+        def one(life: Life, key: Key) -> tuple[Life, tuple[Metrics, Metrics]]:
+            life, batch, ran = self.ran(life, reward, key)
+            agent = jax.lax.stop_gradient(life.agent) if self.own_updates_only else life.agent
+            agent, told = update(replace(agent, rule=rule), batch, key)
+            critic, _ = descend(self.fit, adam(self.critic_lr), life.critic, batch)
+            return replace(life, agent=replace(agent, rule=()), critic=critic), (told, ran)
+
+        *keys, k_judge = jax.random.split(key, self.updates + 1)
+        life, (told, learning) = jax.lax.scan(one, life, jnp.stack(keys))
+        life, batch, judged = self.ran(life, reward, k_judge)
+        policy = life.agent.learner.model(batch.obs)
+        advantage = standardise(self.advantage(life.critic.model, batch), batch.weight)
+        loss = policy_gradient(policy.log_prob(batch.action), advantage)
+        told = jax.tree.map(jnp.mean, told)
+        told = {n: told[n] for n in TOLD} | {"judged_loss": mean(loss, batch.weight)}
+        earned = batch.reward.mean()
+        ran = jax.tree.map(lambda a, b: jnp.append(a, b), learning, judged)
+        life = replace(life, age=life.age + self.updates, reward=earned)
+        return life, {**told, "reward": earned}, ran
+
+    def ran(self, life: Life, reward: Reward, key: Key) -> tuple[Life, Transition, Metrics]:
+        """Steps of a life's agent, of which no gradient is taken."""
+        k_run, k_label = jax.random.split(key)
+        agent = jax.lax.stop_gradient(life.agent)
+        policy = Policy(partial(self.inner.act, agent), lambda envs: ())
+        state, batch, ran = life.task.collect(life.state, policy, k_run)
+        judge, batch, _ = reward.label(life.judge, batch, k_label)
+        return replace(life, state=state, judge=judge), batch, ran
+
+    def advantage(self, critic: Any, batch: Transition) -> Array:
+        value, next_value = (read(critic, obs) for obs in (batch.obs, batch.next_obs))
+        return jax.lax.stop_gradient(gae(batch, value, next_value, self.gamma, self.lam))
+
+    def fit(self, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
+        value = read(critic, batch.obs)
+        goal = self.advantage(critic, batch) + jax.lax.stop_gradient(value)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        return metrics["value_loss"], metrics
+
+
+def read(critic: Table | Value, obs: Obs) -> Array:
+    """The values [...] of a table or a network."""
+    return critic(obs)[..., 0] if isinstance(critic, Table) else critic(obs)
+
+
+def together(ran: Metrics) -> Metrics:
+    """What the rollouts [life, rollout] came to."""
+    episodes = ran["episodes"].sum()
+    share = ran["episodes"] / jnp.maximum(episodes, 1)
+    found = {name: (share * ran[name]).sum() for name in ("episode_return", "episode_length")}
+    return {"episodes": episodes, **found}

@@ -1,0 +1,275 @@
+"""Never Give Up: a family of policies from greedy to curious, which share one network and are
+rewarded for states that are new to the episode and to the life (Badia et al., 2020,
+arXiv:2002.06038).
+
+Departs from the paper: every policy acts (its actor j has policy j mod (N - 1), so that the last
+never would); the state in which an episode ends brings no bonus; what is usual of distances, errors
+and bonuses is a running mean of replayed steps, for acting changes no agent; bonuses are divided by
+their running deviation, beside which a reward of 1 still counts; actors are as in r2d2.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms import r2d2
+from spinward.algorithms.r2d2 import R2D2, chosen, rows_of, told
+from spinward.core import (
+    Key,
+    Memory,
+    Metrics,
+    Obs,
+    Source,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.experience.sequences import Sequences
+from spinward.learning import Learner, adam, descend, mean, means
+from spinward.networks.controllable import Controllable, inverse_losses
+from spinward.networks.distillation import Distillation, Features, Whitener, distance
+from spinward.networks.episodic import Episodic, episodic_novelty
+from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
+from spinward.networks.running import Running
+from spinward.targets.family import betas, gammas
+from spinward.targets.network import following
+from spinward.targets.retrace import squashed
+
+BONUS, APART = "bonus", "apart"  # in a batch's extras: of the state seen, and its mean distance
+
+
+@struct
+class Curiosity:
+    """What a bonus is made of."""
+
+    embedding: Learner  # of a Controllable
+    predictor: Learner
+    target: Features
+    whitener: Whitener
+    apart: Running  # squared distances of nearest neighbours
+    error: Running  # of the predictor
+    bonus: Running
+
+
+@struct
+class Agent:
+    learner: Learner
+    target: Any
+    curiosity: Curiosity
+    updates: Array
+
+
+@config
+class NGU:
+    envs: int = 32  # environments stepped side by side
+    rollout: int = 20  # steps of each between updates; sequences begin so many steps apart
+    updates: int = 8  # gradient steps after them
+    batch: int = 16  # sequences in each gradient step
+    burn_in: int = 4  # first steps of a sequence, which only warm its memory
+    trace: int = 20  # steps of it that learn
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 3_200  # random env steps before the first update, which bring no bonus
+    lr: float = 1e-3  # Adam step size of the values
+    curiosity_lr: float = 5e-4  # Adam step size of the embedding and the predictor
+    weight_decay: float = 3e-4  # of the embedding: weight of the squares of its parameters
+    latest: int = 10  # steps of a sequence, its last, that embedding and predictor learn from
+    eps: float = 1e-4  # added to what Adam divides by
+    policies: int = 8  # in the family: the first is greedy for reward, the last for novelty
+    redraw: bool = False  # draw a policy for each episode; if not, each environment has its own
+    beta: float = 0.5  # weight of the bonus in the reward of the most curious policy
+    gamma: float = 0.99  # discount per step of the greedy policy
+    gamma_min: float = 0.95  # discount per step of the most curious policy
+    lam: float = 0.95  # Retrace's lambda
+    squash: bool = True  # learn values under a transform that makes large ones small
+    target_every: int = 25  # updates between copies of the target network
+    epsilon: float = 0.4  # share of random actions in the most random environment
+    epsilon_power: float = 2.0  # the least random has epsilon to the power of one more than this
+    target_epsilon: float = 0.01  # share of random actions in the policy that is valued
+    prioritised: bool = True  # draw sequences the more often, the larger their errors were
+    priority_exponent: float = 0.9  # of the error in the odds of being drawn
+    importance_exponent: float = 0.6  # of the weight that makes up for those odds
+    priority_max: float = 0.9  # share of the largest error of a sequence in it, beside the mean
+    episodic: bool = True  # bonus for what is new to the episode
+    lifelong: bool = True  # raised for what is new to the life; alone it is that of rnd
+    controllable: bool = True  # the embedding learns to tell actions; if not it stays random
+    neighbours: int = 10  # of a state in the episode, that it is compared with
+    memories: int = 256  # states of an episode that are kept
+    embedding: int = 16  # numbers of a state's embedding
+    kernel_epsilon: float = 1e-3  # of the kernel: the larger, the more states count as alike
+    most_lifelong: float = 5.0  # bound of what novelty to the life multiplies by
+    novelty_width: int = 64  # of the hidden layers of embedding and predictor
+    decay: float = 0.01  # least share of a batch in the running means
+    max_grad_norm: float = 40.0  # global norm gradients are clipped to
+    hidden: tuple[int, ...] = (64,)  # widths of the hidden layers; the last is the cell's
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    recurrent: str = "lstm"  # the memory: lstm or gru
+
+    replay_bytes, optimiser, epsilons, loss, window = (
+        R2D2.replay_bytes, R2D2.optimiser, R2D2.epsilons, R2D2.loss, R2D2.window,
+    )  # fmt: skip
+
+    def check(self, spec: Spec) -> None:
+        R2D2.check(self, spec)
+        if self.policies < 1 or self.neighbours < 1 or self.memories < self.neighbours:
+            raise SettingsError(
+                f"policies={self.policies} and neighbours={self.neighbours} must be at least 1, "
+                f"and memories={self.memories} no less than neighbours"
+            )
+        if self.envs < self.policies and not self.redraw:
+            raise SettingsError(
+                f"envs={self.envs} are fewer than policies={self.policies}, some of which would "
+                "never act: set redraw, or fewer policies"
+            )
+        if not (self.episodic or self.lifelong):
+            raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Sequences:
+        return replace(R2D2.source(self, collect), act=wander)
+
+    def told(self, spec: Spec) -> int:
+        """How many numbers the network is told beside an observation."""
+        return R2D2.told(self, spec) + self.policies + 1
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        k_q, k_embedding, k_distillation = jax.random.split(key, 3)
+        sizes = spec, self.hidden, self.activation, self.recurrent, self.told(spec)
+        q = RecurrentQ.init(k_q, *sizes)
+        nets = Distillation.init(k_distillation, spec, self.novelty_width, self.novelty_width)
+        controllable = Controllable.init(k_embedding, spec, self.novelty_width, self.embedding)
+        opt = adam(self.curiosity_lr, eps=self.eps)
+        curiosity = Curiosity(
+            Learner.init(controllable, opt),
+            Learner.init(nets.predictor, opt),
+            nets.target,
+            Whitener.init(spec),
+            Running.init(1.0),
+            Running.init(0.0),
+            Running.init(0.0),
+        )
+        return Agent(Learner.init(q, self.optimiser(self.lr)), q, curiosity, jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        """As r2d2.py has it, and the policy in force, the bonus of the state before, and all states
+        of the episode."""
+        own = jax.nn.one_hot(jnp.arange(envs) % self.policies, self.policies)
+        return {
+            **R2D2.memory(self, agent, envs),
+            "policy": jnp.zeros_like(own) if self.redraw else own,
+            "bonus": jnp.zeros((envs, 1)),
+            "met": Episodic.init(envs, self.memories, self.embedding),
+        }
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        """Without exploration it is the greedy policy that acts."""
+        k_policy, k_act = jax.random.split(key)
+        memory = in_force(memory, k_policy)
+        if not explore:
+            greedy = jnp.zeros_like(memory["policy"]).at[:, 0].set(1.0)
+            memory = {**memory, "policy": greedy}
+        bonus, apart, met = self.bonus(agent.curiosity, obs, memory["met"])
+        scaled = squashed(bonus / agent.curiosity.bonus.deviation)[:, None]
+        memory = {**memory, "bonus": scaled, "met": met}
+        q, after = agent.learner.model.step(obs, told(memory), memory["recurrent"])
+        epsilon = self.epsilons(q.shape[0]) if explore else jnp.zeros(q.shape[0])
+        action, memory, extras = chosen(q, obs, after, memory, k_act, epsilon)
+        return action, memory, {**extras, BONUS: bonus, APART: apart}
+
+    def bonus(self, by: Curiosity, obs: Obs, met: Episodic) -> tuple[Array, Array, Episodic]:
+        """The bonus [env] of what is seen, its mean distance from what is nearest of the episode,
+        and the episode with it."""
+        error = distance(by.predictor.model, by.target, by.whitener(obs))
+        if not self.episodic:
+            return error / by.error.deviation, jnp.zeros_like(error), met
+        x = by.embedding.model(obs)
+        apart, there = met.nearest(x, self.neighbours)
+        bonus = episodic_novelty(apart, there, by.apart.mean, self.kernel_epsilon)
+        if self.lifelong:
+            beyond = (error - by.error.mean) / by.error.deviation
+            bonus = bonus * jnp.clip(1.0 + beyond, 1.0, self.most_lifelong)
+        return bonus, apart.sum(-1) / jnp.maximum(there.sum(-1), 1), met.put(x)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+            rows, after = rows_of(batch, agent.learner.model.actions)
+            earned = self.family(agent.curiosity, rows, batch.extras[BONUS][1:])
+            q = agent.learner, agent.target, rows, after
+            learner, metrics = descend(self.loss, self.optimiser(self.lr), *q, *earned)
+            curiosity, more = self.curious(agent.curiosity, rows)
+            updates = agent.updates + 1
+            target = following(agent.target, learner.model, updates, self.target_every)
+            return Agent(learner, target, curiosity, updates), {**more, **metrics}
+
+        return jax.lax.scan(step, agent, batches)
+
+    def family(self, by: Curiosity, rows: Transition, arrived: Array) -> tuple[Array, Array]:
+        """The reward and the discount [time, batch] of the policy that took each step; `arrived`
+        has the bonus of what was seen after it."""
+        policy = rows.extras[TOLD][..., -1 - self.policies : -1]
+        bonus = jnp.where(rows.done, 0.0, arrived) / by.bonus.deviation
+        reward = rows.reward + policy @ betas(self.policies, self.beta) * bonus
+        return reward, policy @ gammas(self.policies, self.gamma, self.gamma_min)
+
+    def curious(self, by: Curiosity, rows: Transition) -> tuple[Curiosity, Metrics]:
+        """What bonuses are made of, after learning from the latest steps of each sequence."""
+        late, opt = part(rows, -self.latest), adam(self.curiosity_lr, eps=self.eps)
+        whitener = by.whitener.add(late.obs, late.weight)
+        seen, metrics = whitener(late.obs), dict[str, Any]()
+        predictor, found = descend(
+            foretelling_loss, opt, by.predictor, by.target, seen, late.weight
+        )
+        embedding = by.embedding
+        if self.controllable:
+            embedding, metrics = descend(inverse_loss, opt, embedding, late, self.weight_decay)
+        bonus, apart = rows.extras[BONUS], rows.extras[APART]
+        error = distance(by.predictor.model, by.target, seen)
+        by = Curiosity(
+            embedding,
+            predictor,
+            by.target,
+            whitener,
+            by.apart.add(apart, rows.weight * (apart > 0.0), self.decay),
+            by.error.add(error, late.weight, self.decay),
+            by.bonus.add(bonus, rows.weight * (bonus > 0.0), self.decay),
+        )
+        told_ = {"foretelling_loss": found["loss"], "bonus": by.bonus.mean, "apart": by.apart.mean}
+        return by, {**metrics, **told_}
+
+
+def inverse_loss(
+    model: Controllable, late: Transition, decay: float | Array
+) -> tuple[Array, Metrics]:
+    """Of telling the action. The decay takes from the embedding what is of no use for that."""
+    losses = inverse_losses(model, late.obs, late.action, late.next_obs)
+    metrics = means(losses, late.weight)
+    squares = sum(jnp.square(x).sum() for x in jax.tree.leaves(model))
+    return metrics["inverse_loss"] + decay * squares, metrics
+
+
+def foretelling_loss(
+    predictor: Features, target: Features, seen: Obs, weight: Array
+) -> tuple[Array, Metrics]:
+    return mean(distance(predictor, target, seen), weight), {}
+
+
+def in_force(memory: Memory, key: Key) -> Memory:
+    """With a policy drawn in environments that have none yet."""
+    policy = memory["policy"]
+    envs, policies = policy.shape
+    drawn = jax.nn.one_hot(jax.random.randint(key, (envs,), 0, policies), policies)
+    return {**memory, "policy": jnp.where(policy.sum(-1, keepdims=True) > 0.0, policy, drawn)}
+
+
+def wander(spec: Spec, obs: Obs, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
+    """A random action, before there is an agent, of a policy of the family and without a bonus."""
+    k_policy, k_act = jax.random.split(key)
+    action, memory, extras = r2d2.wander(spec, obs, in_force(memory, k_policy), k_act)
+    none = jnp.zeros(action.shape)
+    return action, memory, {**extras, BONUS: none, APART: none}

@@ -1,0 +1,140 @@
+"""Proximal policy optimisation of a language model, near the one it began with (Ziegler et al.,
+2019, arXiv:1909.08593; Stiennon et al., 2020, arXiv:2009.01325; Ouyang et al., 2022).
+
+It is `ppo.py` on texts: the same loss, advantages and passes. An action is a token, an episode a
+completion, and beside its score each token is paid -beta (log pi - log pi_ref).
+
+Departs from the papers: the value is a head on the policy's own body, as in Ziegler et al., not a
+model of its own; its loss is not clipped; a completion that ran out of room ends there, as its
+score has it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.ppo import PPO
+from spinward.algorithms.sft import SFT
+from spinward.core import Key, Memory, Metrics, Source, Spec, Transition, config, replace, struct
+from spinward.errors import SettingsError
+from spinward.experience.batches import check_minibatches
+from spinward.experience.text_settings import check_room, check_start, optimiser
+from spinward.learning import Learner, descend, linear, mean, passes
+from spinward.losses.divergence import k2, k3
+from spinward.losses.policy import proportional
+from spinward.losses.tokens import total
+from spinward.networks.language_policy import (
+    Trained,
+    drawn,
+    policy,
+    reference,
+    trained,
+    value_head,
+)
+from spinward.targets.advantages import gae
+
+KL_IN = {"reward": None, "loss_k2": k2, "loss_k3": k3}
+
+
+@struct
+class Agent:
+    learner: Learner
+    kl_coef: Array
+    updates: Array
+
+
+@config
+class PPOTokens:
+    envs: int = 64  # completions between updates
+    rollout: int = 32  # tokens of a completion at most
+    lr: float = 1e-5  # Adam step size
+    anneal_steps: int = 0  # tokens over which lr falls linearly to 0; 0 keeps it
+    gamma: float = 1.0  # discount per token
+    lam: float = 0.95  # GAE's lambda
+    clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
+    value_coef: float = 0.1  # weight of the value loss
+    entropy_coef: float = 0.0  # weight of the entropy bonus
+    kl_coef: float = 0.05  # beta: price of a nat away from the model it began with
+    kl_in: str = "reward"  # where it is paid: in the reward, or in loss_k2 or loss_k3
+    kl_target: float = 0.0  # nats per completion that beta is moved to keep; 0 keeps beta
+    kl_horizon: float = 10_000.0  # completions in which beta may change by a fifth or so
+    max_grad_norm: float = 1.0  # global norm gradients are clipped to
+    epochs: int = 4  # passes over each batch
+    minibatches: int = 1  # gradient steps per pass
+    accumulate: int = 1  # minibatches whose gradients are averaged into one step
+    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
+    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
+    remat: bool = False  # compute activations twice in place of keeping them
+    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
+    start: Any = None  # the model to begin with; --model names it
+
+    memory = SFT.memory
+
+    def check(self, spec: Spec) -> None:
+        check_start(self, spec)
+        check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, "tokens")
+        if self.kl_in not in KL_IN:
+            raise SettingsError(f"kl_in={self.kl_in!r} is not one of {', '.join(KL_IN)}")
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        source = collect(self.envs, self.rollout)
+        check_room(self, source)
+        return source
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        head = value_head(self.start.shape.width)
+        model = trained(key, self.start, self.lora, head)
+        learner = Learner.init(model, optimiser(self, self.lr))
+        return Agent(learner, jnp.float32(self.kl_coef), jnp.int32(0))
+
+    def act(
+        self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        chosen, memory, extras = policy(self, agent.learner.model).step(obs, memory)
+        action = drawn(chosen, key) if explore else chosen.mode()
+        return action, memory, {**extras, "log_prob": chosen.log_prob(action)}
+
+    def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        before = reference(self, batch)
+        away = batch.weight * (batch.extras["log_prob"] - before)
+        paid = agent.kl_coef * away if self.kl_in == "reward" else 0.0
+        judged = replace(batch, reward=batch.reward - paid)
+        _, value, next_value = policy(self, agent.learner.model).unroll(batch)
+        advantage = gae(judged, value, next_value, self.gamma, self.lam)
+        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+
+        def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
+            return descend(self.loss, optimiser(self, lr), learner, *part, agent.kl_coef)
+
+        data = (judged, advantage, advantage + value, before)
+        learner, metrics = passes(
+            step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
+        )
+        kl = total(away, batch.weight).mean()
+        share = self.envs / self.kl_horizon
+        moved = proportional(agent.kl_coef, kl, jnp.maximum(self.kl_target, 1e-6), share)
+        kl_coef = jnp.where(self.kl_target > 0.0, moved, agent.kl_coef)
+        told = {"kl": kl, "kl_coef": agent.kl_coef, "score": batch.reward.sum(0).mean()}
+        return Agent(learner, kl_coef, agent.updates + 1), {**metrics, **told, "lr": lr}
+
+    def loss(
+        self,
+        model: Trained,
+        batch: Transition,
+        advantage: Array,
+        returns: Array,
+        before: Array,
+        kl_coef: Array,
+    ) -> tuple[Array, Metrics]:
+        """That of PPO, and where the distance is no part of the reward, its price."""
+        whole: Any = self
+        tokens = policy(self, model)
+        loss, metrics = PPO.loss(whole, tokens, batch, advantage, returns)
+        estimate = KL_IN[self.kl_in]
+        if estimate is None:
+            return loss, metrics
+        log_ratio = tokens.unroll(batch)[0].log_prob(batch.action) - before
+        kl_loss = mean(estimate(log_ratio), batch.weight)
+        return loss + kl_coef * kl_loss, {**metrics, "kl_loss": kl_loss}

@@ -1,0 +1,76 @@
+"""A score of texts under which those that people prefer are the more likely choice, the second of
+three steps (Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155, (1)).
+
+Departs from the papers: Adam at a step size that falls linearly; scores are moved to mean 0 and
+deviation 1 by the one who uses them (rewards/learned.py), on what the policy writes before it
+learns, as Ziegler et al. do.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.sft import SFT, Agent
+from spinward.core import Key, Metrics, Source, Spec, Transition, config
+from spinward.experience.text_settings import check_start, optimiser
+from spinward.learning import Learner, descend, linear
+from spinward.losses.preference import ranking
+from spinward.networks.language_policy import Trained, policy, score_head, scores, trained
+
+
+@config
+class RewardModel:
+    batch: int = 32  # comparisons in each gradient step
+    updates: int = 8  # gradient steps in each iteration
+    lr: float = 1e-5  # Adam step size
+    anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
+    max_grad_norm: float = 1.0  # global norm gradients are clipped to
+    accumulate: int = 1  # batches whose gradients are averaged into one step
+    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
+    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
+    remat: bool = False  # compute activations twice in place of keeping them
+    rollout: int = 64  # tokens to write at most, when it is asked to
+    temperature: float = 1.0  # which logits are divided by, when it writes
+    start: Any = None  # the model to begin with; --model names it
+
+    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
+    reads: ClassVar[str] = "pairs"  # rows of its data
+
+    memory = SFT.memory
+    act = SFT.act  # as the model would that it began with, had its layers not changed
+
+    def check(self, spec: Spec) -> None:
+        check_start(self, spec)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.batch, self.updates)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        k_model, k_head = jax.random.split(key)
+        head = score_head(k_head, self.start.shape.width)
+        model = trained(k_model, self.start, self.lora, head)
+        return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+            lr = linear(self.lr, agent.updates, self.anneal_updates)
+            learner, metrics = descend(self.loss, optimiser(self, lr), agent.learner, batch)
+            return Agent(learner, agent.updates + 1), metrics
+
+        return jax.lax.scan(step, agent, batches)
+
+    def loss(self, model: Trained, batch: Transition) -> tuple[Array, Metrics]:
+        """Of texts [time, env], of which each two that follow one another are a comparison."""
+        score = scores(policy(self, model), batch).reshape(-1, 2)
+        better, worse = score.T
+        loss = ranking(score).mean()
+        return loss, {
+            "pair_loss": loss,
+            "accuracy": (better > worse).astype(jnp.float32).mean(),
+            "margin": (better - worse).mean(),
+            "score_mean": score.mean(),
+            "score_deviation": score.std(),
+        }

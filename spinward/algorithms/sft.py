@@ -1,0 +1,90 @@
+"""Supervised fine-tuning: the language model under which written completions are most likely, the
+first of three steps from texts to a policy that people prefer (Ouyang et al., 2022,
+arXiv:2203.02155, section 3.5).
+
+Departs from the paper: Adam at a step size that falls linearly, no dropout, and, where it is given
+no model to start from, a small one from scratch.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import Key, Memory, Metrics, Source, Spec, Transition, config, struct
+from spinward.experience.text_settings import check_start, optimiser
+from spinward.learning import Learner, descend, linear, means
+from spinward.networks.decoder import Decoder, Shape
+from spinward.networks.language_policy import Trained, drawn, policy, trained
+
+
+@struct
+class Agent:
+    learner: Learner
+    updates: Array
+
+
+@config
+class SFT:
+    batch: int = 32  # texts in each gradient step
+    updates: int = 10  # gradient steps in each iteration
+    lr: float = 1e-3  # Adam step size
+    anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
+    max_grad_norm: float = 1.0  # global norm gradients are clipped to
+    accumulate: int = 1  # batches whose gradients are averaged into one step
+    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
+    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
+    remat: bool = False  # compute activations twice in place of keeping them
+    rollout: int = 64  # tokens to write at most, when it is asked to
+    temperature: float = 1.0  # which logits are divided by, when it writes
+    family: str = "llama"  # of a model from scratch: gpt2, llama, qwen2 or qwen3
+    layers: int = 2  # of a model from scratch
+    width: int = 64  # of a model from scratch
+    heads: int = 4  # of a model from scratch
+    context: int = 64  # tokens that a model from scratch can read
+    start: Any = None  # the model to begin with; --model names it
+
+    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
+    reads: ClassVar[str] = "completions"  # rows of its data
+
+    def check(self, spec: Spec) -> None:
+        check_start(self, spec, needed=False)
+
+    def source(self, collect: Callable[[int, int], Source]) -> Source:
+        return collect(self.batch, self.updates)
+
+    def shape(self, spec: Spec) -> Shape:
+        vocab: Any = spec.action
+        sizes = self.width, self.layers, self.heads, self.context
+        return Shape.small(vocab.n, *sizes, self.family)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        start = Decoder.init(key, self.shape(spec)) if self.start is None else self.start
+        model = trained(key, start, self.lora)
+        return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return policy(self, agent.learner.model).memory(envs)
+
+    def act(
+        self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        chosen, memory, extras = policy(self, agent.learner.model).step(obs, memory)
+        return drawn(chosen, key) if explore else chosen.mode(), memory, extras
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
+            lr = linear(self.lr, agent.updates, self.anneal_updates)
+            learner, metrics = descend(self.loss, optimiser(self, lr), agent.learner, batch)
+            return Agent(learner, agent.updates + 1), metrics
+
+        return jax.lax.scan(step, agent, batches)
+
+    def loss(self, model: Trained, batch: Transition) -> tuple[Array, Metrics]:
+        predicted, _, _ = policy(self, model, temperature=1.0).unroll(batch)
+        log_prob = predicted.log_prob(batch.action)
+        right = (predicted.mode() == batch.action).astype(log_prob.dtype)
+        metrics = means({"nll": -log_prob, "accuracy": right}, batch.weight)
+        return metrics["nll"], metrics

@@ -1,0 +1,82 @@
+"""A fitted model behind the two functions of an environment."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from spinward.core import Box, Key, Spec, config, replace, struct
+
+
+@struct
+class State:
+    obs: Array
+    time: Array  # steps since the reset
+
+
+def never(obs: Array) -> Array:
+    """Nothing that is seen ends an episode."""
+    return jnp.zeros(obs.shape[:-1], bool)
+
+
+def hopper(obs: Array) -> Array:
+    """Hopper-v4: it stands, leans little, and moves within bounds."""
+    stands = (obs[..., 0] > 0.7) & (jnp.abs(obs[..., 1]) < 0.2)
+    return ~(stands & (jnp.abs(obs[..., 1:]) < 100.0).all(-1))
+
+
+def walker2d(obs: Array) -> Array:
+    """Walker2d-v4: it stands, neither too high nor too low, and leans little."""
+    height, angle = obs[..., 0], obs[..., 1]
+    return ~((height > 0.8) & (height < 2.0) & (jnp.abs(angle) < 1.0))
+
+
+def inverted_pendulum(obs: Array) -> Array:
+    """InvertedPendulum-v4: the pole leans little."""
+    return ~(jnp.abs(obs[..., 1]) <= 0.2)
+
+
+TERMINAL: dict[str, Callable[[Array], Array]] = {  # by the start of an environment's name
+    "Hopper": hopper,
+    "Walker2d": walker2d,
+    "InvertedPendulum": inverted_pendulum,
+}
+
+
+@config
+class Imagined:
+    """Goes on from where somebody really was, as `model` says, for `limit` steps.
+
+    Actions are in [-1, 1] where those of the real environment have bounds. When an episode ends is
+    no part of the model: `terminal` knows it from what is seen.
+    """
+
+    model: Any  # of one member: (obs, action, key) -> (next obs, reward)
+    starts: Any  # with `seen(key)`: an observation to begin with
+    real: Spec  # of the environment that is imagined
+    limit: int = 100  # steps after which an episode is truncated
+    terminal: Callable[[Array], Array] = never
+
+    @property
+    def spec(self) -> Spec:
+        action = self.real.action
+        if isinstance(action, Box) and action.bounded:
+            return replace(self.real, action=Box(action.shape, -1.0, 1.0))
+        return self.real
+
+    def reset(self, key: Key) -> tuple[State, Array]:
+        obs = self.starts.seen(key)
+        return State(obs, jnp.int32(0)), obs
+
+    def step(
+        self, state: State, action: Array, key: Key
+    ) -> tuple[State, Array, Array, Array, Array]:
+        obs, reward = self.model(state.obs, action, key)
+        box = self.real.obs
+        if isinstance(box, Box) and box.bounded:  # nobody has ever been elsewhere
+            obs = jnp.clip(obs, *(np.asarray(bound, np.float32) for bound in (box.low, box.high)))
+        time = state.time + 1
+        terminated = self.terminal(obs)
+        return State(obs, time), obs, reward, terminated, (time >= self.limit) & ~terminated

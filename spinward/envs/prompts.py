@@ -1,0 +1,45 @@
+"""Prompts of a file, as a task whose completions a reward model judges."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from spinward.core import Key, Spec, config
+from spinward.envs.text import PAD, token_spec
+
+
+@config
+class Prompts:
+    """One of `rows` at random. A completion has no score of its own: it is 0."""
+
+    rows: Any = None  # [prompts, tokens], with `PAD` in front
+    vocab: int = 2
+    end: int = 1
+    vocabulary: Any = None
+
+    @property
+    def spec(self) -> Spec:
+        return token_spec(self.vocab)
+
+    @property
+    def prompt(self) -> int:
+        return 1 if self.rows is None else self.rows.shape[1]
+
+    def reset(self, key: Key) -> tuple[Any, Array]:
+        rows = jnp.asarray(self.rows)
+        return (), rows[jax.random.randint(key, (), 0, len(rows))]
+
+    def score(self, state: Any, completion: Array) -> Array:
+        return jnp.float32(0.0)
+
+
+def padded(prompts: list[list[int]]) -> np.ndarray:
+    """Token numbers [prompts, tokens], with `PAD` in front of the short ones."""
+    longest = max(map(len, prompts))
+    rows = np.full((len(prompts), longest), PAD, np.int32)
+    for row, prompt in zip(rows, prompts, strict=True):
+        row[longest - len(prompt) :] = prompt
+    return rows

@@ -1,0 +1,34 @@
+"""Tasks of text: prompts to continue, and what a continuation is worth."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jax import Array
+
+from spinward.core import Key
+from spinward.spaces import Box, Discrete, Spec
+
+PAD = -1  # where there is no token: before a short prompt, and after the end of a completion
+
+
+@runtime_checkable
+class Text(Protocol):
+    """A task in JAX whose action is the next token. `experience/generation.py` runs it.
+
+    `reset` draws a prompt [prompt], of token numbers with `PAD` in front where it is short; its
+    last entry is a token. `score` judges one completion [tokens], in which nothing but `PAD`
+    follows an `end`; one that has none was cut off. It is the environment's own reward.
+    """
+
+    @property
+    def spec(self) -> Spec: ...  # `token_spec` of its vocabulary
+    @property
+    def prompt(self) -> int: ...  # entries of a prompt
+    @property
+    def end(self) -> int: ...  # the token that ends a completion
+    def reset(self, key: Key) -> tuple[Any, Array]: ...
+    def score(self, state: Any, completion: Array) -> Array: ...
+
+
+def token_spec(vocab: int) -> Spec:
+    """One token is seen, or `PAD`, and one is chosen."""
+    return Spec(Box((), PAD, vocab - 1, "int32"), Discrete(vocab))

@@ -1,0 +1,134 @@
+"""Never Give Up keeps exploring where random network distillation stalls and a count bonus stares
+at a television (Badia et al., 2020, arXiv:2002.06038, section 4.1).
+
+Rooms in a row with a television that shows noise when its button is pressed, and a goal in the last
+of them; and the random disco maze of the paper, smaller. All agents have one recurrent network, one
+replay and one number of steps: only what they are rewarded for differs. What is counted are the
+different cells that an episode comes to as the agent explores, and the episodes in which its greedy
+policy finds the goal.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.algorithms.ngu import NGU
+from spinward.algorithms.r2d2 import R2D2
+from spinward.core import Key, replace
+from spinward.envs import ids
+from spinward.envs.rooms import PRESS
+from spinward.experience.rollout import heard
+from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.rewards.count import Count
+from spinward.rewards.environment import Environment
+from spinward.run import plot
+from spinward.run.run import Run
+
+STEPS = {"laptop": 200_000, "paper": 5_000_000}
+SEEDS = {"laptop": 5, "paper": 5}
+EPISODES = 32  # of each seed
+CURIOUS = NGU(policies=4, memories=240)
+ALONE = NGU(policies=1, memories=150, gamma=0.95)
+ROOMS, DISCO = "Rooms-Narrow", "Disco-Maze"
+AGENTS: dict[str, tuple[str, Any, Any]] = {
+    "rooms: Never Give Up": (ROOMS, CURIOUS, Environment()),
+    "rooms: RND alone": (ROOMS, replace(CURIOUS, episodic=False), Environment()),
+    "rooms: counts": (ROOMS, R2D2(), Count(beta=0.1)),
+    "rooms: no bonus": (ROOMS, R2D2(), Environment()),
+    "disco maze: Never Give Up": (DISCO, ALONE, Environment()),
+    "disco maze: random features": (DISCO, replace(ALONE, controllable=False), Environment()),
+    "disco maze: RND alone": (DISCO, replace(ALONE, episodic=False), Environment()),
+}
+RULE = (
+    "the rule: in the rooms and in the disco maze the interval of Never Give Up's cells lies above "
+    "that of every other agent, and the count bonus presses the button twice as often as chance"
+)
+
+
+class Explored(NamedTuple):
+    """What episodes of one agent came to [episode]."""
+
+    cells: Array  # different ones
+    won: Array
+    pressed: Array  # share of steps in which the button was pressed
+
+
+def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
+    count = seeds or SEEDS[scale]
+    found: dict[str, Explored] = {}
+    rows: list[Row] = []
+    curves = []
+    for name, (env, algorithm, reward) in AGENTS.items():
+        slug = "ngu-" + name.lower().replace(":", "").replace(" ", "-")
+        learned = trained(algorithm, env, STEPS[scale], count, out, slug, reward=reward, shards=1)
+        found[name] = explored(learned, explore=True)
+        rows.append(row_of(f"{name}, cells", found[name].cells))
+        if env == ROOMS:
+            greedy = explored(learned, explore=False)
+            rows.append(row_of(f"{name}, goals of the greedy policy", greedy.won))
+            rows.append(row_of(f"{name}, button pressed", found[name].pressed))
+            curves.append(plot.Curve(name.removeprefix("rooms: "), *learned.curves()))
+    picture = out / "curves.png"
+    plot.save(plot.figure(curves, f"Rooms: goals found in training, {count} seeds"), picture)
+    verdict = "reproduced" if holds(rows) else "not reproduced"
+    return Reproduction("ngu", scale, rows, verdict, RULE, [picture])
+
+
+def holds(rows: list[Row]) -> bool:
+    """Whether the rule does."""
+    cells = {r.what.removesuffix(", cells"): r for r in rows if r.what.endswith(", cells")}
+    further = [
+        cells[f"{world}: Never Give Up"].low > row.high
+        for world in ("rooms", "disco maze")
+        for name, row in cells.items()
+        if name.startswith(world) and not name.endswith("Never Give Up")
+    ]
+    pressed = next(r for r in rows if r.what == "rooms: counts, button pressed")
+    return all(further) and pressed.low > 2 / 5
+
+
+def explored(learned: Run, explore: bool) -> Explored:
+    """What each seed's agent comes to, in the mean over its episodes [seed]."""
+    agents = learned.agents()
+    env: Any = ids.make(learned.config["env"])
+
+    def one(agent: Any, key: Key) -> Explored:
+        return walked(agents.algorithm, agent, env, key, explore)
+
+    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(1000, 1000 + agents.seeds))
+    found = jax.vmap(one)(jax.tree.map(jnp.asarray, agents.agent), keys)
+    return Explored(*(x.mean(1) for x in found))
+
+
+def walked(algorithm: Any, agent: Any, env: Any, key: Key, explore: bool) -> Explored:
+    """What first episodes come to, side by side."""
+    k_reset, k_steps = jax.random.split(key)
+    state, obs = jax.vmap(env.reset)(jax.random.split(k_reset, EPISODES))
+    seen = jnp.zeros(state.walls.shape, bool)
+
+    def step(x: Any, key: Key) -> Any:
+        state, obs, memory, seen, over, won, pressed = x
+        k_act, k_step = jax.random.split(key)
+        action, memory, _ = algorithm.act(agent, obs, memory, k_act, explore)
+        keys = jax.random.split(k_step, EPISODES)
+        state, obs, reward, terminated, truncated = jax.vmap(env.step)(state, action, keys)
+        seen = jnp.where(over[:, None, None], seen, marked(seen, state.at))
+        won = won | (~over & (reward > 0.0))
+        pressed = pressed + jnp.where(over, 0.0, action == PRESS)
+        memory, live = heard(memory, reward), ~over
+        return (state, obs, memory, seen, over | terminated | truncated, won, pressed), live
+
+    no = jnp.zeros(EPISODES, bool)
+    memory = algorithm.memory(agent, EPISODES)
+    start = (state, obs, memory, marked(seen, state.at), no, no, jnp.zeros(EPISODES))
+    last, live = jax.lax.scan(step, start, jax.random.split(k_steps, env.limit))
+    *_, seen, _, won, pressed = last
+    return Explored(seen.sum((1, 2)), won, pressed / live.sum(0))
+
+
+def marked(seen: Array, at: Array) -> Array:
+    """The cells [episode, row, column] that were seen, and those where episodes are."""
+    return jax.vmap(lambda s, a: s.at[a[0], a[1]].set(True))(seen, at)

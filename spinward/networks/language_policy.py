@@ -1,0 +1,155 @@
+"""A language model as a policy over tokens, with a value or a score of what has been written.
+
+Texts are columns [time, env] of token numbers; `PAD` and all below 0 is no token.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import Key, Memory, Transition, static, struct
+from spinward.networks.decoder import Decoder, cast
+from spinward.networks.distributions import Categorical
+from spinward.networks.layers import Linear
+from spinward.networks.lora import Lora
+
+
+@struct
+class Direction:
+    """`x @ w`: a score without a bias, which no comparison could tell."""
+
+    w: Array  # [width, 1]
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.w
+
+
+Head = Linear | Direction
+
+
+@struct
+class Trained:
+    """What learning changes: a decoder, or a low-rank change of one, and a head on it."""
+
+    decoder: Any
+    head: Head | None
+
+
+@struct
+class TokenPolicy:
+    """A distribution over the next token, and by its head the value of what has been written.
+
+    `step` reads a whole prompt [time, env], for which it begins a new memory with room for `room`
+    tokens more, or one token [env].
+    """
+
+    decoder: Decoder
+    head: Head | None
+    temperature: Array | float  # which logits are divided by
+    room: int = static(0)
+    remat: bool = static(False)  # compute activations again for the gradient, in place of memory
+    sequential: ClassVar[bool] = True
+
+    def memory(self, envs: int) -> Memory:
+        """Nothing: reading a prompt begins one."""
+        return ()
+
+    def step(self, obs: Array, memory: Memory) -> tuple[Categorical, Memory, dict[str, Any]]:
+        tokens = obs.T if obs.ndim == 2 else obs[:, None]
+        if obs.ndim == 2:
+            memory = self.decoder.cache(tokens.shape[0], tokens.shape[1] + self.room)
+        hidden, memory = self.decoder.extend(tokens, tokens >= 0, memory)
+        return self.chosen(hidden[:, -1]), memory, {}
+
+    def unroll(self, batch: Transition) -> tuple[Categorical, Array, Array]:
+        """Of steps [time, env]: what the next token is drawn from, the value of what is read up to
+        there, and that of what is read one token later. After the end of a text there is none."""
+        hidden = read(self.decoder, batch.obs, self.remat)
+        value = jnp.zeros(batch.obs.shape) if self.head is None else of_head(self.head, hidden)
+        later = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
+        return self.chosen(hidden), value, jnp.where(batch.done, 0.0, later)
+
+    def chosen(self, hidden: Array) -> Categorical:
+        return Categorical(self.decoder.logits(hidden) / self.temperature)
+
+
+def drawn(chosen: Categorical, key: Key) -> Array:
+    """A token [...], by where one uniform number falls among the probabilities laid end to end.
+
+    `Categorical.sample` needs a number for each token of the vocabulary, which with 256 of them
+    takes seven times as long and was a third of the time of writing.
+    """
+    reached = jnp.cumsum(jax.nn.softmax(chosen.logits), -1)
+    below = 1.0 - jax.random.uniform(key, (*chosen.logits.shape[:-1], 1))  # in (0, 1]
+    return (reached < below * reached[..., -1:]).sum(-1).astype(jnp.int32)
+
+
+def read(decoder: Decoder, tokens: Array, remat: bool = False) -> Array:
+    """What the decoder makes of each of `tokens` [time, env]: [time, env, width]."""
+    return decoder.hidden(tokens.T, tokens.T >= 0, remat).swapaxes(0, 1)
+
+
+def of_head(head: Head, hidden: Array) -> Array:
+    return head(hidden.astype(jnp.float32))[..., 0]
+
+
+def scores(model: TokenPolicy | Trained, batch: Transition) -> Array:
+    """The score [env] of each text, from its last token (Stiennon et al., 2020,
+    arXiv:2009.01325, section 3.4)."""
+    assert model.head is not None
+    tokens = texts(batch)
+    at = jnp.arange(len(tokens))[:, None]
+    last = jnp.where(tokens >= 0, at, 0).max(0)
+    hidden = (read(model.decoder, tokens) * (at == last)[..., None]).sum(0)
+    return of_head(model.head, hidden)
+
+
+def texts(batch: Transition) -> Array:
+    """All tokens [time + 1, env] of steps [time, env], the last one chosen included."""
+    return jnp.concatenate([batch.obs[:1], batch.next_obs])
+
+
+def value_head(width: int) -> Linear:
+    """Values of 0 (Ziegler et al., 2019, arXiv:1909.08593)."""
+    return Linear(jnp.zeros((width, 1)), jnp.zeros(1))
+
+
+def score_head(key: Key, width: int) -> Direction:
+    """Small random scores (Stiennon et al., 2020, arXiv:2009.01325, appendix B.1)."""
+    return Direction(jax.random.normal(key, (width, 1)) * (width + 1) ** -0.5)
+
+
+def log_probs(policy: TokenPolicy, batch: Transition) -> Array:
+    """Those of the tokens chosen [time, env]; 0 where none was."""
+    return jnp.where(batch.weight > 0, policy.unroll(batch)[0].log_prob(batch.action), 0.0)
+
+
+def trained(key: Key, start: Decoder, rank: int, head: Head | None = None) -> Trained:
+    """What learns: all of `start`, or a change of it of so low a `rank`."""
+    if not rank:
+        return Trained(start, head)
+    return Trained(Lora.init(key, start, rank), head)
+
+
+def whole(settings: Any, model: Trained) -> Decoder:
+    """The decoder that learning has made of the one it started from."""
+    if isinstance(model.decoder, Decoder):
+        return model.decoder
+    return model.decoder.attached(settings.start)
+
+
+def policy(settings: Any, model: Trained, temperature: Any = None) -> TokenPolicy:
+    """How an algorithm with such `settings` writes, and reads what was written."""
+    decoder = whole(settings, model)
+    decoder = cast(decoder, jnp.bfloat16) if settings.bfloat16 else decoder
+    heat = settings.temperature if temperature is None else temperature
+    return TokenPolicy(decoder, model.head, heat, settings.rollout, settings.remat)
+
+
+def reference(settings: Any, batch: Transition, temperature: Any = None) -> Array:
+    """Log-probabilities [time, env] of the tokens chosen, under the model that learning started
+    from; no gradient flows to it."""
+    start = policy(settings, Trained(settings.start, None), temperature)
+    return jax.lax.stop_gradient(log_probs(start, batch))

@@ -1,0 +1,35 @@
+"""A mean and a deviation that keep up with what they are of."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import struct
+
+
+@struct
+class Running:
+    """Mean and mean square of what came: of all of it, and later of the latest the most."""
+
+    mean: Array
+    square: Array
+    count: Array  # times that something came
+
+    @classmethod
+    def init(cls, mean: float) -> "Running":
+        """With deviation 1."""
+        return cls(jnp.float32(mean), jnp.float32(mean**2 + 1.0), jnp.float32(0.0))
+
+    def add(self, x: Array, weight: Array, least: float | Array) -> "Running":
+        """With the entries of `x` that have `weight`, whose share is `least` or more."""
+        total = weight.sum()
+        some = (total > 0.0).astype(jnp.float32)
+        rate = some * jnp.maximum(1.0 / (self.count + 1.0), least)
+        first = (weight * x).sum() / jnp.maximum(total, 1.0)
+        second = (weight * jnp.square(x)).sum() / jnp.maximum(total, 1.0)
+        mean = self.mean + rate * (first - self.mean)
+        square = self.square + rate * (second - self.square)
+        return Running(mean, square, self.count + some)
+
+    @property
+    def deviation(self) -> Array:
+        return jnp.sqrt(jnp.maximum(self.square - jnp.square(self.mean), 1e-8))

@@ -1,0 +1,121 @@
+"""The environment's reward and a bonus for what was seldom seen: beta / sqrt(N), by counts of
+observations (Strehl and Littman, 2008) or of their hashes (Tang et al., 2017, arXiv:1611.04717).
+
+Departs from the papers: `beta` may fall, N(s) is of the state that a step leads to, and codes share
+`slots` places, where two of them may meet.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spinward.core import MASK, Key, Metrics, Obs, Spec, Transition, config, replace, struct
+from spinward.errors import SettingsError
+from spinward.networks.normaliser import parts_of
+
+
+@struct
+class Counts:
+    """How often each code was seen, or the codes of the episode under way in each environment."""
+
+    table: Array  # [slots], lifelong
+    codes: Array  # uint32 [env, horizon], episodic
+    length: Array  # [env] steps of the episode so far
+    labels: Array  # batches judged
+    plane: Array  # [dim, bits], for the signs of a SimHash
+
+
+@config
+class Count:
+    """Adds `beta / sqrt(N)` to the reward, N the visits of the next state, this one included."""
+
+    beta: float = 0.1  # bonus of the first visit; about one over the length of an episode
+    kappa: float = 0.0  # share of beta lost with each batch that is learned from
+    episodic: bool = False  # count within the episode alone, not over the whole life
+    bits: int = 0  # of a SimHash of the observation; 0 counts observations as they are
+    slots: int = 65_536  # places in the table of lifelong counts
+    horizon: int = 1_000  # steps of an episode after which episodic counts forget the oldest
+
+    def init(self, key: Key, spec: Spec) -> Counts:
+        for name in ("slots", "horizon"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        size = flat(jax.tree.map(jnp.asarray, spec.zeros()), ()).shape[-1]
+        plane = jax.random.normal(key, (size, self.bits))
+        envs = spec.envs
+        table = jnp.zeros(0 if self.episodic else self.slots)
+        codes = jnp.zeros((envs, self.horizon if self.episodic else 0), jnp.uint32)
+        return Counts(table, codes, jnp.zeros(envs, jnp.int32), jnp.int32(0), plane)
+
+    def label(
+        self, state: Counts, batch: Transition, key: Key
+    ) -> tuple[Counts, Transition, Metrics]:
+        """Of rollouts [time, env], or of what is drawn from a replay, counted as it is drawn."""
+        codes = self.coded(state.plane, flat(batch.next_obs, batch.reward.shape))
+        if self.episodic and batch.reward.ndim == 2:
+            state, visits = self.within_episodes(state, codes, batch)
+        elif self.episodic:
+            raise SettingsError(
+                "episodic=True counts within episodes, of which a replay draws pieces: use it "
+                "with an algorithm that learns from rollouts, such as ppo"
+            )
+        else:
+            state, visits = self.over_life(state, codes, batch.weight)
+        beta = self.beta * (1.0 - self.kappa) ** state.labels
+        bonus = batch.weight * jax.lax.rsqrt(jnp.maximum(visits, 1.0))
+        extras = {**batch.extras, "env_reward": batch.reward, "bonus": bonus}
+        state = replace(state, labels=state.labels + 1)
+        told = {"bonus": bonus.mean(), "bonus_coef": beta}
+        return state, replace(batch, reward=batch.reward + beta * bonus, extras=extras), told
+
+    def coded(self, plane: Array, x: Array) -> Array:
+        """A number for each row of `x` [..., dim]: the same for the same, or for the same signs."""
+        if self.bits:
+            words = (x @ plane > 0.0).astype(jnp.uint32)
+        else:
+            words = jax.lax.bitcast_convert_type(x, jnp.uint32)
+        odd = 2 * jnp.arange(1, words.shape[-1] + 1, dtype=jnp.uint32) + 1
+        mixed = (words ^ (words >> 15)) * (odd * jnp.uint32(0x9E3779B1))
+        mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0x85EBCA77)
+        total = mixed.sum(-1, dtype=jnp.uint32)
+        total = (total ^ (total >> 16)) * jnp.uint32(0xC2B2AE35)
+        return total ^ (total >> 15)
+
+    def over_life(self, state: Counts, codes: Array, weight: Array) -> tuple[Counts, Array]:
+        """Visits [...] as they stood after each step of all environments side by side."""
+
+        def step(table: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+            slot, weight = x
+            table = table.at[slot].add(weight)
+            return table, table[slot]
+
+        slots = (codes % self.slots).astype(jnp.int32)
+        rows = slots.reshape(-1, slots.shape[-1]), weight.reshape(-1, slots.shape[-1])
+        table, visits = jax.lax.scan(step, state.table, rows)
+        return replace(state, table=table), visits.reshape(slots.shape)
+
+    def within_episodes(
+        self, state: Counts, codes: Array, batch: Transition
+    ) -> tuple[Counts, Array]:
+        """Visits [time, env] since the episode began."""
+        place = jnp.arange(self.horizon)
+
+        def step(x: tuple[Array, Array], row: tuple[Array, Array]) -> tuple[Any, Array]:
+            (seen, length), (code, over) = x, row
+            at = length[:, None] % self.horizon == place
+            seen = jnp.where(at, code[:, None], seen)
+            alike = (seen == code[:, None]) & (place <= length[:, None])
+            return (seen, jnp.where(over, 0, length + 1)), alike.sum(-1).astype(jnp.float32)
+
+        over = batch.done | (batch.weight == 0.0)
+        (seen, length), visits = jax.lax.scan(step, (state.codes, state.length), (codes, over))
+        return replace(state, codes=seen, length=length), visits
+
+
+def flat(obs: Obs, axes: tuple[int, ...]) -> Array:
+    """The numbers [*axes, dim] of observations with these leading axes, their masks left out."""
+    parts = {k: x for k, x in parts_of(obs).items() if k != MASK}
+    rows = [x.astype(jnp.float32).reshape(*axes, -1) for x in parts.values()]
+    return jnp.concatenate(rows, -1)

@@ -1,0 +1,274 @@
+"""What must hold of every algorithm on texts: where it starts, what counts, and what does not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from twin import ALGORITHMS, Letters, language_model, tiny, written
+
+from spinward.algorithms.ppo import PPO
+from spinward.core import Policy, replace
+from spinward.envs.text import PAD
+from spinward.errors import DamagedFileError, SettingsError
+from spinward.experience.collect import collector
+from spinward.experience.text_settings import optimiser
+from spinward.learning import standardise
+from spinward.networks.distributions import Categorical
+from spinward.networks.language_policy import (
+    Direction,
+    Trained,
+    drawn,
+    log_probs,
+    policy,
+    reference,
+    scores,
+    value_head,
+)
+from spinward.rewards.judge import Judge
+from spinward.targets.advantages import gae
+
+WRITERS = ("ppo_tokens", "grpo")
+READERS = ("sft", "reward_model", "dpo")
+
+
+@functools.cache
+def begun(name, **settings):
+    """An algorithm, its first agent, and its first batch, with a prompt for each row."""
+    algorithm = tiny(ALGORITHMS[name], **{"envs": 8, "epochs": 1, "minibatches": 1, **settings})
+    key = jax.random.key(3)
+    agent = algorithm.init(key, Letters().spec)
+    if name in READERS:
+        ranked = 1 if name == "sft" else 2
+        source = replace(written(ranked), updates=1, batch=4)
+        _, batch, _ = source.collect(source.init(key, ()), None, key)
+        return algorithm, agent, jax.tree.map(lambda x: x[0], batch)
+    source = algorithm.source(collector(Letters()))
+    acting = Policy(
+        functools.partial(algorithm.act, agent), functools.partial(algorithm.memory, agent)
+    )
+    _, batch, _ = jax.jit(lambda k: source.collect((), acting, k))(key)
+    return algorithm, agent, batch
+
+
+def loss_of(name, model, batch):
+    """The loss of a batch, with other constants where the algorithm needs such."""
+    algorithm, _, _ = begun(name)
+    before = -jnp.ones(batch.weight.shape)
+    more = {
+        "sft": (), "reward_model": (), "dpo": (before,),
+        "ppo_tokens": (jnp.cos(jnp.arange(batch.weight.size)).reshape(batch.weight.shape),
+                       before, before, 0.1),
+        "grpo": (jnp.ones(batch.weight.shape), before, batch.weight),
+    }[name]  # fmt: skip
+    return algorithm.loss(model, batch, *more)[0]
+
+
+def test_sampled_log_probabilities_are_those_of_reading_and_the_first_ratio_is_one():
+    algorithm, agent, batch = begun("grpo")
+    assert (batch.obs == PAD).any() and 0 < batch.weight.mean() < 1
+    again = log_probs(policy(algorithm, agent.learner.model), batch)
+    np.testing.assert_allclose(again, batch.weight * batch.extras["log_prob"], atol=1e-5)
+    _, metrics = jax.jit(algorithm.update)(agent, batch, jax.random.key(0))
+    assert abs(float(metrics["approx_kl"][0])) < 1e-6 and metrics["clip_fraction"][0] == 0.0
+    assert abs(float(metrics["kl"])) < 1e-5  # it is the model that it began with
+
+
+def test_tokens_are_drawn_as_often_as_their_probabilities_say_and_never_if_those_are_0():
+    odds = np.array([0.0, 0.5, 0.2, 0.0, 0.3, 0.0])
+    many = jnp.broadcast_to(jnp.log(jnp.asarray(odds)), (40_000, 6))
+    counts = np.bincount(drawn(Categorical(many), jax.random.key(0)), minlength=6)
+    assert (counts[odds == 0] == 0).all()
+    assert (np.abs(counts - 40_000 * odds) <= 4 * np.sqrt(40_000 * odds)).all()
+    flat = drawn(Categorical(jnp.zeros((40_000, 3))), jax.random.key(1))
+    assert flat.min() >= 0 and flat.max() == 2  # the last is reached, and nothing beyond it
+
+
+def test_temperature_is_the_same_in_writing_in_reading_and_for_the_reference():
+    algorithm, agent, batch = begun("grpo", temperature=0.5)
+    again = log_probs(policy(algorithm, agent.learner.model), batch)
+    np.testing.assert_allclose(again, batch.weight * batch.extras["log_prob"], atol=1e-5)
+    np.testing.assert_allclose(reference(algorithm, batch), again, atol=1e-5)
+    colder = replace(algorithm, temperature=1.0)
+    assert np.abs(log_probs(policy(colder, agent.learner.model), batch) - again).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", [*READERS, *WRITERS])
+def test_what_is_not_chosen_and_what_is_padding_change_nothing(name):
+    _, agent, batch = begun(name)
+    key = jax.random.key(1)
+    other = jax.random.randint(key, batch.action.shape, 0, 6)
+    outside = batch.weight == 0
+    junk = replace(
+        batch,
+        obs=jnp.where(batch.obs == PAD, -7, batch.obs),  # another number that is no token
+        action=jnp.where(outside, other, batch.action),
+        extras=jax.tree.map(lambda x: jnp.where(outside, 0.3, x), batch.extras),
+    )
+    value = jax.jit(jax.value_and_grad(functools.partial(loss_of, name)))
+    (one, slope), (two, slope_of_junk) = (value(agent.learner.model, b) for b in (batch, junk))
+    assert float(one) == float(two) and np.isfinite(float(one))
+    for a, b in zip(jax.tree.leaves(slope), jax.tree.leaves(slope_of_junk), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != 0).any() for a in jax.tree.leaves(slope))
+
+
+def test_a_text_alone_has_the_log_probabilities_it_has_among_others_with_padding():
+    algorithm, agent, batch = begun("grpo")
+    tokens = policy(algorithm, agent.learner.model)
+    whole = log_probs(tokens, batch)
+    for i in (0, 3, 5):
+        first = int((batch.obs[:, i] != PAD).argmax())
+        alone = jax.tree.map(lambda x, i=i, f=first: x[f:, i : i + 1], batch)
+        np.testing.assert_allclose(log_probs(tokens, alone)[:, 0], whole[first:, i], atol=1e-5)
+
+
+def test_the_loss_of_ppo_on_tokens_is_that_of_ppo():
+    algorithm, agent, batch = begun("ppo_tokens")
+    model = replace(agent.learner.model, head=value_head(8))
+    advantage = jnp.sin(jnp.arange(batch.weight.size)).reshape(batch.weight.shape)
+    returns = 0.5 * advantage
+    found, metrics = algorithm.loss(model, batch, advantage, returns, advantage, 0.1)
+    chosen, value, _ = policy(algorithm, model).unroll(batch)
+    log_ratio = chosen.log_prob(batch.action) - batch.extras["log_prob"]
+    scaled, count = standardise(advantage, batch.weight), batch.weight.sum()
+    by_hand = -(batch.weight * np.exp(log_ratio) * scaled).sum() / count
+    by_hand += 0.1 * 0.5 * (batch.weight * (value - returns) ** 2).sum() / count
+    np.testing.assert_allclose(float(found), float(by_hand), rtol=1e-5, atol=1e-6)
+    own = PPO.loss(algorithm, policy(algorithm, model), batch, advantage, returns)[0]
+    assert float(own) == float(found) and "kl_loss" not in metrics
+
+
+def test_the_price_is_paid_token_by_token_and_the_score_at_the_end():
+    """Against the sum that GAE with gamma and lambda of 1 is, where the values are 0."""
+    algorithm, agent, batch = begun("ppo_tokens", kl_coef=0.5, lam=1.0)
+    far = replace(algorithm, start=jax.tree.map(lambda x: 1.5 * x, language_model()))
+    away = batch.weight * (batch.extras["log_prob"] - reference(far, batch))
+    rewards = np.asarray(batch.reward - 0.5 * away)
+    expected = np.asarray(batch.weight) * np.cumsum(rewards[::-1], 0)[::-1]
+    judged, zero = replace(batch, reward=batch.reward - 0.5 * away), jnp.zeros_like(away)
+    np.testing.assert_allclose(gae(judged, zero, zero, 1.0, 1.0), expected, atol=1e-5)
+    _, metrics = jax.jit(far.update)(agent, batch, jax.random.key(0))
+    assert abs(float(metrics["approx_kl"][0])) < 1e-6 and metrics["clip_fraction"][0] == 0.0
+    np.testing.assert_allclose(metrics["kl"], away.sum(0).mean(), rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["value_loss"][0], 0.5 * (expected**2).sum() / batch.weight.sum(), rtol=1e-3
+    )
+
+
+def test_the_members_of_a_group_have_one_prompt():
+    _, _, batch = begun("grpo")
+    prompts = np.asarray(batch.obs[:2]).T.reshape(4, 2, 2)
+    assert (prompts[:, 0] == prompts[:, 1]).all()
+    assert len({tuple(p[0]) for p in prompts}) > 1
+
+
+def test_dpo_starts_at_log_2_and_its_reference_has_no_slope():
+    algorithm, agent, batch = begun("dpo")
+    before = reference(algorithm, batch, temperature=1.0)
+    loss, metrics = algorithm.loss(agent.learner.model, batch, before)
+    assert float(loss) == pytest.approx(np.log(2), abs=1e-6) and abs(metrics["margin"]) < 1e-6
+    slope = jax.grad(lambda s: reference(replace(algorithm, start=s), batch).sum())(
+        language_model()
+    )
+    assert all((x == 0).all() for x in jax.tree.leaves(slope))
+
+
+def test_a_reward_model_reads_the_last_token_and_judges_scores_of_mean_0_and_deviation_1():
+    _, agent, _ = begun("reward_model")
+    _, _, batch = begun("grpo")
+    model = agent.learner.model
+    model = replace(model, head=Direction(jax.random.normal(jax.random.key(5), (8, 1))))
+    found = np.asarray(scores(model, batch))
+    for i in range(8):
+        tokens = np.asarray(jnp.concatenate([batch.obs[:1, i], batch.next_obs[:, i]]))
+        tokens = jnp.asarray(tokens[tokens != PAD])[None]
+        last = model.decoder.hidden(tokens, tokens >= 0)[0, -1]
+        np.testing.assert_allclose(found[i], float(model.head(last)[0]), rtol=2e-4, atol=1e-5)
+    judge = Judge("somewhere", unfinished=-5.0, texts=16, model=model)
+    state = judge.init(jax.random.key(0), Letters().spec)
+    for _ in range(2):
+        state, labelled, told = judge.label(state, batch, jax.random.key(0))
+    np.testing.assert_allclose(
+        [state.mean, state.deviation], [found.mean(), found.std()], rtol=1e-4
+    )
+    again, _, _ = judge.label(state, labelled, jax.random.key(0))
+    assert float(again.texts) == 16.0  # it has seen enough
+    judged, finished = np.asarray(labelled.reward.sum(0)), np.asarray(batch.terminated.any(0))
+    expected = (found - found.mean()) / found.std()
+    np.testing.assert_allclose(judged[finished], expected[finished], atol=1e-4)
+    assert (judged[~finished] == -5.0).all() and (~finished).any() and finished.any()
+    assert (np.asarray(labelled.reward != 0) <= np.asarray(batch.done)).all()
+    assert np.isfinite(float(told["judged"]))
+
+
+def test_a_judge_without_a_score_or_with_one_that_is_no_number_is_refused():
+    decoder = language_model()
+    with pytest.raises(SettingsError, match="--reward-model"):
+        Judge().opened(None)
+    with pytest.raises(SettingsError, match="trained a policy"):
+        Judge("r").opened(lambda name: Trained(decoder, None))
+    broken = Trained(decoder, Direction(jnp.full((8, 1), jnp.nan)))
+    with pytest.raises(DamagedFileError, match="not finite"):
+        Judge("r").opened(lambda name: broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("grpo", {"start": None}, "GRPO starts from a language model"),
+        ("grpo", {"group": 3}, "group=3 does not divide envs=8"),
+        ("grpo", {"group": 1}, "group=1 must be at least 2"),
+        ("grpo", {"rollout": 7}, "longer than the model's context = 8"),
+        ("grpo", {"aggregation": "mean"}, "aggregation='mean' is not one of sequence"),
+        ("ppo_tokens", {"kl_in": "k9"}, "kl_in='k9' is not one of reward"),
+        ("ppo_tokens", {"minibatches": 3}, "minibatches=3 does not divide envs"),
+        ("dpo", {"loss_type": "hinge"}, "loss_type='hinge' is not one of sigmoid, ipo"),
+        ("sft", {"start": None, "family": "gpt9"}, "family='gpt9' is not one of gpt2"),
+        ("sft", {"start": None, "heads": 3}, "width=8 must be an even number"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_runs(name, settings, said):
+    algorithm = tiny(ALGORITHMS[name], **{"envs": 8, **settings})
+    with pytest.raises(SettingsError, match=said):
+        algorithm.check(Letters().spec)
+        algorithm.source(collector(Letters()))
+
+
+def test_a_model_of_another_vocabulary_is_refused():
+    from spinward.envs.grammar import Grammar
+
+    with pytest.raises(SettingsError, match="the model has 6 tokens and the task 35"):
+        tiny(ALGORITHMS["dpo"]).check(Grammar().spec)
+
+
+def test_low_rank_changes_alone_are_learned_and_begin_with_none():
+    algorithm, agent, batch = begun("grpo", lora=2)
+    np.testing.assert_array_equal(
+        log_probs(policy(algorithm, agent.learner.model), batch), reference(algorithm, batch)
+    )
+    slope = jax.grad(lambda m: log_probs(policy(algorithm, m), batch).sum())(agent.learner.model)
+    assert all((x.b != 0).any() for x in slope.decoder.deltas.values())
+    assert len(jax.tree.leaves(slope)) == 2 * len(slope.decoder.deltas)
+
+
+def test_groups_whose_scores_are_alike_teach_nothing_and_break_nothing():
+    algorithm, agent, batch = begun("grpo", kl_in="")
+    alike = replace(batch, reward=jnp.where(batch.done, 0.7, 0.0))
+    after, metrics = jax.jit(algorithm.update)(agent, alike, jax.random.key(0))
+    assert float(metrics["grad_norm"][0]) == 0.0 and float(metrics["groups_alike"]) == 1.0
+    for a, b in zip(
+        jax.tree.leaves(agent.learner.model), jax.tree.leaves(after.learner.model), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_accumulated_gradients_are_one_step_of_their_mean():
+    whole, parts = (optimiser(tiny(ALGORITHMS["sft"], accumulate=n), 0.1) for n in (1, 2))
+    model, first, second = (jnp.array(x) for x in ([1.0, 2.0], [0.3, -0.1], [0.1, 0.2]))
+    expected, _ = whole.update(0.5 * (first + second), whole.init(model), model)
+    nothing, state = parts.update(first, parts.init(model), model)
+    found, _ = parts.update(second, state, model)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert (nothing == 0).all()
