@@ -304,7 +304,7 @@ def test_a_hostile_manifest_is_refused_fast_and_in_little_memory(tmp_path, name)
         checkpoint.verify(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 20  # a machine may be busy; a quadratic parser takes hours
     assert peak < 1e8
 
 
