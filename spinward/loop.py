@@ -32,7 +32,7 @@ from spinward.core import (
 )
 from spinward.errors import NonFiniteError
 from spinward.experience.rollout import finite
-from spinward.host import in_thread, is_large, reading
+from spinward.host import healthy, in_thread, is_large, over_seeds, reading
 
 
 class Parts(NamedTuple):
@@ -131,7 +131,7 @@ def on_host_compiled(
     large = is_large(agent)
     one_call = sampler is not None and not large
     improve, names = learning(algorithm, reward, sampler, large)
-    compiled = jax.jit(jax.vmap(improve), donate_argnums=(2,) if one_call else ())
+    compiled = jax.jit(over_seeds(improve, one_call), donate_argnums=(2,) if one_call else ())
 
     def split(key: Key) -> tuple[Any, ...]:
         key, k_run, k_learn = jax.random.split(key, 3)
@@ -163,7 +163,7 @@ def learning(
             batch = sampler(stored, k_draw)
         else:
             stored, batch = sampler.renewed(stored, new, k_draw)
-        agent, judge, metrics, told = learn_checked(algorithm, reward, agent, judge, batch, key)
+        agent, judge, metrics, told = learn(algorithm, reward, agent, judge, batch, key)
         if sampler and not large:
             told = sampler.reweighed(stored, *told) if told else stored
         names[:] = metrics
@@ -196,14 +196,6 @@ def learn(
     told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
     metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
     return agent, judge, {**metrics, "finite": finite(metrics)}, told
-
-
-def learn_checked(
-    algorithm: Algorithm, reward: Reward, *state: Any
-) -> tuple[Any, Any, Metrics, tuple[Any, ...]]:
-    """`learn`, whose `finite` speaks for the agent too: a host cannot repeat what broke it."""
-    agent, judge, metrics, told = learn(algorithm, reward, *state)
-    return agent, judge, {**metrics, "finite": metrics["finite"] & finite(agent)}, told
 
 
 class Program(NamedTuple):
@@ -258,14 +250,14 @@ def compiled(function: Callable[..., Any], level: int) -> Any:
 
 
 def start_all(parts: Parts, key: Key) -> TrainState:
-    return jax.vmap(lambda k: system(parts).init(k))(key)
+    return over_seeds(lambda k: system(parts).init(k))(key)
 
 
 def advance_all(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
     def scan(state: TrainState) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(lambda s, _: system(parts).step(s), state, length=iterations)
 
-    return jax.vmap(scan)(state)
+    return over_seeds(scan, isinstance(parts.source, Replayed))(state)
 
 
 def advance_on_host(
@@ -273,19 +265,30 @@ def advance_on_host(
 ) -> tuple[TrainState, Metrics]:
     """All seeds after so many iterations, or before the first that is not finite.
 
+    Parameters are looked at where an iteration broke and after the last, not after each: a bad one
+    makes the next loss bad, so that what broke it is at most one update further back.
+
     Raises:
         NonFiniteError: an environment's numbers are not; it has `reached`.
     """
     history: list[Metrics] = []
+    before = newest = state
     for _ in range(iterations):
         try:
-            following, metrics = closed.step(state)
+            newest, metrics = closed.step(state)
         except NonFiniteError as error:
-            error.reached = state, len(history)
-            raise
+            if not history or healthy(state.agent).all():
+                error.reached = state, len(history)
+                raise
+            break  # a bad parameter chose the action that the environment could not bear
         history.append(metrics)
         if not metrics["finite"].all():
-            state = replace(state, source=following.source)  # a replay's memory was handed over
+            if len(history) > 1 and not healthy(state.agent).all():
+                history.pop()
             break
-        state = following
+        before, state = state, newest
+    if not (good := healthy(state.agent)).all():
+        history[-1] = {**history[-1], "finite": history[-1]["finite"] * good}
+        state = before
+    state = replace(state, source=newest.source)  # a replay's memory was handed over
     return state, jax.tree.map(lambda *x: np.stack(x, 1), *history)

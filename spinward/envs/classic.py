@@ -45,7 +45,9 @@ class Singles:
         self.name, self.form, self.envs = name, form, [env.unwrapped for env in made]
         self.limit = made[0].spec.max_episode_steps if made[0].spec else None
         self.watchdog = Watchdog(name, timeout_s)
+        self.shape = (envs, *(made[0].observation_space.shape or ()))
         self.lengths = np.zeros(envs, np.int64)
+        self.weight = np.ones(envs, np.float32)
         self.steps = 0
 
     def reset(self, seeds: np.ndarray) -> Obs:
@@ -66,22 +68,20 @@ class Singles:
 
     def _step(self, action: np.ndarray) -> Step:
         discrete = self.form["kind"] == "Discrete"
-        actions = (
-            action.tolist() if discrete else [encoding.decode(self.form, row) for row in action]
-        )
-        answers = [env.step(a) for env, a in zip(self.envs, actions, strict=True)]
-        successors, reward, terminated, *_ = zip(*answers, strict=True)
-        next_obs, ended = np.array(successors, np.float32), np.array(terminated, bool)
+        actions = action.tolist() if discrete else [encoding.decode(self.form, x) for x in action]
+        next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(actions), np.float32)
+        terminated = np.empty(len(actions), bool)
+        for i, (env, act) in enumerate(zip(self.envs, actions, strict=True)):
+            next_obs[i], reward[i], terminated[i], *_ = env.step(act)
         self.lengths += 1
-        truncated = (self.lengths == self.limit) & ~ended
-        obs, done = next_obs, ended | truncated
+        truncated = (self.lengths == self.limit) & ~terminated
+        obs, done = next_obs, terminated | truncated
         if done.any():
             obs = next_obs.copy()
-            for env in np.flatnonzero(done):
-                obs[env] = self.envs[env].reset()[0]
+            for i in np.flatnonzero(done).tolist():
+                obs[i] = self.envs[i].reset()[0]
             self.lengths[done] = 0
-        weight = np.ones(len(ended), np.float32)
-        return Step(obs, np.array(reward, np.float32), ended, truncated, next_obs, weight)
+        return Step(obs, reward, terminated, truncated, next_obs, self.weight)
 
 
 class CartPoles:
@@ -117,7 +117,7 @@ class CartPoles:
             self._start(np.flatnonzero(done))
             obs = self._obs()
         require_finite(self.name, next_obs, reward, lambda env: self.steps)
-        return Step(obs, reward, terminated, truncated, next_obs, self.weight.copy())
+        return Step(obs, reward, terminated, truncated, next_obs, self.weight)
 
     def close(self) -> None:
         self.watchdog.close()

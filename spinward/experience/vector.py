@@ -90,29 +90,42 @@ class Vector:
         """Steps by a `key` [seed], or by what `keys` made of it [seed, time]."""
         assert self.handle.stepper is not None, "init comes before collect"
         steps: Any = np.asarray(key if key.ndim == 3 else act_keys(key, self.keys))
-        seeds, obs, memory, rows = len(steps), state.obs, state.memory, []
-        act, step, spec = policy.act, self.handle.stepper.step, self.spec
-        total, length = state.total.reshape(-1).copy(), state.length.reshape(-1).copy()
-        ended = np.zeros((3, seeds))  # per seed: episodes, and sums of their returns and lengths
+        obs, memory, rows = state.obs, state.memory, []
+        act, step, spec, shape = policy.act, self.handle.stepper.step, self.spec, state.total.shape
+        remembers = bool(jax.tree.leaves(memory))
         for t in range(self.steps):
-            chosen, after, extras = act(obs, memory, steps[:, t])
+            chosen, memory, extras = act(obs, memory, steps[:, t])
             action = np.asarray(chosen)
             found = step(in_env_units(spec, action))
-            extras = jax.tree.map(np.asarray, extras) if extras else extras
-            rows.append((obs, action, found, extras))
-            total += found.reward
-            length += found.weight > 0
-            after = heard(after, found.reward.reshape(seeds, -1))
-            done = found.terminated | found.truncated
-            if done.any():
-                whole = (found.weight > 0) & done
-                sums = (np.where(whole, x, 0).reshape(seeds, -1).sum(1) for x in (1, total, length))
-                ended += list(sums)
-                total[done], length[done] = 0.0, 0
-                after = begin_again(done.reshape(seeds, -1), policy, self.envs, after)
-            obs, memory = by_seed(found.obs, state.total.shape), after
-        following = VectorState(obs, memory, *(x.reshape(seeds, -1) for x in (total, length)))
-        return following, transition(*zip(*rows, strict=True)), summarise(*ended)
+            rows.append((obs, action, found, jax.tree.map(np.asarray, extras) if extras else {}))
+            if remembers:
+                memory = heard(memory, found.reward.reshape(shape))
+                done = (found.terminated | found.truncated).reshape(shape)
+                memory = begin_again(done, policy, self.envs, memory) if done.any() else memory
+            obs = by_seed(found.obs, shape)
+        batch = transition(*zip(*rows, strict=True))
+        total, length, ended = told(batch, state.total, state.length)
+        return VectorState(obs, memory, total, length), batch, summarise(*ended)
+
+
+def told(batch: Transition, total: Any, length: Any) -> tuple[Any, Any, np.ndarray]:
+    """The episodes under way [seed, env] after a batch [seed, time, env], whose parts so far were
+    `total` and `length`; and of each seed how many ended in it, and their returns and lengths."""
+    done = np.asarray(batch.done)
+    ended, start = np.zeros((3, len(total))), 0
+    counts = batch.weight > 0
+
+    def upto(end: int) -> tuple[Any, Any]:
+        rewards = np.concatenate([total[:, None], batch.reward[:, start:end]], 1)
+        return rewards.sum(1), length + counts[:, start:end].sum(1, dtype=np.int32)
+
+    for t in np.flatnonzero(done.any((0, 2))).tolist():
+        total, length = upto(t + 1)
+        whole = done[:, t] & counts[:, t]
+        ended += [np.where(whole, x, 0).sum(1) for x in (1, total, length)]
+        total, length = (np.where(done[:, t], x.dtype.type(0), x) for x in (total, length))
+        start = t + 1
+    return *upto(done.shape[1]), ended
 
 
 def transition(obs: Any, action: Any, found: Any, extras: Any) -> Transition:
@@ -151,8 +164,6 @@ def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
 
 def begin_again(done: np.ndarray, policy: Policy, envs: int, after: Memory) -> Memory:
     """`after`, but as it is when an episode starts where one does."""
-    if not jax.tree.leaves(after):
-        return after
     return where(jnp.asarray(done), policy.memory(envs), after)
 
 
