@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, assert_same, copied, keys, parts, tiny
 
+from spinward.algorithms.ppo import PPO
 from spinward.core import Box, Dict, Discrete, Spec, Transition, replace
+from spinward.envs.finite import Finite, mdp_of
 from spinward.errors import SettingsError
-from spinward.loop import program
+from spinward.experience.rollout import Rollout
+from spinward.loop import Parts, program
 from spinward.networks.distillation import Distillation, Whitener, distance
 from spinward.rewards.count import Count
 from spinward.rewards.rnd import RND
+from spinward.targets.returns import outlasting
 
 KEY = jax.random.key(0)
 TIME, ENVS, STATES = 32, 8, 6
@@ -37,7 +41,7 @@ def counted():
 
 def test_counts_of_rollouts_add_up_and_each_bonus_is_of_the_count_after_the_visit(counted):
     at, batch = walked()
-    count = Count(beta=0.5)
+    count = Count(beta=0.5, gamma=0.0)
     state, judged, metrics = counted(count, count.init(KEY, SPEC), batch)
     assert state.table.sum() == TIME * ENVS
     seen, wanted = np.zeros(STATES), np.zeros((TIME, ENVS))
@@ -201,3 +205,42 @@ def test_the_bonus_does_not_depend_on_the_scale_of_the_errors():
     )
     label = jax.jit(lambda judge: rnd.label(judge, batch, KEY)[1].extras["bonus"])
     np.testing.assert_allclose(label(both), label(judge), rtol=1e-3)
+
+
+def test_a_step_that_terminates_is_paid_the_mean_bonus_for_good_and_no_other_step_is():
+    _, batch = walked(2, 2)
+    no, lost = jnp.zeros((2, 2), bool), jnp.array([[1.0, 1.0], [1.0, 0.0]])
+    batch = replace(batch, terminated=no.at[0].set(True), truncated=no.at[1, 0].set(True))
+    batch = replace(batch, weight=lost)
+    paid = outlasting(jnp.array([[1.0, 2.0], [3.0, 0.0]]), batch, 0.75)
+    np.testing.assert_allclose(paid, [[1.0 + 3 * 2.0, 2.0 + 3 * 2.0], [3.0, 0.0]])
+    with pytest.raises(SettingsError, match="gamma=1"):
+        Count(gamma=1.0).init(KEY, SPEC)
+
+
+def row_of_states(states=10):
+    """Right along a row or back to its start; 1 for coming to its end, which is the end of it."""
+    moves, reward = np.zeros((states, 2, states)), np.zeros((states, 2))
+    moves[:, 0, 0], moves[-1, 1, -1], reward[-2, 1] = 1.0, 1.0, 1.0
+    moves[np.arange(states - 1), 1, np.arange(1, states)] = 1.0
+    return Finite(mdp_of(moves, reward, np.eye(states)[0], np.arange(states) == states - 1), 20)
+
+
+@pytest.mark.parametrize(
+    "bonus",
+    [Count(beta=0.1, episodic=True, horizon=20), RND(beta=1.0, width=16, outputs=8, quiet=2)],
+    ids=["count", "rnd"],
+)
+def test_ppo_crosses_a_chain_by_a_bonus_unless_the_end_of_an_episode_cuts_it(bonus):
+    """Chance crosses it once in 512 tries; a life that goes on is paid more than the goal pays."""
+    ppo = PPO(envs=8, rollout=32, lr=2e-3, hidden=(16,))
+    crossed = []
+    for gamma in (0.0, 0.99):
+        source = ppo.source(lambda envs, steps: Rollout(row_of_states(), envs, steps))
+        running = program(Parts(ppo, source, replace(bonus, gamma=gamma)))
+        _, metrics = running.advance(running.start(keys(3)), 100)
+        late = {name: np.asarray(metrics[name][:, -25:]) for name in ("episodes", "episode_return")}
+        crossed.append(
+            np.nansum(late["episodes"] * late["episode_return"]) / late["episodes"].sum()
+        )
+    assert crossed[0] < 0.2 and crossed[1] > 0.9

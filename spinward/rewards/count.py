@@ -1,8 +1,8 @@
 """The environment's reward and a bonus for what was seldom seen: beta / sqrt(N), by counts of
 observations (Strehl and Littman, 2008) or of their hashes (Tang et al., 2017, arXiv:1611.04717).
 
-Departs from the papers: `beta` may fall, N(s) is of the state that a step leads to, and codes share
-`slots` places, where two of them may meet.
+Departs from the papers: `beta` may fall, N(s) is of the state that a step leads to, codes share
+`slots` places, where two of them may meet, and the end of an episode does not end the bonus.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from jax import Array
 from spinward.core import MASK, Key, Metrics, Obs, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
 from spinward.networks.normaliser import parts_of
+from spinward.targets.returns import check_discount, outlasting
 
 
 @struct
@@ -32,6 +33,7 @@ class Count:
     """Adds `beta / sqrt(N)` to the reward, N the visits of the next state, this one included."""
 
     beta: float = 0.1  # bonus of the first visit; about one over the length of an episode
+    gamma: float = 0.99  # discount of the bonus that would have followed an end; 0: none follows
     kappa: float = 0.0  # share of beta lost with each batch that is learned from
     episodic: bool = False  # count within the episode alone, not over the whole life
     bits: int = 0  # of a SimHash of the observation; 0 counts observations as they are
@@ -42,6 +44,7 @@ class Count:
         for name in ("slots", "horizon"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        check_discount(self.gamma)
         size = flat(jax.tree.map(jnp.asarray, spec.zeros()), ()).shape[-1]
         plane = jax.random.normal(key, (size, self.bits))
         envs = spec.envs
@@ -68,7 +71,8 @@ class Count:
         extras = {**batch.extras, "env_reward": batch.reward, "bonus": bonus}
         state = replace(state, labels=state.labels + 1)
         told = {"bonus": bonus.mean(), "bonus_coef": beta}
-        return state, replace(batch, reward=batch.reward + beta * bonus, extras=extras), told
+        reward = batch.reward + beta * outlasting(bonus, batch, self.gamma)
+        return state, replace(batch, reward=reward, extras=extras), told
 
     def coded(self, plane: Array, x: Array) -> Array:
         """A number for each row of `x` [..., dim]: the same for the same, or for the same signs."""

@@ -1,9 +1,10 @@
 """The environment's reward and a bonus for what is new to a network, by random network distillation
 (Burda et al., 2019, arXiv:1810.12894).
 
-Departs from the paper: one value serves both rewards, with the algorithm's discount and ends of
-episodes, so that any algorithm can use it; observations are whitened as they come and give no bonus
-in the first batches, in place of rollouts of a random agent; convolutions are the policy's.
+Departs from the paper: one value serves both rewards, with the algorithm's discount, so that any
+algorithm can use it, and what would follow the end of an episode is the mean bonus, in place of a
+value of its own that ends do not cut; observations are whitened as they come and give no bonus in
+the first batches, in place of rollouts of a random agent; convolutions are the policy's.
 """
 
 import jax
@@ -15,6 +16,7 @@ from spinward.core import Key, Metrics, Spec, Transition, config, replace, struc
 from spinward.learning import Learner, adam, descend, mean
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.normaliser import Moments
+from spinward.targets.returns import check_discount, outlasting
 
 
 @struct
@@ -33,7 +35,7 @@ class RND:
 
     beta: float = 0.5  # weight of the bonus beside the reward; the paper's 1 beside 2
     lr: float = 1e-4  # Adam step size of the predictor
-    gamma: float = 0.99  # discount of the bonus in what its scale is taken from
+    gamma: float = 0.99  # discount of the bonus in its scale, and in what follows an end
     share: float = 0.25  # of the steps that the predictor learns from, so that it learns slowly
     quiet: int = 4  # batches at first that give no bonus, while the statistics settle
     width: int = 128  # of the hidden layers
@@ -44,6 +46,7 @@ class RND:
         return adam(self.lr, eps=1e-5)
 
     def init(self, key: Key, spec: Spec) -> Judge:
+        check_discount(self.gamma)
         nets = Distillation.init(key, spec, self.width, self.outputs)
         predictor = Learner.init(nets.predictor, self.optimiser)
         total = jnp.zeros(spec.envs)
@@ -74,7 +77,8 @@ class RND:
         extras = {**batch.extras, "env_reward": batch.reward, "bonus": bonus}
         state = Judge(predictor, state.target, whitener, total, moments, state.labels + 1)
         told = {"bonus": bonus.mean(), "rnd_loss": learned["loss"]}
-        return state, replace(batch, reward=batch.reward + self.beta * bonus, extras=extras), told
+        reward = batch.reward + self.beta * outlasting(bonus, batch, self.gamma)
+        return state, replace(batch, reward=reward, extras=extras), told
 
     def totals(self, total: Array, bonus: Array) -> tuple[Array, Array]:
         """The discounted bonus so far [time, env], which no end of an episode interrupts."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Transition
+from spinward.errors import SettingsError
 
 
 def ends(batch: Transition) -> Array:
@@ -106,3 +107,25 @@ def lambda_return(
 
     steps = (batch.reward, batch.weight, ends(batch), last)
     return jax.lax.scan(back, jnp.zeros_like(last[0]), steps, reverse=True, unroll=8)[1]
+
+
+def check_discount(gamma: float | Array) -> None:
+    """That what never ends is worth something finite; of a gamma that JAX traces nothing is said.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if isinstance(gamma, float | int) and not 0.0 <= gamma < 1.0:
+        raise SettingsError(f"gamma={gamma} must be 0 or more and less than 1")
+
+
+def outlasting(bonus: Array, batch: Transition, gamma: float | Array) -> Array:
+    """A bonus [...] for novelty that no end of an episode cuts short, as if the next one went on
+    with it: a step that terminates is paid, besides its own, what a mean bonus is worth for good,
+    gamma / (1 - gamma) of it (Burda et al., 2018, arXiv:1810.12894, section 2.3).
+
+    Without that, a goal that ends the episode costs all that would have been found in the rest of
+    it, and where this is more than the goal pays, an agent learns to stay away from it.
+    """
+    usual = bonus.sum() / jnp.maximum(batch.weight.sum(), 1.0)
+    return bonus + batch.weight * batch.terminated * usual * gamma / (1.0 - gamma)
