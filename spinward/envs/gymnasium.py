@@ -18,7 +18,7 @@ from spinward.core import (
     config,
     replace,
 )
-from spinward.envs import encoding, opening
+from spinward.envs import encoding, opening, workers
 from spinward.envs.classic import is_classic, open_classic
 from spinward.envs.pool import Pool
 from spinward.envs.processes import ask
@@ -80,13 +80,16 @@ class Gymnasium:
         try:
             return _described(self.id, self.kwargs, self.timeout_s)
         except TypeError as error:
-            raise SettingsError(f"kwargs={self.kwargs} must be pairs: {error}") from error
+            raise SettingsError(
+                f"kwargs={self.kwargs} must be pairs that {self.id} takes: {error}"
+            ) from error
 
 
 @functools.lru_cache(maxsize=64)
 def _described(name: str, kwargs: tuple[tuple[str, object], ...], timeout_s: int) -> dict[str, Any]:
     settings = {"task": "describe", "name": (name, dict(kwargs), registered(name))}
-    return ask(name, settings, timeout_s)
+    # What neither hangs nor dies need not be asked for by a process of its own.
+    return workers.describe(settings) if is_classic(name) else ask(name, settings, timeout_s)
 
 
 def registered(name: str) -> dict[str, Any] | None:
