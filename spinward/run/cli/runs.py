@@ -33,8 +33,8 @@ def describe(path: Path) -> dict[str, Any]:
     from spinward.run.results import summary
     from spinward.run.run import load
 
-    run = load(path)
     try:
+        run = load(path)
         config, points = run.config, run.points
         return {
             "run": str(path),
