@@ -19,6 +19,7 @@ from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
 from spinward.networks.noise import Noise
+from spinward.targets.diagnostics import extremes, look_of_critics, peaks
 from spinward.targets.values import unrolled
 
 
@@ -46,6 +47,8 @@ class DDPG:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init
     critic: Callable[..., Any] = Critics.init
+
+    look = look_of_critics
 
     def check(self, spec: Spec) -> None:
         check_bounded("ddpg", spec)
@@ -78,7 +81,8 @@ class DDPG:
         return jnp.clip(action + self.noise * memory.value, -1.0, 1.0), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        return jax.lax.scan(self.improved, agent, batches)
+        agent, metrics = jax.lax.scan(self.improved, agent, batches)
+        return agent, peaks(metrics)
 
     def improved(self, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -95,7 +99,7 @@ class DDPG:
     def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q[0]}, batch.weight)
-        return metrics["td_loss"], metrics
+        return metrics["td_loss"], metrics | extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]

@@ -19,6 +19,7 @@ from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.networks.noise import Noise
+from spinward.targets.diagnostics import extremes, look_of_critics, peaks
 from spinward.targets.soft import soft_value
 from spinward.targets.values import unrolled
 
@@ -50,6 +51,8 @@ class SAC:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = GaussianActor.init
     critic: Callable[..., Any] = Critics.init
+
+    look = look_of_critics
 
     def check(self, spec: Spec) -> None:
         check_bounded("sac", spec)
@@ -86,15 +89,18 @@ class SAC:
         def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
             return self.improved(agent, *x)
 
-        return jax.lax.scan(step, agent, (batches, jax.random.split(key, self.updates)))
+        keys = jax.random.split(key, self.updates)
+        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
+        return agent, peaks(metrics)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
         k_next, k_now = jax.random.split(key)
         alpha = jnp.exp(agent.log_alpha.model)
-        goal = self.goal(agent, batch, alpha, k_next)
+        goal, bonus = self.goal(agent, batch, alpha, k_next)
         batch = jax.tree.map(lambda x: x[0], batch)
-        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal)
+        earned = batch.reward + bonus
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal, earned)
         actor, acted = descend(
             self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha, k_now
         )
@@ -107,16 +113,19 @@ class SAC:
         acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
         return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
 
-    def goal(self, agent: Agent, batch: Transition, alpha: Array, key: Key) -> Array:
-        """What the critics are to give steps [1, batch]: [batch]."""
+    def goal(self, agent: Agent, batch: Transition, alpha: Array, key: Key) -> tuple[Array, Array]:
+        """What the critics are to give steps [1, batch], and what of it is for entropy: [batch]."""
         reward, discount, next_obs = unrolled(batch, self.gamma)
         action, log_prob = agent.actor.model(next_obs).draw(key)
-        return reward + discount * soft_value(agent.target(next_obs, action), log_prob, alpha)
+        value = soft_value(agent.target(next_obs, action), log_prob, alpha)
+        return reward + discount * value, -discount * alpha * log_prob
 
-    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+    def loss(
+        self, critic: Any, batch: Transition, goal: Array, earned: Array
+    ) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics
+        return metrics["td_loss"], metrics | extremes(q, earned)
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array, key: Key

@@ -32,6 +32,7 @@ from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import ChoiceCritics
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Policy
+from spinward.targets.diagnostics import Look, extremes, peaks
 from spinward.targets.soft import soft_expectation
 from spinward.targets.values import unrolled
 
@@ -94,16 +95,18 @@ class SACDiscrete:
         return policy.sample(key) if explore else policy.mode(), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        return jax.lax.scan(self.improved, agent, batches)
+        agent, metrics = jax.lax.scan(self.improved, agent, batches)
+        return agent, peaks(metrics)
 
     def improved(self, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
         alpha = jnp.exp(agent.log_alpha.model)
         reward, discount, next_obs = unrolled(batch, self.gamma)
-        log_probs = agent.actor.model(next_obs).log_probs()
-        goal = reward + discount * soft_expectation(agent.target(next_obs), log_probs, alpha)
+        policy = agent.actor.model(next_obs)
+        value = soft_expectation(agent.target(next_obs), policy.log_probs(), alpha)
+        goal, earned = reward + discount * value, reward + discount * alpha * policy.entropy()
         batch = jax.tree.map(lambda x: x[0], batch)
-        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal)
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal, earned)
         actor, acted = descend(
             self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha
         )
@@ -115,10 +118,18 @@ class SACDiscrete:
         acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
         return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
 
-    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+    def loss(
+        self, critic: Any, batch: Transition, goal: Array, earned: Array
+    ) -> tuple[Array, Metrics]:
         q = pick(critic(batch.obs), batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics
+        return metrics["td_loss"], metrics | extremes(q, earned)
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        """What the instruments read (targets/diagnostics.py), at steps [row]."""
+        critic = agent.critic.model
+        q, lagged = critic(batch.obs).min(0), agent.target(batch.obs).min(0)
+        return Look(q, lagged, pick(q, batch.action), critic.features(batch.obs))
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array

@@ -19,6 +19,7 @@ from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
 from spinward.networks.noise import Noise
+from spinward.targets.diagnostics import extremes, look_of_critics, peaks
 from spinward.targets.soft import smoothed
 from spinward.targets.values import unrolled
 
@@ -50,6 +51,8 @@ class TD3:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init
     critic: Callable[..., Any] = Critics.init
+
+    look = look_of_critics
 
     def check(self, spec: Spec) -> None:
         check_bounded("td3", spec)
@@ -90,7 +93,8 @@ class TD3:
         turns = self.updates // self.delay
         data = batches, jax.random.split(key, self.updates)
         data = jax.tree.map(lambda x: x.reshape(turns, self.delay, *x.shape[1:]), data)
-        return jax.lax.scan(step, agent, data)
+        agent, metrics = jax.lax.scan(step, agent, data)
+        return agent, peaks(metrics)
 
     def improved(self, agent: Agent, batches: Transition, keys: Key) -> tuple[Agent, Metrics]:
         """The agent after `delay` steps of the critics, one of the actor and one of the targets."""
@@ -108,7 +112,7 @@ class TD3:
         )
         models = actor.model, critic.model
         target = optax.incremental_update(models, agent.target, self.tau)
-        metrics = {**jax.tree.map(jnp.mean, metrics), "actor_loss": acted["loss"]}
+        metrics = {**jax.tree.map(jnp.mean, peaks(metrics)), "actor_loss": acted["loss"]}
         return Agent(actor, critic, target), metrics
 
     def goal(self, target: tuple[Any, Any], batch: Transition, key: Key) -> Array:
@@ -121,7 +125,7 @@ class TD3:
     def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics
+        return metrics["td_loss"], metrics | extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]

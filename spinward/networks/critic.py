@@ -32,13 +32,20 @@ class Critics:
         return cls(*ensemble(key, spec, hidden, activation, critics, inputs, outputs), shape)
 
     def __call__(self, obs: Obs, action: Array) -> Array:
+        return together(self.members, self.read(obs, action))[..., 0]
+
+    def read(self, obs: Obs, action: Array) -> Array:
+        """What all of them see."""
         leading = action.shape[: action.ndim - len(self.action)]
-        x = jnp.concatenate([self.torso(obs), action.reshape(*leading, -1)], -1)
-        return together(self.members, x)[..., 0]
+        return jnp.concatenate([self.torso(obs), action.reshape(*leading, -1)], -1)
 
     def first(self) -> "Critics":
         """The first of them alone."""
         return Critics(self.torso, jax.tree.map(lambda x: x[:1], self.members), self.action)
+
+    def features(self, obs: Obs, action: Array) -> Array:
+        """What the last layer of the first of them sees."""
+        return one_of(self.members).features(self.read(obs, action))
 
 
 @struct
@@ -56,6 +63,15 @@ class ChoiceCritics:
 
     def __call__(self, obs: Obs) -> Array:
         return forbid(together(self.members, self.torso(obs)), mask(obs))
+
+    def features(self, obs: Obs) -> Array:
+        """What the last layer of the first of them sees."""
+        return one_of(self.members).features(self.torso(obs))
+
+
+def one_of(members: MLP) -> MLP:
+    """The first of `members`."""
+    return jax.tree.map(lambda x: x[0], members)
 
 
 def ensemble(

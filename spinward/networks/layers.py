@@ -68,6 +68,10 @@ class MLP:
                 x = ACTIVATIONS[self.activation](x)
         return x
 
+    def features(self, x: Array) -> Array:
+        """What the last layer sees of `x`."""
+        return MLP(self.layers[:-1], self.activation, True)(x)
+
 
 @struct
 class Conv:

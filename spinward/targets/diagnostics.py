@@ -2,7 +2,8 @@
 behind their target, and how many features they are made of.
 
 A Q-learner hands out `extremes` from its loss and `peaks` from its update, and has a method
-`look(agent, batch) -> Look`. `evaluation/q_diagnostics.py` does the rest at each log point.
+`look(agent, batch) -> Look`; that of an actor and its critics is `look_of_critics`.
+`evaluation/q_diagnostics.py` does the rest at each log point.
 """
 
 from typing import Any
@@ -13,7 +14,6 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Metrics, Obs, Transition, replace, struct
-from spinward.networks.layers import MLP
 from spinward.targets.returns import reward_to_go
 
 FORBIDDEN = 1e8  # no value: actions that a mask forbids have less than minus this
@@ -80,14 +80,17 @@ def effective_rank(features: np.ndarray, delta: float = 0.01) -> np.ndarray:
     return np.where(total[..., 0] > 0.0, short.sum(-1) + 1, 0)
 
 
-def last_hidden(layers: MLP, x: Array) -> Array:
-    """What the last of `layers` sees of `x`."""
-    return MLP(layers.layers[:-1], layers.activation, True)(x)
-
-
 def last_features(network: Any, obs: Obs) -> Array:
     """What the last layer of `network` sees [row, dim]; nothing, [row, 0], where it is not made of
     a `torso` and `layers` as ours are."""
     if hasattr(network, "torso") and hasattr(network, "layers"):
-        return last_hidden(network.layers, network.torso(obs))
+        return network.layers.features(network.torso(obs))
     return jnp.zeros((jax.tree.leaves(obs)[0].shape[0], 0))
+
+
+def look_of_critics(self: Any, agent: Any, batch: Transition) -> Look:
+    """A `look` for critics of an action, of whose values the smallest counts: at steps [row]."""
+    target = agent.target[1] if isinstance(agent.target, tuple) else agent.target
+    critic, steps = agent.critic.model, (batch.obs, batch.action)
+    q, lagged = (model(*steps).min(0)[:, None] for model in (critic, target))
+    return Look(q, lagged, q[:, 0], critic.features(*steps))

@@ -7,7 +7,8 @@ import pytest
 from twin import ALGORITHMS, Stamp, tiny
 
 from spinward.algorithms.dqn import DQN
-from spinward.core import Transition
+from spinward.core import Transition, replace
+from spinward.envs.pendulum import Pendulum
 from spinward.envs.probe import ProbeDiscount
 from spinward.evaluation import q_diagnostics
 from spinward.experience.collect import collector
@@ -124,7 +125,40 @@ def test_what_is_not_known_is_not_told_and_a_value_beyond_the_bound_is():
 
 
 def test_a_run_that_learns_from_q_logs_its_instruments_and_others_do_not(tmp_path):
-    for name, expected in (("dqn", True), ("ppo", False)):
-        run = train(tiny(ALGORITHMS[name]), "CartPole-v1", 800, out=tmp_path, shards=1)
+    for name, env, expected in (
+        ("dqn", "CartPole-v1", True),
+        ("td3", "Pendulum-v1", True),
+        ("ppo", "CartPole-v1", False),
+    ):
+        run = train(tiny(ALGORITHMS[name]), env, 800, out=tmp_path, shards=1)
         assert (run.points[-1].keys() >= NEW) is expected
         assert expected or not NEW & run.points[-1].keys()
+
+
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac"])
+def test_critics_of_an_action_are_looked_at_by_their_smallest_value(name):
+    algorithm, spec = tiny(ALGORITHMS[name]), Pendulum().spec
+    agent = algorithm.init(jax.random.PRNGKey(0), spec)
+    grown = jax.tree.map(lambda x: 1.5 * x, agent.target)
+    agent = replace(agent, target=grown)
+    lagged = grown if name == "sac" else grown[1]
+    random = np.random.default_rng(0)
+    obs, action = random.normal(size=(5, 3)), random.uniform(-1, 1, (5, 1))
+    batch = replace(steps(*np.zeros((4, 5))), obs=jnp.asarray(obs), action=jnp.asarray(action))
+    look = algorithm.look(agent, batch)
+    x = np.concatenate([obs, action], 1)
+    for critic, found in ((agent.critic.model, look.q), (lagged, look.lagged)):
+        values = []
+        for member in range(1 if name == "ddpg" else 2):
+            *hidden, last = [
+                jax.tree.map(lambda w, m=member: np.asarray(w[m]), layer)
+                for layer in critic.members.layers
+            ]
+            h = x
+            for layer in hidden:
+                h = np.maximum(h @ layer.w + layer.b, 0.0)
+            values.append(h @ last.w + last.b)
+            if member == 0 and critic is agent.critic.model:
+                np.testing.assert_allclose(look.features, h, atol=1e-5)
+        np.testing.assert_allclose(found, np.min(values, 0), atol=1e-5)
+    np.testing.assert_array_equal(look.value, look.q[:, 0])
