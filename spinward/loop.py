@@ -291,4 +291,4 @@ def advance_on_host(
         history[-1] = {**history[-1], "finite": history[-1]["finite"] * good}
         state = before
     state = replace(state, source=newest.source)  # a replay's memory was handed over
-    return state, jax.tree.map(lambda *x: np.stack(x, 1), *history)
+    return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}

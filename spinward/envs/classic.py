@@ -46,12 +46,12 @@ class Singles:
         self.limit = made[0].spec.max_episode_steps if made[0].spec else None
         self.watchdog = Watchdog(name, timeout_s)
         self.shape = (envs, *(made[0].observation_space.shape or ()))
-        self.lengths = np.zeros(envs, np.int64)
+        self.lengths = [0] * envs
         self.weight = np.ones(envs, np.float32)
         self.steps = 0
 
     def reset(self, seeds: np.ndarray) -> Obs:
-        self.lengths[:] = 0
+        self.lengths = [0] * len(self.envs)
         starts = zip(self.envs, seeds, strict=True)
         return np.stack([env.reset(seed=int(seed) & SEEDS)[0] for env, seed in starts])
 
@@ -70,17 +70,17 @@ class Singles:
         discrete = self.form["kind"] == "Discrete"
         actions = action.tolist() if discrete else [encoding.decode(self.form, x) for x in action]
         next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(actions), np.float32)
-        terminated = np.empty(len(actions), bool)
+        terminated, truncated = np.zeros((2, len(actions)), bool)
+        ended = []
         for i, (env, act) in enumerate(zip(self.envs, actions, strict=True)):
-            next_obs[i], reward[i], terminated[i], *_ = env.step(act)
-        self.lengths += 1
-        truncated = (self.lengths == self.limit) & ~terminated
-        obs, done = next_obs, terminated | truncated
-        if done.any():
-            obs = next_obs.copy()
-            for i in np.flatnonzero(done).tolist():
-                obs[i] = self.envs[i].reset()[0]
-            self.lengths[done] = 0
+            next_obs[i], reward[i], over, *_ = env.step(act)
+            self.lengths[i] += 1
+            if over or self.lengths[i] == self.limit:
+                (terminated if over else truncated)[i] = True
+                ended.append(i)
+        obs = next_obs.copy() if ended else next_obs
+        for i in ended:
+            obs[i], self.lengths[i] = self.envs[i].reset()[0], 0
         return Step(obs, reward, terminated, truncated, next_obs, self.weight)
 
 
