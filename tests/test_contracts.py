@@ -1,6 +1,5 @@
 """What every algorithm must do; they are found by walking `spinward.algorithms`."""
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -39,9 +38,8 @@ class Case:
             self.metrics.append(copied(metrics))
 
 
-# These take a minute each to compile; with SPINWARD_ALL_TESTS set they are run too.
-HEAVY = ("lpg_meta", "mb_mpo", "ngu", "r2d2")
-CASES = [n for n in ALGORITHMS if n not in HEAVY or "SPINWARD_ALL_TESTS" in os.environ]
+SLOW = ("lpg_meta", "mb_mpo", "ngu", "r2d2")  # to compile
+CASES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ALGORITHMS]
 
 
 @pytest.fixture(scope="module", params=CASES)
