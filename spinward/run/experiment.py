@@ -56,6 +56,8 @@ class Experiment:
             return self.check_texts()
         if self.model:
             raise SettingsError(f"{name} does not learn from texts, and cannot use a model")
+        if hasattr(self.reward, "worded"):
+            raise SettingsError(f"{name} writes no texts, which {self.reward.function} could judge")
         if offline and not self.data:
             raise SettingsError(
                 f"{name} learns from logged data: name a file with --data "
@@ -69,6 +71,11 @@ class Experiment:
             self.check_workers()
 
     def check_texts(self) -> None:
+        name, judge = type(self.algorithm).__name__, type(self.reward)
+        if getattr(self.algorithm, "offline", False) and judge is not Environment:
+            raise SettingsError(
+                f"{name} learns from texts as they are; {judge.__name__} judges none"
+            )
         for name in ("workers", "log_data"):
             if getattr(self, name):
                 told = f"{name}={getattr(self, name)} cannot be used with texts"
@@ -113,6 +120,8 @@ class Experiment:
             algorithm = replace(algorithm, start=language.model(self.model).decoder)
         if hasattr(reward, "opened"):
             reward = reward.opened(lambda name: language.of_run(name)[0])
+        if hasattr(reward, "worded"):
+            reward = reward.worded(language.vocabulary(self))
         return algorithm, reward
 
     def replay_bytes(self, spec: Any) -> int:

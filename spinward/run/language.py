@@ -72,7 +72,9 @@ def task(experiment: Any) -> Any:
     if experiment.env != TEXT:
         found = ids.make(experiment.env)
         if not isinstance(found, Text):
-            raise SettingsError(f"{experiment.env} is no task of text; Grammar is, and text")
+            raise SettingsError(
+                f"{experiment.env} is no task of text; Grammar, Couplets and text are"
+            )
         return found
     if not experiment.model:
         raise SettingsError(f"{TEXT} needs a model, whose tokens it is written in: --model")
@@ -82,6 +84,18 @@ def task(experiment: Any) -> Any:
         found = [texts.prompt(*row, vocabulary) for row in texts.rows_of(Path(experiment.data))]
         rows = padded(found)
     return Prompts(rows, decoder.shape.vocab, vocabulary.end, vocabulary)
+
+
+def vocabulary(experiment: Any) -> Any:
+    """What the tokens of an experiment on texts stand for.
+
+    Raises:
+        SettingsError: its task has numbers only.
+    """
+    found = getattr(task(experiment), "vocabulary", None)
+    if found is None:
+        raise SettingsError(f"{experiment.env} has no vocabulary to write its tokens as text with")
+    return found
 
 
 def material(experiment: Any) -> Any:

@@ -60,7 +60,9 @@ def train(
 def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     """A new folder for `experiment`, which is checked first."""
     device.prepare()
-    experiment.parts()
+    parts = experiment.parts()
+    if hasattr(parts.reward, "rehearse"):
+        parts.reward.rehearse(parts.source)
     if experiment.workers:
         require_ray()
     kind = type(experiment.algorithm).__name__.lower()
@@ -113,6 +115,8 @@ class Run:
     ) -> "Run":
         """Goes on from the last checkpoint to the end; does nothing if it is there."""
         self.trust = self.trust or trust
+        if not self.trust and (judge := getattr(self.experiment.reward, "function", "")):
+            raise SettingsError(f"this run is judged by {judge}; --trust runs its code")
         device.prepare()
         shards.train(self.shards, self.path, watch, checkpoint_s, self.trust)
         return self

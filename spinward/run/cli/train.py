@@ -40,7 +40,7 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
     parser.add_argument("--seeds", type=int, default=1, help="agents, trained as one program")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
-    parser.add_argument("--reward", default="", help="a name of `spinward rewards`")
+    parser.add_argument("--reward", default="", help="of `spinward rewards`, or module:function")
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
     parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
@@ -97,7 +97,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
     chosen |= named(kind, ask.preset) if ask.preset else {}
     algorithm = kind(**{**chosen, **given})
     if ask.reward:
-        reward = settings.find("rewards", ask.reward)()
+        reward = reward_of(ask.reward)
     if ask.reward_model:
         reward = settings.find("rewards", "judge")(run=ask.reward_model)
     return Experiment(
@@ -114,6 +114,12 @@ def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
         first_come=ask.first_come,
         model=ask.model,
     )
+
+
+def reward_of(name: str) -> Any:
+    """A reward of ours or of anybody's; a function of two texts is one too."""
+    found = settings.find("rewards", name)
+    return found() if isinstance(found, type) else settings.find("rewards", "verifier")(name)
 
 
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
