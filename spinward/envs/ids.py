@@ -34,6 +34,7 @@ OWN = {
     "Probe-Truncated": "probe:ProbeTruncated",
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
     "Grammar": "grammar:Grammar",
+    "Couplets": "couplets:Couplets",
     "text": "prompts:Prompts",
     "Finite-Chain": "finite:chain",
     "Finite-Grid": "finite:grid",

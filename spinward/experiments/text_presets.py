@@ -10,7 +10,18 @@ GRAMMAR: dict[str, dict[str, Any]] = {
     "GRPO": {"envs": 256, "rollout": 10, "lr": 5e-4, "kl_coef": 0.1},
 }
 
+COUPLETS: dict[str, dict[str, Any]] = {
+    "SFT": {"batch": 128, "lr": 2e-3, "context": 16, "rollout": 6, "family": "gpt2"},
+    "RewardModel": {"lr": 3e-4, "rollout": 6},
+    "DPO": {"batch": 128, "lr": 5e-5, "beta": 0.3, "sft_coef": 1.0, "rollout": 6},
+    "PPOTokens": {"envs": 256, "rollout": 6, "lr": 5e-4, "kl_coef": 0.3, "lam": 1.0},
+    "GRPO": {
+        "envs": 256, "rollout": 6, "lr": 5e-4, "scaled": False, "kl_in": "reward", "kl_coef": 0.3,
+    },
+}  # fmt: skip
+TASKS = {"Grammar": GRAMMAR, "Couplets": COUPLETS}
+
 
 def table(kind: Any, env_name: str) -> dict[str, Any]:
     """What to change in the defaults of `kind` for a task."""
-    return dict(GRAMMAR.get(kind.__name__, {})) if env_name == "Grammar" else {}
+    return dict(TASKS.get(env_name, {}).get(kind.__name__, {}))
