@@ -39,7 +39,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.lifetimes import Lifetimes
 from spinward.experience.rollout import Rollout, finite, where
-from spinward.learning import Learner, adam, descend, mean, means, standardise
+from spinward.learning import Learner, adam, descend, linear, mean, means, standardise
 from spinward.losses.policy import policy_gradient
 from spinward.networks.rule import Rule
 from spinward.networks.table import Table
@@ -55,6 +55,7 @@ TOLD = ("entropy", "prediction_entropy", "rise_square", "wanted_square")  # of a
 class Agent:
     learner: Learner  # of a `Rule`
     arms: Arms  # of the bandit [kinds, arms]
+    updates: Array
 
 
 @struct
@@ -82,6 +83,7 @@ class LPGMeta:
     predictions: int = 8  # numbers in an agent's prediction
     width: int = 32  # of the rule's memory
     lr: float = 1e-3  # Adam step size of the rule
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     max_grad_norm: float = 1.0  # global norm its gradients are clipped to
     gamma: float = 0.95  # discount per step
     lam: float = 0.95  # GAE's lambda, of the judgement
@@ -139,7 +141,7 @@ class LPGMeta:
     def init(self, key: Key, spec: Spec) -> Agent:
         rule = Rule.init(key, self.predictions, self.width)
         learner = Learner.init(rule, adam(self.lr, self.max_grad_norm, eps=1e-5))
-        return Agent(learner, Arms.init(1, len(self.choices)))
+        return Agent(learner, Arms.init(1, len(self.choices)), jnp.int32(0))
 
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
@@ -163,16 +165,19 @@ class LPGMeta:
         def step(state: TrainState) -> tuple[TrainState, Metrics]:
             key, k_live, k_born = jax.random.split(state.key, 3)
             lives, keys = state.source, jax.random.split(k_live, self.lives)
-            optimiser = adam(self.lr, self.max_grad_norm, eps=1e-5)
-            learner, told = descend(self.loss, optimiser, state.agent.learner, lives, reward, keys)
+            agent, past = state.agent, float(source.stride) * state.agent.updates
+            lr = linear(self.lr, past, self.anneal_steps)
+            optimiser = adam(lr, self.max_grad_norm, eps=1e-5)
+            learner, told = descend(self.loss, optimiser, agent.learner, lives, reward, keys)
             lives, metrics = told.pop("lives"), told
             over = lives.age >= self.lifetime
             earned = lives.kind, lives.arm, lives.reward
-            arms = state.agent.arms.add(*earned, over)
+            arms = agent.arms.add(*earned, over)
             born = partial(self.born, source, reward, arms)
             lives = where(over, jax.vmap(born)(jax.random.split(k_born, self.lives)), lives)
             metrics["finite"] = finite((metrics, learner.model))
-            return TrainState(Agent(learner, arms), lives, (), key), metrics
+            agent = Agent(learner, arms, agent.updates + 1)
+            return TrainState(agent, lives, (), key), metrics
 
         return System(init, step, True, lambda saved, fresh: saved)
 
