@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from twin import ALGORITHMS, Letters, language_model, tiny, written
+from twin import ALGORITHMS, Letters, first, language_model, tiny, written
 
 from spinward.algorithms.ppo import PPO
 from spinward.core import Policy, replace
@@ -38,18 +38,27 @@ def begun(name, **settings):
     """An algorithm, its first agent, and its first batch, with a prompt for each row."""
     algorithm = tiny(ALGORITHMS[name], **{"envs": 8, "epochs": 1, "minibatches": 1, **settings})
     key = jax.random.key(3)
-    agent = algorithm.init(key, Letters().spec)
+    agent = first(algorithm, Letters().spec, key)
     if name in READERS:
         ranked = 1 if name == "sft" else 2
         source = replace(written(ranked), updates=1, batch=4)
-        _, batch, _ = source.collect(source.init(key, ()), None, key)
-        return algorithm, agent, jax.tree.map(lambda x: x[0], batch)
+        _, batch, _ = jax.jit(lambda k: source.collect(source.init(k, ()), None, k))(key)
+        return algorithm, agent, jax.tree.map(lambda x: np.asarray(x)[0], batch)
     source = algorithm.source(collector(Letters()))
     acting = Policy(
         functools.partial(algorithm.act, agent), functools.partial(algorithm.memory, agent)
     )
     _, batch, _ = jax.jit(lambda k: source.collect((), acting, k))(key)
     return algorithm, agent, batch
+
+
+@jax.jit
+def said(algorithm, model, batch):
+    """The log-probabilities of a batch."""
+    return log_probs(policy(algorithm, model), batch)
+
+
+references = jax.jit(reference)
 
 
 def loss_of(name, model, batch):
@@ -68,7 +77,7 @@ def loss_of(name, model, batch):
 def test_sampled_log_probabilities_are_those_of_reading_and_the_first_ratio_is_one():
     algorithm, agent, batch = begun("grpo")
     assert (batch.obs == PAD).any() and 0 < batch.weight.mean() < 1
-    again = log_probs(policy(algorithm, agent.learner.model), batch)
+    again = said(algorithm, agent.learner.model, batch)
     np.testing.assert_allclose(again, batch.weight * batch.extras["log_prob"], atol=1e-5)
     _, metrics = jax.jit(algorithm.update)(agent, batch, jax.random.key(0))
     assert abs(float(metrics["approx_kl"][0])) < 1e-6 and metrics["clip_fraction"][0] == 0.0
@@ -87,11 +96,11 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say_and_never_if_those
 
 def test_temperature_is_the_same_in_writing_in_reading_and_for_the_reference():
     algorithm, agent, batch = begun("grpo", temperature=0.5)
-    again = log_probs(policy(algorithm, agent.learner.model), batch)
+    again = said(algorithm, agent.learner.model, batch)
     np.testing.assert_allclose(again, batch.weight * batch.extras["log_prob"], atol=1e-5)
-    np.testing.assert_allclose(reference(algorithm, batch), again, atol=1e-5)
+    np.testing.assert_allclose(references(algorithm, batch), again, atol=1e-5)
     colder = replace(algorithm, temperature=1.0)
-    assert np.abs(log_probs(policy(colder, agent.learner.model), batch) - again).max() > 1e-2
+    assert np.abs(said(colder, agent.learner.model, batch) - again).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", [*READERS, *WRITERS])
@@ -116,12 +125,12 @@ def test_what_is_not_chosen_and_what_is_padding_change_nothing(name):
 
 def test_a_text_alone_has_the_log_probabilities_it_has_among_others_with_padding():
     algorithm, agent, batch = begun("grpo")
-    tokens = policy(algorithm, agent.learner.model)
-    whole = log_probs(tokens, batch)
+    whole = said(algorithm, agent.learner.model, batch)
     for i in (0, 3, 5):
-        first = int((batch.obs[:, i] != PAD).argmax())
-        alone = jax.tree.map(lambda x, i=i, f=first: x[f:, i : i + 1], batch)
-        np.testing.assert_allclose(log_probs(tokens, alone)[:, 0], whole[first:, i], atol=1e-5)
+        start = int((batch.obs[:, i] != PAD).argmax())
+        alone = jax.tree.map(lambda x, i=i, s=start: np.asarray(x)[s:, i : i + 1], batch)
+        found = said(algorithm, agent.learner.model, alone)
+        np.testing.assert_allclose(found[:, 0], whole[start:, i], atol=1e-5)
 
 
 def test_the_loss_of_ppo_on_tokens_is_that_of_ppo():
@@ -129,14 +138,20 @@ def test_the_loss_of_ppo_on_tokens_is_that_of_ppo():
     model = replace(agent.learner.model, head=value_head(8))
     advantage = jnp.sin(jnp.arange(batch.weight.size)).reshape(batch.weight.shape)
     returns = 0.5 * advantage
-    found, metrics = algorithm.loss(model, batch, advantage, returns, advantage, 0.1)
-    chosen, value, _ = policy(algorithm, model).unroll(batch)
+
+    @jax.jit
+    def losses(model):
+        ours = algorithm.loss(model, batch, advantage, returns, advantage, 0.1)
+        tokens = policy(algorithm, model)
+        return ours, PPO.loss(algorithm, tokens, batch, advantage, returns)[0]
+
+    (found, metrics), own = losses(model)
+    chosen, value, _ = jax.jit(lambda m: policy(algorithm, m).unroll(batch))(model)
     log_ratio = chosen.log_prob(batch.action) - batch.extras["log_prob"]
     scaled, count = standardise(advantage, batch.weight), batch.weight.sum()
     by_hand = -(batch.weight * np.exp(log_ratio) * scaled).sum() / count
     by_hand += 0.1 * 0.5 * (batch.weight * (value - returns) ** 2).sum() / count
     np.testing.assert_allclose(float(found), float(by_hand), rtol=1e-5, atol=1e-6)
-    own = PPO.loss(algorithm, policy(algorithm, model), batch, advantage, returns)[0]
     assert float(own) == float(found) and "kl_loss" not in metrics
 
 
@@ -144,7 +159,7 @@ def test_the_price_is_paid_token_by_token_and_the_score_at_the_end():
     """Against the sum that GAE with gamma and lambda of 1 is, where the values are 0."""
     algorithm, agent, batch = begun("ppo_tokens", kl_coef=0.5, lam=1.0)
     far = replace(algorithm, start=jax.tree.map(lambda x: 1.5 * x, language_model()))
-    away = batch.weight * (batch.extras["log_prob"] - reference(far, batch))
+    away = batch.weight * (batch.extras["log_prob"] - references(far, batch))
     rewards = np.asarray(batch.reward - 0.5 * away)
     expected = np.asarray(batch.weight) * np.cumsum(rewards[::-1], 0)[::-1]
     judged, zero = replace(batch, reward=batch.reward - 0.5 * away), jnp.zeros_like(away)
@@ -166,10 +181,10 @@ def test_the_members_of_a_group_have_one_prompt():
 
 def test_dpo_starts_at_log_2_and_its_reference_has_no_slope():
     algorithm, agent, batch = begun("dpo")
-    before = reference(algorithm, batch, temperature=1.0)
-    loss, metrics = algorithm.loss(agent.learner.model, batch, before)
+    before = references(algorithm, batch, temperature=1.0)
+    loss, metrics = jax.jit(algorithm.loss)(agent.learner.model, batch, before)
     assert float(loss) == pytest.approx(np.log(2), abs=1e-6) and abs(metrics["margin"]) < 1e-6
-    slope = jax.grad(lambda s: reference(replace(algorithm, start=s), batch).sum())(
+    slope = jax.jit(jax.grad(lambda s: reference(replace(algorithm, start=s), batch).sum()))(
         language_model()
     )
     assert all((x == 0).all() for x in jax.tree.leaves(slope))
@@ -180,20 +195,21 @@ def test_a_reward_model_reads_the_last_token_and_judges_scores_of_mean_0_and_dev
     _, _, batch = begun("grpo")
     model = agent.learner.model
     model = replace(model, head=Direction(jax.random.normal(jax.random.key(5), (8, 1))))
-    found = np.asarray(scores(model, batch))
+    found = np.asarray(jax.jit(scores)(model, batch))
+    hidden = jax.jit(lambda decoder, tokens: decoder.hidden(tokens, tokens >= 0))
     for i in range(8):
-        tokens = np.asarray(jnp.concatenate([batch.obs[:1, i], batch.next_obs[:, i]]))
-        tokens = jnp.asarray(tokens[tokens != PAD])[None]
-        last = model.decoder.hidden(tokens, tokens >= 0)[0, -1]
+        tokens = np.concatenate([np.asarray(batch.obs)[:1, i], np.asarray(batch.next_obs)[:, i]])
+        last = hidden(model.decoder, tokens[tokens != PAD][None])[0, -1]
         np.testing.assert_allclose(found[i], float(model.head(last)[0]), rtol=2e-4, atol=1e-5)
     judge = Judge("somewhere", unfinished=-5.0, texts=16, model=model)
     state = judge.init(jax.random.key(0), Letters().spec)
+    label = jax.jit(judge.label)
     for _ in range(2):
-        state, labelled, told = judge.label(state, batch, jax.random.key(0))
+        state, labelled, told = label(state, batch, jax.random.key(0))
     np.testing.assert_allclose(
         [state.mean, state.deviation], [found.mean(), found.std()], rtol=1e-4
     )
-    again, _, _ = judge.label(state, labelled, jax.random.key(0))
+    again, _, _ = label(state, labelled, jax.random.key(0))
     assert float(again.texts) == 16.0  # it has seen enough
     judged, finished = np.asarray(labelled.reward.sum(0)), np.asarray(batch.terminated.any(0))
     expected = (found - found.mean()) / found.std()
@@ -246,9 +262,9 @@ def test_a_model_of_another_vocabulary_is_refused():
 def test_low_rank_changes_alone_are_learned_and_begin_with_none():
     algorithm, agent, batch = begun("grpo", lora=2)
     np.testing.assert_array_equal(
-        log_probs(policy(algorithm, agent.learner.model), batch), reference(algorithm, batch)
+        said(algorithm, agent.learner.model, batch), references(algorithm, batch)
     )
-    slope = jax.grad(lambda m: log_probs(policy(algorithm, m), batch).sum())(agent.learner.model)
+    slope = jax.jit(jax.grad(lambda m: said(algorithm, m, batch).sum()))(agent.learner.model)
     assert all((x.b != 0).any() for x in slope.decoder.deltas.values())
     assert len(jax.tree.leaves(slope)) == 2 * len(slope.decoder.deltas)
 

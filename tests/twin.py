@@ -64,11 +64,17 @@ def tiny(kind, **settings):
     return kind(**{k: v for k, v in (chosen | settings).items() if k in names})
 
 
+@partial(jax.jit, static_argnums=1)
+def first(algorithm, spec, key):
+    """The agent that an algorithm begins with, made by one program."""
+    return algorithm.init(key, spec)
+
+
 @functools.cache
 def language_model():
     """A decoder for `Letters`, with one layer."""
     shape = Shape.small(LETTERS, width=8, layers=1, heads=2, context=8)
-    return Decoder.init(jax.random.PRNGKey(0), shape)
+    return jax.jit(lambda key: Decoder.init(key, shape))(jax.random.PRNGKey(0))
 
 
 def needs_data(kind):
