@@ -131,7 +131,7 @@ def check_registered(name: str) -> None:
 
     if name in gymnasium.registry:
         return
-    known = [*OWN, *gymnasium.registry]
+    known = dict.fromkeys((*OWN, *gymnasium.registry))  # several of ours are there too
     near = ", ".join(difflib.get_close_matches(name, known, 4, 0.5))
     raise SettingsError(
         f"there is no environment {name!r}"
