@@ -106,6 +106,10 @@ def test_a_conversation_is_encoded_by_its_template_and_learned_where_the_assista
          "row 2: the grammar has no word 'green'"),
         (texts.completion, {"prompt": "", "completion": GOOD}, SettingsError, "prompt is empty"),
         (texts.completion, {"prompt": "the film", "completion": 3}, SettingsError, "is a int"),
+        (texts.pair, {"prompt": "the film", "chosen": BAD, "rejected": f" {BAD}"}, SettingsError,
+         "row 2: chosen and rejected are the same tokens"),
+        (texts.prompt, {"prompt": 3}, SettingsError, "row 2: the prompt is a int"),
+        (texts.prompt, {"prompt": " "}, SettingsError, "row 2: the prompt is empty"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_learned_from_is_named(tmp_path, read, row, error, said):

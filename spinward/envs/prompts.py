@@ -18,7 +18,7 @@ class Prompts:
     rows: Any = None  # [prompts, tokens], with `PAD` in front
     vocab: int = 2
     end: int = 1
-    vocabulary: Any = None
+    vocabulary: object = None  # no array, so that it is no part of what is compiled
 
     @property
     def spec(self) -> Spec:

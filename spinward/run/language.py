@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from spinward.envs import ids
 from spinward.envs.prompts import Prompts, padded
 from spinward.envs.text import Text
-from spinward.errors import SettingsError
+from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.texts import Texts
 from spinward.networks.decoder import Decoder
 from spinward.networks.language_policy import Trained, whole
@@ -34,6 +35,7 @@ def model(name: str) -> Model:
 
     Raises:
         SettingsError: there is none, or it has no tokenizer.
+        DamagedFileError: a file is corrupt, or a parameter is not finite.
     """
     if not (Path(name) / "shards").is_dir():
         return public(name)
@@ -48,11 +50,20 @@ def public(name: str) -> Model:
 
     path = gguf.smollm2() if name == gguf.SMOLLM2 else Path(name)
     if path.suffix == ".gguf":
-        return Model(*gguf.load(path))
+        return finite(name, Model(*gguf.load(path)))
     if not path.is_dir():
         raise SettingsError(f"model={name!r}: there is no such folder")
     decoder = pretrained.load(path)
-    return Model(decoder, tokenizer.load(path, decoder.shape.vocab))
+    return finite(name, Model(decoder, tokenizer.load(path, decoder.shape.vocab)))
+
+
+def finite(name: str, found: Model) -> Model:
+    """Raises DamagedFileError for a model whose numbers are not finite, as no text's would be."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(found.decoder):
+        if not bool(jnp.isfinite(leaf).all()):
+            part = jax.tree_util.keystr(path).lstrip(".")
+            raise DamagedFileError(f"model={name!r}: {part} has numbers that are not finite")
+    return found
 
 
 def of_run(name: str, seed: int = 0) -> tuple[Trained, Any]:

@@ -80,6 +80,8 @@ def pair(where: str, row: dict[str, Any], vocabulary: Any) -> Written:
     if row["chosen"] == row["rejected"]:
         raise SettingsError(f"{where}: chosen and rejected are the same text")
     both = [following(where, row, name, vocabulary) for name in ("chosen", "rejected")]
+    if both[0] == both[1]:
+        raise SettingsError(f"{where}: chosen and rejected are the same tokens to the model")
     return Written(prompt(where, row, vocabulary), both)
 
 
@@ -96,9 +98,13 @@ def prompt(where: str, row: dict[str, Any], vocabulary: Any) -> list[int]:
     if isinstance(found, list):
         messages = conversation(where, found)
         return told(where, able(where, vocabulary).chat, messages, True)
-    if not found:
-        raise SettingsError(f"{where}: the prompt is empty")
-    return told(where, getattr(vocabulary, "prompt", vocabulary.encode), found)
+    if not isinstance(found, str):
+        kind = type(found).__name__
+        raise SettingsError(f"{where}: the prompt is a {kind}; expected a text or a conversation")
+    tokens = told(where, getattr(vocabulary, "prompt", vocabulary.encode), found)
+    if not tokens:
+        raise SettingsError(f"{where}: the prompt is empty: the model needs a token to begin with")
+    return tokens
 
 
 def following(where: str, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:

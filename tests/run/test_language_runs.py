@@ -3,8 +3,10 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 import spinward
 from spinward.algorithms.grpo import GRPO
@@ -12,10 +14,13 @@ from spinward.algorithms.ppo import PPO
 from spinward.algorithms.ppo_tokens import PPOTokens
 from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
+from spinward.core import replace
 from spinward.envs.grammar import Grammar
-from spinward.errors import SettingsError, SpinwardError
+from spinward.errors import DamagedFileError, SettingsError, SpinwardError
+from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.judge import Judge
-from spinward.run import language
+from spinward.rewards.verifier import Verifier
+from spinward.run import language, pretrained
 from spinward.run.cli import train as command
 from spinward.run.experiment import Experiment
 
@@ -100,6 +105,36 @@ def test_a_comparison_without_a_difference_is_refused_by_its_row(steps, tmp_path
     experiment = Experiment(RewardModel(), "Grammar", 1, data=str(path), model=str(steps[0].path))
     with pytest.raises(SpinwardError, match=r"rows.jsonl, row 2: chosen and rejected"):
         experiment.parts()
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """A public checkpoint of a word for each token, and a file of prompts."""
+    own = Tokenizer(models.WordLevel({f"w{i}": i for i in range(15)} | {"<end>": 15}, "w0"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    monkeypatch.chdir(tmp_path)
+    decoder = Decoder.init(jax.random.key(0), Shape.small(16, 8, 1, 2, 12))
+    pretrained.save(tmp_path / "model", decoder)
+    own.save("model/tokenizer.json")
+    (tmp_path / "model" / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "w1 w2"}\n{"prompt": "w3"}\n')
+    return decoder
+
+
+def test_a_public_checkpoint_learns_from_prompts_of_a_file(checkpoint, tmp_path):
+    (tmp_path / "score.py").write_text("def score(prompt, completion): return len(prompt) % 3\n")
+    reward = Verifier("score.py:score")
+    more = {"data": "rows.jsonl", "model": "model", "reward": reward, "out": tmp_path}
+    run = spinward.train(GRPO(envs=8, group=4, rollout=4), "text", 32, **more)
+    # "w1 w2" has 2 and "w3" has 2 letters over a multiple of 3
+    assert run.points[0]["judged"] == [2.0] and np.isfinite(run.points[0]["loss"]).all()
+
+
+def test_a_checkpoint_whose_numbers_are_not_finite_is_refused(checkpoint):
+    broken = jax.tree.map(lambda x: x.at[0].set(jnp.nan), checkpoint.layers.q)
+    decoder = replace(checkpoint, layers=replace(checkpoint.layers, q=broken))
+    with pytest.raises(DamagedFileError, match=r"model='m': layers.q.w has numbers that are not"):
+        language.finite("m", language.Model(decoder, None))
 
 
 def test_the_command_line_has_the_model_and_the_judge(steps):
