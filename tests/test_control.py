@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from test_contracts import DISCRETE, SEEN, Suite
-from twin import ALGORITHMS, copied, keys, parts, tiny
+from twin import ALGORITHMS, copied, first, keys, parts, tiny
 
 from spinward.core import Box, Discrete, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
@@ -42,9 +42,9 @@ def test_a_squashed_normal_is_what_was_worked_out_by_hand():
 def test_a_squashed_normals_density_is_one_in_all_and_has_the_moments_of_its_samples(mean, std):
     policy = SquashedGaussian(jnp.array([mean]), jnp.log(jnp.array([std])))
     action = np.linspace(-1.0, 1.0, 200_001)[1:-1]
-    density = np.exp(jax.vmap(policy.log_prob)(jnp.asarray(action, jnp.float32)[:, None]))
+    density = np.exp(jax.jit(jax.vmap(policy.log_prob))(np.float32(action)[:, None]))
     assert np.trapezoid(density, action) == pytest.approx(1.0, abs=2e-3)
-    drawn, log_prob = jax.vmap(policy.draw)(jax.random.split(jax.random.key(0), 50_000))
+    drawn, log_prob = jax.jit(jax.vmap(policy.draw))(jax.random.split(jax.random.key(0), 50_000))
     expected = np.trapezoid(density * action, action)
     assert float(drawn.mean()) == pytest.approx(expected, abs=0.01)
     entropy = -np.trapezoid(density * np.log(np.maximum(density, 1e-30)), action)
@@ -58,7 +58,8 @@ def test_a_squashed_normal_sums_over_the_numbers_of_an_action_and_stays_finite_f
     assert log_prob.shape == (2,) and (jnp.abs(action) <= 1.0).all()
     alone = SquashedGaussian(mean[0].reshape(4), jnp.zeros(4)).log_prob(action[0].reshape(4))
     np.testing.assert_allclose(log_prob[0], alone, rtol=1e-4)
-    slope = jax.grad(lambda m: replace(policy, mean=m).draw(jax.random.key(1))[1].sum())(mean)
+    slope = jax.grad(lambda m: replace(policy, mean=m).draw(jax.random.key(1))[1].sum())
+    slope = jax.jit(slope)(mean)
     assert np.isfinite(log_prob).all() and np.isfinite(slope).all()
     assert np.isfinite(policy.log_prob(jnp.ones((2, 2, 2)))).all()
 
@@ -127,29 +128,37 @@ def test_noise_is_standard_normal_from_the_first_step_and_as_correlated_as_it_sa
 @pytest.mark.parametrize("kind", [Critics, ChoiceCritics])
 def test_several_critics_at_once_are_what_each_is_alone(kind):
     action = Discrete(3) if kind is ChoiceCritics else Box((2, 2), -1.0, 1.0)
-    critics = kind.init(jax.random.key(0), Spec(Box((3,)), action), (5, 4), "relu", 3)
+    spec = Spec(Box((3,)), action)
+    critics = jax.jit(lambda k: kind.init(k, spec, (5, 4), "relu", 3))(jax.random.key(0))
     obs = jax.random.normal(jax.random.key(1), (7, 3))
     told = () if kind is ChoiceCritics else (jax.random.normal(jax.random.key(2), (7, 2, 2)),)
-    found = critics(obs, *told)
+    found = jax.jit(kind.__call__)(critics, obs, *told)
     x = jnp.concatenate([obs, *(a.reshape(7, 4) for a in told)], -1)
+    one = jax.jit(lambda members, i, x: jax.tree.map(lambda w: w[i], members)(x))
     for i in range(3):
-        alone = jax.tree.map(lambda w, i=i: w[i], critics.members)(x)
+        alone = one(critics.members, i, x)
         alone = alone if kind is ChoiceCritics else alone[:, 0]
         np.testing.assert_allclose(found[i], alone, atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 0.01
     if kind is Critics:
-        np.testing.assert_allclose(critics.first()(obs, *told), found[:1], atol=1e-5)
+        leading = jax.jit(lambda critics: critics.first()(obs, *told))(critics)
+        np.testing.assert_allclose(leading, found[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Actor, GaussianActor])
 def test_actors_act_within_bounds_in_the_shape_of_an_action_and_near_0_at_first(kind):
     spec = Spec(Box((3,)), Box((2, 2), -5.0, 5.0))
-    actor = kind.init(jax.random.key(0), spec, (5,), "relu")
-    out = actor(100.0 * jax.random.normal(jax.random.key(1), (7, 3)))
-    action = out if kind is Actor else out.draw(jax.random.key(2))[0]
+
+    @jax.jit
+    def acted(key):
+        actor = kind.init(key, spec, (5,), "relu")
+        out = actor(100.0 * jax.random.normal(jax.random.key(1), (7, 3)))
+        near = actor(jnp.ones((1, 3)))
+        return (out, near) if kind is Actor else (out.draw(jax.random.key(2))[0], near.mode())
+
+    action, near = acted(jax.random.key(0))
     assert action.shape == (7, 2, 2) and (jnp.abs(action) <= 1.0).all()
-    near = actor(jnp.ones((1, 3)))
-    assert jnp.abs(near if kind is Actor else near.mode()).max() < 0.1
+    assert jnp.abs(near).max() < 0.1
 
 
 def linear(told):
@@ -163,12 +172,21 @@ def members(told):
 
 def agent_of(name, algorithm, told):
     """An agent with the parameters that were told to the other side."""
-    agent = algorithm.init(jax.random.key(0), SPACE)
+    agent = first(algorithm, SPACE, jax.random.key(0))
     actor = replace(agent.actor.model, layers=MLP(linear(told["actor"]), "relu"))
     critic = replace(agent.critic.model, members=members(told["critics"]))
     target = critic if name == "sac" else (actor, critic)
     learner = replace(agent.actor, model=actor)
     return replace(agent, actor=learner, critic=replace(agent.critic, model=critic), target=target)
+
+
+def unrolled(step, carry, xs):
+    """`jax.lax.scan` as a loop in Python, so that every draw is traced and takes its own noise."""
+    found = []
+    for i in range(len(jax.tree.leaves(xs)[0])):
+        carry, y = step(carry, jax.tree.map(lambda x, i=i: x[i], xs))
+        found.append(y)
+    return carry, jax.tree.map(lambda *y: jnp.stack(y), *found)
 
 
 @pytest.mark.parametrize("name", CONTROL)
@@ -178,6 +196,7 @@ def test_updates_are_those_of_stable_baselines3(name, monkeypatch):
     noise = [n for pair in told["batch"]["noise"] for n in pair[: 2 if name == "sac" else 1]]
     monkeypatch.setattr(SquashedGaussian, "draw", lambda p, key: p.at(jnp.array(noise.pop(0))))
     monkeypatch.setattr(jax.random, "normal", lambda key, shape: jnp.array(noise.pop(0)))
+    monkeypatch.setattr(jax.lax, "scan", unrolled)
     more = {"sac": {"entropy_per_action": -0.5}, "td3": {"updates": 2}}.get(name, {})
     settings = {"gamma": 0.9, "tau": 0.1, "lr": 0.01, "hidden": (4,), **more}
     algorithm = ALGORITHMS[name](**settings)
@@ -187,12 +206,15 @@ def test_updates_are_those_of_stable_baselines3(name, monkeypatch):
         x["obs"], x["action"], x["reward"], done, ~done & False, x["next_obs"],
         jnp.ones_like(x["reward"]), {}
     )  # fmt: skip
-    batches = jax.tree.map(lambda x: x[:, None], batches)
-    key = jax.random.key(0)
-    with jax.disable_jit():  # so that every draw takes its own noise
+
+    @jax.jit
+    def updated(agent, batches):
         for i in range(0, 4, algorithm.updates):
-            batch = jax.tree.map(lambda x, i=i: x[i : i + algorithm.updates], batches)
-            agent, _ = algorithm.update(agent, batch, key)
+            batch = jax.tree.map(lambda x, i=i: x[i : i + algorithm.updates, None], batches)
+            agent, _ = algorithm.update(agent, batch, jax.random.key(0))
+        return agent
+
+    agent = updated(agent, batches)
     assert not noise or name == "ddpg"
     target = agent.target if name == "sac" else agent.target[1]
     layers = agent.actor.model.layers.layers
@@ -250,14 +272,17 @@ def test_a_linear_quadratic_regulator_is_learned(name):
     run = program(parts(algorithm, Regulator()))
     agents = copied(run.advance(run.start(keys(4)), 500)[0].agent)
     obs = jnp.linspace(-1.0, 1.0, 9)[:, None]
-    for i in range(4):
-        agent = jax.tree.map(lambda x, i=i: x[i], agents)
+
+    def judged(agent):
         action, _, _ = algorithm.act(agent, obs, (), keys(1)[0], explore=False)
-        slope = float((action * obs).sum() / jnp.square(obs).sum())
-        value = agent.critic.model(obs, action).min(0)
-        assert slope == pytest.approx(-0.615251, rel=0.1)
-        # What noise and entropy cost for ever is the same everywhere.
-        np.testing.assert_allclose(value[jnp.array([0, 8])] - value[4], [-1.615] * 2, atol=0.15)
+        slope = (action * obs).sum() / jnp.square(obs).sum()
+        return slope, agent.critic.model(obs, action).min(0)
+
+    slopes, values = copied(jax.jit(jax.vmap(judged))(agents))
+    assert slopes.shape == (4,) and slopes.tolist() == [pytest.approx(-0.615251, rel=0.1)] * 4
+    # What noise and entropy cost for ever is the same everywhere.
+    beyond = values[:, [0, 8]] - values[:, 4:5]
+    np.testing.assert_allclose(beyond, np.full((4, 2), -1.615), atol=0.15)
 
 
 def test_sac_for_choices_learns_the_probes():

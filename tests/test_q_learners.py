@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_contracts import DISCRETE, SEEN, Suite
-from twin import ALGORITHMS, copied, tiny
+from twin import ALGORITHMS, copied, first, tiny
 
 from spinward.core import MASK, Box, Dict, Discrete, Spec, Transition, replace
 from spinward.errors import SettingsError
@@ -75,6 +75,11 @@ def test_probes_are_learned(name):
     assert actions[both, [0, 2]].tolist() == [0, 1]
 
 
+@partial(jax.jit, static_argnames="explore")
+def acted(algorithm, agent, obs, memory, key, explore=True):
+    return algorithm.act(agent, obs, memory, key, explore)
+
+
 @jax.jit
 def slope(algorithm, model, target, batch):
     key = jax.random.key(3)
@@ -88,7 +93,7 @@ def test_with_one_head_rem_is_ensemble_dqn_and_both_are_dqn():
     for name in ("dqn", "ensemble_dqn", "rem"):
         one = {"double": False} if name == "dqn" else {"heads": 1}
         algorithm = replace(tiny(ALGORITHMS[name], n_step=2), **one)
-        one, other = (algorithm.init(k, SPEC).learner.model for k in jax.random.split(key))
+        one, other = (first(algorithm, SPEC, k).learner.model for k in jax.random.split(key))
         found.append([np.asarray(x) for x in jax.tree.leaves(slope(algorithm, one, other, batch))])
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -98,7 +103,7 @@ def test_with_one_head_rem_is_ensemble_dqn_and_both_are_dqn():
 @pytest.mark.parametrize("name", ["ensemble_dqn", "rem"])
 def test_heads_that_are_equal_have_equal_slopes_but_for_their_weights(name):
     algorithm = replace(tiny(ALGORITHMS[name]), heads=3)
-    model = algorithm.init(jax.random.key(0), SPEC).learner.model
+    model = first(algorithm, SPEC, jax.random.key(0)).learner.model
     last = model.layers.layers[-1]
     w = jnp.repeat(last.w.reshape(8, 4, 3)[..., :1], 3, -1).reshape(8, 12)
     layers = (*model.layers.layers[:-1], replace(last, w=w))
@@ -114,7 +119,7 @@ def test_heads_that_are_equal_have_equal_slopes_but_for_their_weights(name):
 
 def test_the_loss_of_an_ensemble_is_that_of_each_head_by_itself():
     algorithm = replace(tiny(ALGORITHMS["ensemble_dqn"]), heads=3, huber=1.0)
-    agent = algorithm.init(jax.random.key(0), SPEC)
+    agent = first(algorithm, SPEC, jax.random.key(0))
     batch, model, target = batch_of(), agent.learner.model, 1.5
     target = jax.tree.map(lambda x: x * target, model)
     q, after = np.asarray(model(batch.obs[0])), np.asarray(target(batch.next_obs[0]))
@@ -132,14 +137,14 @@ def test_the_loss_of_an_ensemble_is_that_of_each_head_by_itself():
 
 def test_a_mixture_to_act_on_lasts_for_an_episode():
     algorithm = replace(tiny(ALGORITHMS["rem"]), heads=4, mixed_acting=True)
-    agent = algorithm.init(jax.random.key(0), SPEC)
+    agent = first(algorithm, SPEC, jax.random.key(0))
     obs, memory = jnp.ones((2, 3)), algorithm.memory(agent, 2)
-    _, first, _ = algorithm.act(agent, obs, memory, jax.random.key(0))
-    np.testing.assert_allclose(first.sum(-1), 1.0, rtol=1e-6)
-    assert (first[0] != first[1]).any()
-    _, second, _ = algorithm.act(agent, obs, first.at[1].set(0.0), jax.random.key(1))
-    assert (second[0] == first[0]).all() and (second[1] != first[1]).any()
-    greedy, after, _ = algorithm.act(agent, obs, second, jax.random.key(2), explore=False)
+    _, one, _ = acted(algorithm, agent, obs, memory, jax.random.key(0))
+    np.testing.assert_allclose(one.sum(-1), 1.0, rtol=1e-6)
+    assert (one[0] != one[1]).any()
+    _, second, _ = acted(algorithm, agent, obs, one.at[1].set(0.0), jax.random.key(1))
+    assert (second[0] == one[0]).all() and (second[1] != one[1]).any()
+    greedy, after, _ = acted(algorithm, agent, obs, second, jax.random.key(2), explore=False)
     assert (after == second).all()
     np.testing.assert_array_equal(greedy, algorithm.values(agent.learner.model, obs).argmax(-1))
 
@@ -148,38 +153,42 @@ def test_a_mixture_to_act_on_lasts_for_an_episode():
 def test_forbidden_actions_are_neither_chosen_nor_bootstrapped_from(name):
     spec = Spec(Dict((("x", Box((3,))), (MASK, Box((4,), 0.0, 1.0, "int8")))), Discrete(4))
     algorithm = tiny(ALGORITHMS[name])
-    agent = algorithm.init(jax.random.key(0), spec)
+    agent = first(algorithm, spec, jax.random.key(0))
     batch, allowed = batch_of(64), jnp.array([1, 0, 1, 0], jnp.int8)
     allowed = jnp.broadcast_to(allowed, (1, 64, 4))
     obs = {"x": batch.obs, MASK: jnp.ones_like(allowed)}
     batch = replace(batch, obs=obs, next_obs={"x": batch.next_obs, MASK: allowed})
-    loss, metrics = algorithm.loss(agent.learner.model, agent.target, batch, jax.random.key(0))
+    judge = jax.jit(algorithm.loss)
+    loss, metrics = judge(agent.learner.model, agent.target, batch, jax.random.key(0))
     assert loss < 100.0 and metrics["max_abs_q"] < 100.0
     for explore in (False, True):
         after = jax.tree.map(lambda x: x[0], batch.next_obs)
-        action, *_ = algorithm.act(agent, after, algorithm.memory(agent, 64), jax.random.key(1),
-                                   explore)  # fmt: skip
+        memory = algorithm.memory(agent, 64)
+        action, *_ = acted(algorithm, agent, after, memory, jax.random.key(1), explore)
         assert set(np.asarray(action).tolist()) == {0, 2}
 
 
 def test_duelling_values_are_the_formula_of_the_paper():
-    q = Duelling.init(jax.random.key(0), SPEC, (8,), "relu")
+    begun = jax.jit(
+        lambda spec: Duelling.init(jax.random.key(0), spec, (8,), "relu"), static_argnums=0
+    )
+    q = begun(SPEC)
     obs = batch_of().obs[0]
     advantage, value = np.asarray(q.layers(obs)), np.asarray(q.value(obs))
     expected = value + advantage - advantage.mean(-1, keepdims=True)
     np.testing.assert_allclose(q(obs), expected, atol=1e-6)
     pixels = Spec(Box((10, 10, 4), 0, 1, "uint8"), Discrete(3))
-    q = Duelling.init(jax.random.key(0), pixels, (8,), "relu")
+    q = begun(pixels)
     assert q(jnp.ones((2, 10, 10, 4), jnp.uint8)).shape == (2, 3)
 
 
 def test_noise_is_around_what_is_learned_and_of_the_deviation_it_says():
-    model = with_noise(jax.random.key(0), Q.init(jax.random.key(0), SPEC, (16,), "relu"))
+    start = jax.jit(lambda k: with_noise(k, Q.init(k, SPEC, (16,), "relu")))
+    model = start(jax.random.key(0))
     layer = model.layers.layers[0]
     np.testing.assert_allclose(layer.deviation.w, 0.5 / 3**0.5)
-    draws = jax.vmap(lambda k: perturbed(model, k).layers.layers[0].w)(
-        jax.random.split(jax.random.key(1), 5_000)
-    )
+    noisy = jax.jit(jax.vmap(lambda k: perturbed(model, k).layers.layers[0].w))
+    draws = noisy(jax.random.split(jax.random.key(1), 5_000))
     np.testing.assert_allclose(draws.mean(0), layer.mean.w, atol=0.03)
     # f(x) = sgn(x) sqrt|x| has the variance E|x| = sqrt(2 / pi), and a weight has two of them.
     deviation = np.asarray(layer.deviation.w) * (2 / np.pi) ** 0.5
@@ -191,15 +200,15 @@ def test_noise_is_around_what_is_learned_and_of_the_deviation_it_says():
 
 def test_noisy_dqn_explores_by_its_weights_alone():
     algorithm = tiny(ALGORITHMS["dqn"], noisy=True)
-    agent = algorithm.init(jax.random.key(0), SPEC)
+    agent = first(algorithm, SPEC, jax.random.key(0))
     assert algorithm.epsilon_at(agent.updates) == 0.0
     acts = {
-        tuple(np.asarray(algorithm.act(agent, batch_of().obs[0], (), jax.random.key(i), e)[0]))
+        tuple(np.asarray(acted(algorithm, agent, batch_of().obs[0], (), jax.random.key(i), e)[0]))
         for i in range(4)
         for e in (False,)
     }
     assert len(acts) == 1
-    acts = [algorithm.act(agent, batch_of().obs[0], (), jax.random.key(i))[0] for i in range(4)]
+    acts = [acted(algorithm, agent, batch_of().obs[0], (), jax.random.key(i))[0] for i in range(4)]
     assert len({tuple(np.asarray(a)) for a in acts}) > 1
 
 
