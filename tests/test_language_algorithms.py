@@ -236,6 +236,8 @@ def test_a_judge_without_a_score_or_with_one_that_is_no_number_is_refused():
         ("grpo", {"start": None}, "GRPO starts from a language model"),
         ("grpo", {"group": 3}, "group=3 does not divide envs=8"),
         ("grpo", {"group": 1}, "group=1 must be at least 2"),
+        ("grpo", {"lora": 8}, "a rank of 8 must be above 0 and below"),
+        ("grpo", {"temperature": 0.0}, "temperature=0.0 must be above 0"),
         ("grpo", {"rollout": 7}, "longer than the model's context = 8"),
         ("grpo", {"aggregation": "mean"}, "aggregation='mean' is not one of sequence"),
         ("ppo_tokens", {"kl_in": "k9"}, "kl_in='k9' is not one of reward"),

@@ -131,6 +131,9 @@ def test_a_file_that_is_none_or_broken_is_named(tmp_path):
         path.write_text(f'{{"text": "the film"}}\n{line}\n')
         with pytest.raises(DamagedFileError, match=r"rows.jsonl, row 2 is no JSON"):
             list(texts.rows_of(path))
+    path.write_bytes(b'{"text": "caf\xe9"}')
+    with pytest.raises(DamagedFileError, match=r"no UTF-8 text: .*byte 13"):
+        list(texts.rows_of(path))
 
 
 def test_a_text_that_is_longer_than_the_context_is_named():

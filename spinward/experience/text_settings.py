@@ -1,7 +1,9 @@
 """What the algorithms that learn from texts have in common: what cannot work, and the optimiser."""
 
+from functools import partial
 from typing import Any
 
+import jax
 import optax
 from jax import Array
 
@@ -11,6 +13,7 @@ from spinward.errors import SettingsError
 from spinward.experience.generation import Generation
 from spinward.learning import adam
 from spinward.networks.decoder import FAMILIES
+from spinward.networks.lora import Lora
 
 
 def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
@@ -19,6 +22,8 @@ def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
     for field in ("batch", "updates", "envs", "rollout", "group", "epochs", "accumulate"):
         if getattr(settings, field, 1) < 1:
             raise SettingsError(f"{field}={getattr(settings, field)} must be at least 1")
+    if not settings.temperature > 0.0:
+        raise SettingsError(f"temperature={settings.temperature} must be above 0")
     if settings.lora < 0:
         raise SettingsError(f"lora={settings.lora} must be a rank, or 0")
     tokens: int = getattr(spec.action, "n", 0)
@@ -35,6 +40,8 @@ def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
         raise SettingsError(
             f"the model has {start.shape.vocab} tokens and the task {tokens}: they do not fit"
         )
+    elif settings.lora:  # which refuses a rank that is too high
+        jax.eval_shape(partial(Lora.init, decoder=start, rank=settings.lora), jax.random.key(0))
 
 
 def check_scratch(settings: Any) -> None:

@@ -31,12 +31,18 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Raises:
         SettingsError: there is no such file, or nothing in it.
-        DamagedFileError: a line that is no JSON object.
+        DamagedFileError: a line that is no JSON object, or a file that is no UTF-8.
     """
     if not path.is_file():
         raise SettingsError(f"there is no file {path}")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(
+            f"{path} is no UTF-8 text: {error.reason}, byte {error.start}"
+        ) from None
     empty = True
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         where = f"{path}, row {number}"
         if not line.strip():
             continue
