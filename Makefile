@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all bench check clean
+.PHONY: demo test bench check clean
 
 demo: $(VENV)/.core
 	$(BIN)/spinward train ppo CartPole-v1 --seeds 4 --steps 200000 --name demo --out runs/$$(date +%Y%m%d-%H%M%S) > /dev/null
@@ -14,12 +14,11 @@ demo: $(VENV)/.core
 	echo && echo "picture: $$run/curve.png" && echo "video:   $$run/videos/seed-0.gif" && \
 	echo "report:  $$run/report.html   (open it in a browser)"
 
-test-all: MARKED := -m ''
-test test-all: $(VENV)/.test
+test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 $(MARKED)
+	$(BIN)/pytest -n 2
 
 bench: $(VENV)/.test
 	benchmarks/setup.sh

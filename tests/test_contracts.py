@@ -38,11 +38,7 @@ class Case:
             self.metrics.append(copied(metrics))
 
 
-SLOW = ("lpg_meta", "mb_mpo", "ngu", "r2d2")  # to compile
-CASES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ALGORITHMS]
-
-
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=ALGORITHMS)
 def case(request):
     return Case(ALGORITHMS[request.param])
 
