@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from twin import ALGORITHMS, assert_same, tiny
+from twin import ALGORITHMS, assert_same, first, tiny
 
 from spinward.algorithms import lpg
 from spinward.algorithms.lpg import Learned
@@ -111,8 +111,8 @@ class ByHand:
 
 
 def agent_of(algorithm, rule, key=0, dtype=None):
-    agent = algorithm.init(jax.random.key(key), Spec(Box((1,), 0, 15, "int32"), Discrete(5)))
-    learner = algorithm.learner(jax.random.key(key), Grid(2, 2, 2).spec, Y)
+    agent = first(algorithm, Spec(Box((1,), 0, 15, "int32"), Discrete(5)), jax.random.key(key))
+    learner = jax.jit(lambda k: algorithm.learner(k, Grid(2, 2, 2).spec, Y))(jax.random.key(key))
     noise = np.random.default_rng(key)
     model = jax.tree.map(
         lambda x: jnp.asarray(noise.normal(size=x.shape), dtype or x.dtype), learner.model
@@ -204,18 +204,16 @@ def test_meta_gradients_are_finite_differences_through_several_updates(sgd):
 
 @pytest.fixture(scope="module")
 def lives():
-    """The state of a run of `META` after two steps, with its source."""
-    source = META.source(partial(Rollout, ROOM))
-    closed = META.system(source, Environment())
-    state = closed.init(jax.random.key(1))
-    step = jax.jit(closed.step)
+    """The state of a run of `META` after two steps, what they told, and a step more."""
+    closed = META.system(META.source(partial(Rollout, ROOM)), Environment())
+    state, step = jax.jit(closed.init)(jax.random.key(1)), jax.jit(closed.step)
     for _ in range(2):
         state, metrics = step(state)
-    return source, state, metrics
+    return state, metrics, step
 
 
 def test_a_life_is_judged_by_steps_of_its_own_and_its_gradient_goes_back_through_its_updates(lives):
-    _, state, _ = lives
+    state, *_ = lives
     life = jax.tree.map(lambda x: x[0], state.source)
     rule, key = state.agent.learner.model, jax.random.key(7)
 
@@ -233,8 +231,9 @@ def test_a_life_is_judged_by_steps_of_its_own_and_its_gradient_goes_back_through
         agent, _ = inner.update(replace(now.agent, rule=rule), batch, k)
         now = replace(now, agent=replace(agent, rule=()))
     _, last, _ = run(now, key=k_judge)
+    taught = jax.jit(partial(descend, META.fit, adam(META.critic_lr)))
     for batch in batches:
-        critic, _ = descend(META.fit, adam(META.critic_lr), critic, batch)
+        critic, _ = taught(critic, batch)
     advantage = standardise(META.advantage(critic.model, last), last.weight)
 
     def slow(rule):
@@ -253,10 +252,9 @@ def test_a_life_is_judged_by_steps_of_its_own_and_its_gradient_goes_back_through
 
 
 def test_lives_end_at_different_times_and_begin_in_another_task(lives):
-    source, state, metrics = lives
+    state, metrics, step = lives
     assert metrics["finite"] and metrics["episodes"] > 0
-    closed = META.system(source, Environment())
-    step, ages, tasks = jax.jit(closed.step), [], []
+    ages, tasks = [], []
     for _ in range(4):
         state, _ = step(state)
         ages.append(np.asarray(state.source.age))
@@ -267,7 +265,7 @@ def test_lives_end_at_different_times_and_begin_in_another_task(lives):
         assert ((before != after) == young).all()
     assert float(np.abs(state.source.critic.model.rows).max()) > 0.0
     counted = float(state.agent.arms.count.sum())
-    assert counted == (ages == 0).sum() + float(lives[1].agent.arms.count.sum())
+    assert counted == (ages == 0).sum() + float(lives[0].agent.arms.count.sum())
 
 
 def test_a_bandit_prefers_what_earned_more_and_what_it_seldom_drew():
