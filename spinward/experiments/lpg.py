@@ -3,7 +3,7 @@ seen (Oh et al., 2020, arXiv:2007.08794, section 4).
 
 Rules are learned in 5x5 tabular grids with two objects. They and A2C then train agents from
 nothing, for one lifetime each, in other grids of that kind; A2C with the best of several step
-sizes, weights of the value and entropy bonuses, chosen in grids of their own. Then the same rules
+sizes and weights of the value, chosen in grids of their own. Then the same rules
 train agents in larger grids and, with networks in place of tables, in grids whose objects lie
 elsewhere in each episode.
 """
@@ -34,15 +34,17 @@ from spinward.run.learned import read, save
 from spinward.run.run import Run
 
 UPDATES, ENVS, STEPS = 200, 16, 20  # of a lifetime, of an agent, of its environments per update
-SIZES = {"laptop": (5, 400, 64), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
-SOME = 32  # grids of a choice, and elsewhere
+SIZES = {"laptop": (5, 400, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
+SOME = 16  # grids of a choice, and elsewhere
 META = LPGMeta(tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=UPDATES)
 TABLES = LPG(envs=ENVS, rollout=STEPS, tabular=True, sgd=True, lr=40.0)
 NETWORKS = LPG(envs=ENVS, rollout=STEPS, lr=5e-3)
 ACTOR = A2C(
-    envs=ENVS, rollout=STEPS, gamma=0.95, lam=0.95, normalise=True, network=TabularActorCritic.init
-)
-TRIES = tuple(itertools.product((5.0, 10.0, 20.0, 40.0), (0.05, 0.1, 0.2), (0.003, 0.01)))  # of A2C
+    envs=ENVS, rollout=STEPS, gamma=0.95, lam=0.95, normalise=True, entropy_coef=0.003,
+    network=TabularActorCritic.init,
+)  # fmt: skip
+# Of A2C: step sizes, and weights of the value.
+TRIES = tuple(itertools.product((10.0, 20.0, 40.0, 80.0), (0.025, 0.05, 0.1)))
 LARGE = Grid(7, 7, 3)
 TRANSFER = 5.0  # how many times a random agent's reward a rule has to earn elsewhere
 RULE = (
@@ -63,7 +65,7 @@ class Earned(NamedTuple):
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, steps, grids = SIZES[scale]
     count = seeds or usual
-    rules, learning = learned_rules(count, steps, out)
+    rules, runs = learned_rules(count, steps, out)
     best = tuned()
     held = jax.random.PRNGKey(2)
     a2c = [lifetimes(best, Grid(), grids, jax.random.fold_in(held, s)) for s in range(count)]
@@ -72,7 +74,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         for s, rule in enumerate(rules)
     ]
     idle = lifetimes(replace(TABLES, lr=0.0), Grid(), grids, held, rules[0])
-    settings = f"lr {best.lr:g}, value {best.value_coef:g}, entropy {best.entropy_coef:g}"
+    settings = f"lr {best.lr:g}, value {best.value_coef:g}"
     ratios = [a / b for a, b in zip(lasts(ours), lasts(a2c), strict=True)]
     rows = [
         random_row("held-out grids, reward per step", idle),
@@ -84,9 +86,9 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         row_of("share of grids in which the rule earns more", shares(ours, a2c)),
     ]
     times = elsewhere(rules, rows)
-    _, entropy = learning.curves("prediction_entropy")
+    _, entropy = curves(runs, "prediction_entropy")
     rows.append(row_of("entropy of predictions at the end (uniform: 2.079)", entropy[:, -1]))
-    at, reward = learning.curves("reward")
+    at, reward = curves(runs, "reward")
     content = {"steps": at.tolist(), "rules": reward.tolist(), "a2c": whole(a2c),
                "lifetime": {"a2c": mean_curve(a2c), "rules": mean_curve(ours)}}  # fmt: skip
     (out / "curves").mkdir(parents=True, exist_ok=True)
@@ -100,20 +102,28 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     return Reproduction("lpg", scale, rows, verdict, RULE, pictures)
 
 
-def learned_rules(seeds: int, steps: int, out: Path) -> tuple[list[Rule], Run]:
-    """The rules of a run, which is gone on with if it was stopped."""
+def learned_rules(seeds: int, steps: int, out: Path) -> tuple[list[Rule], list[Run]]:
+    """The rules of runs, which are gone on with if they were stopped. Each seed is a run: side by
+    side their lives are more than a cache holds, and take half as long again."""
     length = steps * META.source(partial(Rollout, Grid())).stride
-    run = trained(META, "Grid-Small", length, seeds, out, "lpg-meta", shards=1, logs=50)
-    leaves, info = read(run.path)
-    return [rule_of(leaves, info, str(run.path), seed).rule for seed in range(seeds)], run
+    meta, runs, rules = replace(META, anneal_steps=length), [], []
+    for seed in range(seeds):
+        name = f"lpg-meta-{seed}"
+        run = trained(meta, "Grid-Small", length, 1, out, name, seed=seed, shards=1, logs=50)
+        runs.append(run)
+        rules.append(rule_of(*read(run.path), str(run.path)).rule)
+    return rules, runs
+
+
+def curves(runs: list[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, and a metric of all runs [run, point]."""
+    found = [run.curves(name) for run in runs]
+    return found[0][0], np.concatenate([values for _, values in found])
 
 
 def tuned() -> A2C:
     """A2C with the settings that earn the most at the end, in grids for choosing them."""
-    tries = [
-        replace(ACTOR, lr=lr, value_coef=value, entropy_coef=entropy)
-        for lr, value, entropy in TRIES
-    ]
+    tries = [replace(ACTOR, lr=lr, value_coef=value) for lr, value in TRIES]
     key = jax.random.PRNGKey(1)
     return max(tries, key=lambda a: lifetimes(a, Grid(), SOME, key).last.mean())
 
