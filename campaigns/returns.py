@@ -1,9 +1,9 @@
 """Trains at full length what users have scores for, and keeps the curves in `results/returns/`.
 
-    python -m campaigns.returns [NAME...] [--seeds N] [--run FOLDER]
+    python -m campaigns.returns [NAME...] [--seeds N] [--run FOLDER] [--episodes N]
 
 With `--run` a finished run of that name is taken instead of training one. Each result holds the
-curve of every seed, the training returns over the last tenth, the greedy returns of 100 episodes,
+curve of every seed, the training returns over the last tenth, the greedy returns of some episodes,
 and the score to reach with where that comes from.
 """
 
@@ -74,17 +74,17 @@ TASKS = {
     "ppo-halfcheetah-envpool": Task(
         "ppo", "envpool:HalfCheetah-v5", 1_000_000, 3, 4540, "Tianshou 5784 - 1244, v3"
     ),
-    "ppo-pong": Task("ppo", "envpool:Pong-v5", 500_000, 1, 0, "ours: it learns"),
+    "ppo-pong": Task("ppo", "ALE/Pong-v5", 1_600_000, 1, 0, "ours: it learns"),
     "dqn-breakout": Task("dqn", "MinAtar-Breakout", 5_000_000, 2, 10, "MinAtar's own curves"),
 }
 
 
-def keep(name: str, task: Task, run: Any) -> dict[str, Any]:
+def keep(name: str, task: Task, run: Any, episodes: int) -> dict[str, Any]:
     from spinward.run import plot
     from spinward.run.results import curve, summary
 
     steps, returns = run.curves()
-    greedy = run.evaluate(100).to_json()
+    greedy = run.evaluate(episodes).to_json()
     shown = curve(run)._replace(name=name, expected=task.target)
     plot.save(plot.figure([shown], f"{name}, {run.config['seeds']} seeds"), RESULTS / f"{name}.png")
     finite = [[None if np.isnan(x) else round(float(x), 2) for x in row] for row in returns]
@@ -120,6 +120,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(TASKS)}; all if none")
     parser.add_argument("--seeds", type=int, default=0, help="in place of the task's own number")
     parser.add_argument("--run", default="", help="a finished run of the one name given")
+    parser.add_argument("--episodes", type=int, default=100, help="greedy ones, of each seed")
     ask = parser.parse_args()
     if unknown := set(ask.names) - TASKS.keys():
         parser.error(f"unknown {', '.join(unknown)}; expected {', '.join(TASKS)}")
@@ -133,7 +134,7 @@ def main() -> int:
             run = sw.load(ask.run)
         else:
             run = trained(task, ask.seeds)
-        result = keep(name, task, run)
+        result = keep(name, task, run, ask.episodes)
         means = result["training"]["mean"], result["greedy"]["mean"]
         reached = max(means) >= task.target
         missed += not reached
