@@ -20,6 +20,9 @@ from spinward.run import checkpoint
 
 DOCS = Path(__file__).parent.parent / "docs" / "algorithms"
 ITERATIONS = 2
+# As the loop compiles what it repeats: at another level bits are rounded elsewhere.
+ALIKE = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+LONG = ("LPGMeta", "MBMPO", "NGU", "R2D2")  # to compile, at that level
 ROUNDING = {"MBMPO": 1e-4}  # where it grows: in steps imagined by models that were learned
 
 
@@ -89,7 +92,8 @@ def test_seeds_and_settings_run_side_by_side_as_they_do_alone_and_compile_once(c
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: compiled.append(event) if "compile" in event else None
     )
-    together = copied(jax.jit(jax.vmap(agent))(rates))
+    options = {} if type(case.algorithm).__name__ in LONG else ALIKE
+    together = copied(jax.jit(jax.vmap(agent), compiler_options=options)(rates))
     assert compiled  # or this would count nothing
     compiled.clear()
     atol = ROUNDING.get(type(case.algorithm).__name__, 1e-6)
