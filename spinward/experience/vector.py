@@ -97,7 +97,7 @@ class Vector:
             chosen, memory, extras = act(obs, memory, steps[:, t])
             action = np.asarray(chosen)
             found = step(in_env_units(spec, action))
-            rows.append((obs, action, found, jax.tree.map(np.asarray, extras) if extras else {}))
+            rows.append((obs, action, found, extras))
             if remembers:
                 memory = heard(memory, found.reward.reshape(shape))
                 done = (found.terminated | found.truncated).reshape(shape)
@@ -153,7 +153,7 @@ def stacked(rows: Any) -> Any:
     """Rows [seed, env, ...] of every step as arrays [seed, time, env, ...]."""
     if isinstance(rows[0], np.ndarray):
         return np.array(rows).swapaxes(0, 1)
-    return jax.tree.map(lambda *x: np.array(x).swapaxes(0, 1), *rows)
+    return jax.tree.map(lambda *x: np.array([np.asarray(y) for y in x]).swapaxes(0, 1), *rows)
 
 
 def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
