@@ -86,7 +86,9 @@ def keep(name: str, task: Task, run: Any, episodes: int) -> dict[str, Any]:
     steps, returns = run.curves()
     greedy = run.evaluate(episodes).to_json()
     shown = curve(run)._replace(name=name, expected=task.target)
-    plot.save(plot.figure([shown], f"{name}, {run.config['seeds']} seeds"), RESULTS / f"{name}.png")
+    seeds = run.config["seeds"]
+    title = f"{name}, {seeds} seed{'s' if seeds > 1 else ''}"
+    plot.save(plot.figure([shown], title), RESULTS / f"{name}.png")
     finite = [[None if np.isnan(x) else round(float(x), 2) for x in row] for row in returns]
     result = {
         "name": name,
