@@ -104,11 +104,11 @@ class Vector:
                 memory = begin_again(done, policy, self.envs, memory) if done.any() else memory
             obs = by_seed(found.obs, shape)
         batch = transition(*zip(*rows, strict=True))
-        total, length, ended = told(batch, state.total, state.length)
+        total, length, ended = tally(batch, state.total, state.length)
         return VectorState(obs, memory, total, length), batch, summarise(*ended)
 
 
-def told(batch: Transition, total: Any, length: Any) -> tuple[Any, Any, np.ndarray]:
+def tally(batch: Transition, total: Any, length: Any) -> tuple[Any, Any, np.ndarray]:
     """The episodes under way [seed, env] after a batch [seed, time, env], whose parts so far were
     `total` and `length`; and of each seed how many ended in it, and their returns and lengths."""
     done = np.asarray(batch.done)
