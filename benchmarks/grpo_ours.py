@@ -21,8 +21,9 @@ def main() -> None:
     from spinward.core import config
     from spinward.envs.text import token_spec
     from spinward.experience.collect import collector
-    from spinward.loop import Parts, program
+    from spinward.loop import Parts
     from spinward.networks.decoder import Decoder, Shape
+    from spinward.program import program
     from spinward.rewards.environment import Environment
 
     vocab = chosen["vocab"]

@@ -91,7 +91,8 @@ def measured(workers: int, env: str, iterations: int) -> dict[str, float]:
     from spinward.envs import ids
     from spinward.experience.collect import collector
     from spinward.experience.workers import Workers
-    from spinward.loop import Parts, program
+    from spinward.loop import Parts
+    from spinward.program import program
     from spinward.rewards.environment import Environment
 
     algorithm = PPO(envs=ENVS, rollout=ROLLOUT, epochs=4, minibatches=8)

@@ -57,12 +57,16 @@ TASKS = {
         "a2c", "MountainCarContinuous-v0", 100_000, 10, 88, "none published; as PPO"
     ),
     "vpg-mountaincar": Task("vpg", "MountainCarContinuous-v0", 100_000, 10, 88, "as PPO"),
-    "ppo-halfcheetah": Task("ppo", "HalfCheetah-v4", 1_000_000, 3, 4540, "Tianshou 5784 - 1244"),
-    "ppo-hopper": Task("ppo", "Hopper-v4", 1_000_000, 3, 1908, "Tianshou 2609 - 701"),
-    "ppo-walker2d": Task("ppo", "Walker2d-v4", 1_000_000, 3, 2832, "Tianshou 3589 - 757"),
-    "trpo-halfcheetah": Task("trpo", "HalfCheetah-v4", 1_000_000, 3, 3666, "Tianshou 4471 - 805"),
-    "trpo-hopper": Task("trpo", "Hopper-v4", 1_000_000, 3, 1094, "Spinning Up 1094"),
-    "trpo-walker2d": Task("trpo", "Walker2d-v4", 1_000_000, 3, 3044, "Tianshou 3827 - 783"),
+    "ppo-halfcheetah": Task(
+        "ppo", "envpool:HalfCheetah-v4", 1_000_000, 3, 4540, "Tianshou 5784 - 1244"
+    ),
+    "ppo-hopper": Task("ppo", "envpool:Hopper-v4", 1_000_000, 3, 1908, "Tianshou 2609 - 701"),
+    "ppo-walker2d": Task("ppo", "envpool:Walker2d-v4", 1_000_000, 3, 2832, "Tianshou 3589 - 757"),
+    "trpo-halfcheetah": Task(
+        "trpo", "envpool:HalfCheetah-v4", 1_000_000, 3, 3666, "Tianshou 4471 - 805"
+    ),
+    "trpo-hopper": Task("trpo", "envpool:Hopper-v4", 1_000_000, 3, 1094, "Spinning Up 1094"),
+    "trpo-walker2d": Task("trpo", "envpool:Walker2d-v4", 1_000_000, 3, 3044, "Tianshou 3827 - 783"),
     # 1,000 random steps come before each of these, and count where the score was had.
     "sac-pendulum": Task("sac", "Pendulum-v1", 19_000, 10, -157, "zoo -157.0 at 20k"),
     "td3-pendulum": Task("td3", "Pendulum-v1", 19_000, 10, -152, "zoo -151.9 at 20k"),

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGE = 100_000  # numbers in an agent, from which learning is worth a thread of its own
 THREAD = ThreadPoolExecutor(1)  # which starts when it is first given something to do
 
 
@@ -68,14 +67,8 @@ def over_seeds(function: Callable[..., Any], stores: bool = False) -> Callable[.
     return each
 
 
-def is_large(agent: Any) -> bool:
-    """Whether learning is worth a thread of its own while environments are stepped. For a small
-    agent waking it up costs more than its update."""
-    return sum(leaf.size for leaf in jax.tree.leaves(agent)) >= LARGE
-
-
-def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    """Calls it there; the answer waits for the result."""
+def beside(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Calls it in a thread of its own; the answer waits for the result."""
     return THREAD.submit(function, *args).result
 
 

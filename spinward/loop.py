@@ -1,7 +1,7 @@
 """One loop: run the policy, evaluate what it did, improve it.
 
-`system` closes the loop over its parts. `start` and `advance` run it for many seeds: on a device
-as one compiled program, on a host as a Python loop over all of them.
+`system` closes the loop over its parts: for one seed on a device, for all seeds on a host.
+`program` is what runs it.
 """
 
 import functools
@@ -30,9 +30,8 @@ from spinward.core import (
     Transition,
     replace,
 )
-from spinward.errors import NonFiniteError
 from spinward.experience.rollout import finite
-from spinward.host import healthy, in_thread, is_large, over_seeds, reading
+from spinward.host import beside, over_seeds, reading
 
 
 class Parts(NamedTuple):
@@ -83,7 +82,7 @@ def on_host(parts: Parts) -> System:
     replay = source if isinstance(source, Replayed) else None
     sampler = replay.sampler if replay else None
     settings: Any = (algorithm, parts.reward, source.spec, sampler, source.keys)  # hashable
-    begun, split, acting, memory, learned, large = on_host_compiled(*settings)
+    begun, split, acting, memory, learned = on_host_compiled(*settings)
 
     def init(key: Key) -> TrainState:
         agent, remembered, judge, k_source, key = begun(key)
@@ -94,19 +93,14 @@ def on_host(parts: Parts) -> System:
         policy = Policy(acting(state.agent), partial(memory, state.agent), state.agent)
         if not replay:
             experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved, _ = learned(state, (), batch, k_draw, k_learn)
-        elif large:  # what is learned from does not wait for what is done
+            agent, judge, improved, _ = learned(state, batch, k_draw, k_learn)
+        else:  # what is learned from does not wait for what is done
             stored = replace(state.source, source=())
-            learning = in_thread(learned, state, stored, (), k_draw, k_learn)
+            learning = beside(learned, state, stored, k_draw, k_learn)
             within, new, ran = replay.source.collect(state.source.source, policy, k_run)
             agent, judge, improved, told = learning()
             experience = replay.stored(state.source, within, new)
             experience = replay.reweigh(experience, *told) if told else experience
-        else:
-            within, new, ran = replay.source.collect(state.source.source, policy, k_run)
-            stored = replace(state.source, source=())
-            agent, judge, improved, stored = learned(state, stored, new, k_draw, k_learn)
-            experience = replace(stored, source=within)
         return TrainState(agent, experience, judge, key), {**ran, **improved()}
 
     def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
@@ -128,10 +122,8 @@ def on_host_compiled(
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
     agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
     acting = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
-    large = is_large(agent)
-    one_call = sampler is not None and not large
-    improve, names = learning(algorithm, reward, sampler, large)
-    compiled = jax.jit(over_seeds(improve, one_call), donate_argnums=(2,) if one_call else ())
+    improve, names = learning(algorithm, reward, sampler)
+    compiled = jax.jit(over_seeds(improve))
 
     def split(key: Key) -> tuple[Any, ...]:
         key, k_run, k_learn = jax.random.split(key, 3)
@@ -143,29 +135,19 @@ def on_host_compiled(
         # One array to fetch, not a dozen, and not before the environments have been stepped.
         return agent, judge, lambda: dict(zip(names, np.asarray(metrics).T, strict=True)), told
 
-    return jax.jit(jax.vmap(begun)), jax.jit(jax.vmap(split)), acting, memory, learned, large
+    return jax.jit(jax.vmap(begun)), jax.jit(jax.vmap(split)), acting, memory, learned
 
 
 def learning(
-    algorithm: Algorithm, reward: Reward, sampler: Sampler | None, large: bool
+    algorithm: Algorithm, reward: Reward, sampler: Sampler | None
 ) -> tuple[Callable[..., tuple[Any, ...]], list[str]]:
-    """What improves one agent of a host, and the names of its metrics, known when it was traced.
-
-    Where a small agent learns from a store, one call adds to the store what is `new`, draws,
-    learns and reweighs: each of these alone would take longer to call than to do.
-    """
+    """What improves one agent of a host, from a batch or by what it draws from a store, and the
+    names of its metrics, known when it was traced."""
     names: list[str] = []
 
-    def improve(agent: Any, judge: Any, stored: Any, new: Any, k_draw: Key, key: Key) -> Any:
-        if sampler is None:
-            batch = new
-        elif large:
-            batch = sampler(stored, k_draw)
-        else:
-            stored, batch = sampler.renewed(stored, new, k_draw)
+    def improve(agent: Any, judge: Any, found: Any, k_draw: Key, key: Key) -> Any:
+        batch = sampler(found, k_draw) if sampler else found
         agent, judge, metrics, told = learn(algorithm, reward, agent, judge, batch, key)
-        if sampler and not large:
-            told = sampler.reweighed(stored, *told) if told else stored
         names[:] = metrics
         return agent, judge, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
 
@@ -196,99 +178,3 @@ def learn(
     told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
     metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
     return agent, judge, {**metrics, "finite": finite(metrics)}, told
-
-
-class Program(NamedTuple):
-    """A system made to run: states are [seed, ...], metrics NumPy arrays [seed, iterations]."""
-
-    start: Callable[[Key], TrainState]
-    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]
-    fresh: Callable[[Key], TrainState]  # like `start`; on device its shapes alone
-    reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
-    close: Callable[[], None]
-
-
-def program(parts: Parts) -> Program:
-    """Compiled for a device, or a Python loop on a host, by where the experience comes from."""
-    closed = system(parts)
-    if closed.on_device:
-        fresh = partial(jax.eval_shape, partial(start_all, parts))
-        run = partial(start, parts), partial(advance, parts), fresh
-        return Program(*run, lambda saved, fresh: jax.device_put(saved), lambda: None)
-    source = parts.source
-    assert isinstance(source, HostSource)
-    forward = partial(advance_on_host, closed)
-    return Program(closed.init, forward, closed.init, closed.reopen, source.close)
-
-
-def start(parts: Parts, key: Key) -> TrainState:
-    """The states of all seeds, from their keys [seed]."""
-    return compiled(start_all, 0)(parts, key)
-
-
-def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, which are one scan; `state` is used up."""
-    return compiled(advance_all, 1)(parts, state, iterations=iterations)
-
-
-@functools.cache
-def compiled(function: Callable[..., Any], level: int) -> Any:
-    """`function`, compiled on CPU at a `level` of LLVM's optimisation below its usual 3.
-
-    The time of our programs goes to kernels of matrix products, which it does not touch: they run
-    as fast, and compile in two thirds of the time, the start in one third.
-    """
-    options = {"xla_backend_optimization_level": level} if jax.default_backend() == "cpu" else {}
-    if level == 0:
-        return jax.jit(function, compiler_options=options)
-    return jax.jit(
-        function,
-        static_argnames="iterations",
-        donate_argnames="state",
-        compiler_options=options,
-    )
-
-
-def start_all(parts: Parts, key: Key) -> TrainState:
-    return over_seeds(lambda k: system(parts).init(k))(key)
-
-
-def advance_all(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
-    def scan(state: TrainState) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(lambda s, _: system(parts).step(s), state, length=iterations)
-
-    return over_seeds(scan, isinstance(parts.source, Replayed))(state)
-
-
-def advance_on_host(
-    closed: System, state: TrainState, iterations: int
-) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite.
-
-    Parameters are looked at where an iteration broke and after the last, not after each: a bad one
-    makes the next loss bad, so that what broke it is at most one update further back.
-
-    Raises:
-        NonFiniteError: an environment's numbers are not; it has `reached`.
-    """
-    history: list[Metrics] = []
-    before = newest = state
-    for _ in range(iterations):
-        try:
-            newest, metrics = closed.step(state)
-        except NonFiniteError as error:
-            if not history or healthy(state.agent).all():
-                error.reached = state, len(history)
-                raise
-            break  # a bad parameter chose the action that the environment could not bear
-        history.append(metrics)
-        if not metrics["finite"].all():
-            if len(history) > 1 and not healthy(state.agent).all():
-                history.pop()
-            break
-        before, state = state, newest
-    if not (good := healthy(state.agent)).all():
-        history[-1] = {**history[-1], "finite": history[-1]["finite"] * good}
-        state = before
-    state = replace(state, source=newest.source)  # a replay's memory was handed over
-    return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}

@@ -14,7 +14,8 @@ from spinward.envs import probe
 from spinward.errors import SettingsError
 from spinward.experience.rollout import Rollout
 from spinward.learning import Learner
-from spinward.loop import Parts, program, system
+from spinward.loop import Parts, system
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.run import checkpoint
 

@@ -16,12 +16,13 @@ from twin import ALGORITHMS, copied, first, keys, parts, tiny
 from spinward.core import Box, Discrete, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
 from spinward.experience.rollout import Rollout
-from spinward.loop import Parts, program, system
+from spinward.loop import Parts, system
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Actor, ChoiceCritics, Critics, GaussianActor
 from spinward.networks.distributions import SquashedGaussian
 from spinward.networks.layers import MLP, Linear
 from spinward.networks.noise import Noise
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.targets.soft import smoothed, soft_expectation, soft_value
 

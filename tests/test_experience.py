@@ -16,7 +16,7 @@ from spinward.experience.dataset import Dataset
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
-from spinward.loop import program
+from spinward.program import program
 
 ENVS, STEPS = 4, 12
 
@@ -115,8 +115,10 @@ def test_vector_gives_the_batches_of_rollout_for_the_same_keys():
     assert stepper.closed
 
 
+@pytest.mark.parametrize("large", [1, 10**9], ids=["in Python", "called"])
 @pytest.mark.parametrize("name", ["ppo", "dqn"])
-def test_an_agent_is_the_same_on_device_and_on_a_host(name):
+def test_an_agent_is_the_same_on_device_and_on_a_host(name, large, monkeypatch):
+    monkeypatch.setattr("spinward.program.LARGE", large)
     algorithm = tiny(ALGORITHMS[name])
     here = program(parts(algorithm, Clock()))
     there = program(parts(algorithm, HostClock()))

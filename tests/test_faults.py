@@ -29,7 +29,7 @@ from spinward.errors import (
     SpinwardError,
     Stopped,
 )
-from spinward.loop import program
+from spinward.program import program
 from spinward.run import checkpoint
 from spinward.run.drive import drive
 from spinward.run.experiment import Experiment

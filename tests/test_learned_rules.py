@@ -9,7 +9,8 @@ from spinward.algorithms.lpg import LPG, OURS
 from spinward.algorithms.lpg_meta import LPGMeta
 from spinward.envs.grids import Grid
 from spinward.experience.rollout import Rollout
-from spinward.loop import Parts, program
+from spinward.loop import Parts
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.run.learned import read
 

@@ -15,12 +15,12 @@ from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
 from spinward.experience.rollout import REWARD, Rollout
 from spinward.experience.sequences import Sequences
-from spinward.loop import program
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.episodic import Episodic, episodic_novelty
 from spinward.networks.recurrent import MEMORY
 from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
 from spinward.networks.running import Running
+from spinward.program import program
 from spinward.run.policy import Policy as Alone
 from spinward.targets.family import betas, gammas
 

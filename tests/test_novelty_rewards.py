@@ -11,8 +11,9 @@ from spinward.core import Box, Dict, Discrete, Spec, Transition, replace
 from spinward.envs.finite import Finite, mdp_of
 from spinward.errors import SettingsError
 from spinward.experience.rollout import Rollout
-from spinward.loop import Parts, program
+from spinward.loop import Parts
 from spinward.networks.distillation import Distillation, Whitener, distance
+from spinward.program import program
 from spinward.rewards.count import Count
 from spinward.rewards.rnd import RND
 from spinward.targets.returns import outlasting

@@ -126,6 +126,36 @@ def test_a2c_makes_the_step_that_ppo_makes_in_one_pass_over_one_minibatch():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours, theirs)
 
 
+def test_ppo_judges_a_batch_anew_before_each_pass_where_it_is_told_to():
+    """Two passes of one minibatch are then two updates by the same batch, one after the other."""
+    ppo = tiny(ALGORITHMS["ppo"], rollout=TIME, minibatches=1, lr=0.05)
+
+    @jax.jit
+    def run(key):
+        agent = ppo.init(key, PLAIN)
+        batch = collected(ppo, agent, PLAIN, key)
+        once, twice = replace(ppo, epochs=1), replace(ppo, epochs=2)
+        first = once.update(agent, batch, key)[0]
+        anew = replace(twice, recompute=True).update(agent, batch, key)[0]
+        return once.update(first, batch, key)[0], anew, twice.update(agent, batch, key)[0]
+
+    expected, anew, held = run(jax.random.key(0))
+    for a, b in zip(*map(jax.tree.leaves, (expected.learner, anew.learner)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert np.abs(held.model.critic.layers[0].w - anew.model.critic.layers[0].w).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["ppo", "trpo"])
+def test_a_gaussian_policy_begins_with_the_deviation_it_is_given(name):
+    spec = Spec(Box((3,)), Box((2,)), ENVS)
+    algorithm = tiny(ALGORITHMS[name], log_std=-0.5)
+    policy, _, _ = algorithm.init(jax.random.key(0), spec).model.step(jnp.zeros((ENVS, 3)), ())
+    np.testing.assert_allclose(policy.log_std, [-0.5, -0.5])
+    as_before = algorithm.init(jax.random.key(0), PLAIN)
+    same = tiny(ALGORITHMS[name]).init(jax.random.key(0), PLAIN)
+    jax.tree.map(np.testing.assert_array_equal, as_before, same)
+
+
 def test_a2cs_rmsprop_starts_at_one_with_eps_under_the_root():
     optimiser = ALGORITHMS["a2c"](max_grad_norm=1e9).optimiser(0.1)
     gradient, at = jnp.array([3.0, -0.1]), jnp.array([1.0, 1.0])

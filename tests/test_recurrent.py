@@ -13,8 +13,8 @@ from spinward.envs.t_maze import TMaze
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
 from spinward.learning import passes
-from spinward.loop import program
 from spinward.networks.recurrent import CELLS, MEMORY, RecurrentActorCritic
+from spinward.program import program
 from spinward.run.policy import Policy
 
 KEY = jax.random.key(0)

@@ -18,7 +18,7 @@ from spinward.experience.priorities import FLOOR, Priorities, importance
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
-from spinward.loop import program
+from spinward.program import program
 from spinward.run import checkpoint
 
 ROWS, STEPS, ENVS = 24, 4, 3

@@ -14,7 +14,7 @@ from twin import ALGORITHMS, home, logged, needs_data, tiny
 
 from spinward.envs.cartpole import CartPole
 from spinward.errors import Stopped
-from spinward.loop import program
+from spinward.program import program
 from spinward.run import checkpoint
 from spinward.run.run import create, load, train
 from spinward.run.shards import folders

@@ -12,11 +12,11 @@ TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.
 ORDER = (
     ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
     ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("host",), ("loop",),
-    ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
+    ("program",), ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
-    "loop.py", "host.py", "experience/replay.py", "experience/sequences.py",
+    "loop.py", "program.py", "host.py", "experience/replay.py", "experience/sequences.py",
     "experience/vector.py", "experience/workers.py", "experience/generation.py",
     "evaluation/episodes.py", "envs/check.py", "run/policy.py", "run/results.py", "run/logged.py",
 }  # fmt: skip

@@ -18,7 +18,8 @@ from spinward.errors import EnvironmentFailedError, SettingsError
 from spinward.experience import workers
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Worker, Workers, merged
-from spinward.loop import Parts, program
+from spinward.loop import Parts
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.run.experiment import Experiment
 

@@ -2,12 +2,14 @@
 
 Departs from the paper: advantages are normalised in each minibatch, the step size may fall over
 the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode keeps the value
-of its last state, which Baselines and CleanRL drop.
+of its last state, which Baselines and CleanRL drop; advantages may be those of the newest value at
+each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5).
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -25,7 +27,7 @@ from spinward.experience.batches import check_minibatches
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import clipped_surrogate
 from spinward.networks.acting import draw, remember
-from spinward.networks.heads import ActorCritic
+from spinward.networks.heads import ActorCritic, spread
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.targets.advantages import gae
@@ -56,6 +58,8 @@ class PPO:
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     epochs: int = 4  # passes over each batch
     minibatches: int = 4  # gradient steps per pass
+    recompute: bool = False  # advantages and returns anew before each pass
+    log_std: float = 0.0  # of continuous actions at first, the logarithm of their deviation
     normalise_obs: bool = False  # running mean 0 and deviation 1
     normalise_reward: bool = False  # running deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
@@ -77,7 +81,7 @@ class PPO:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         network = with_memory(self.network, self.recurrent)
-        model = network(key, spec, self.hidden, self.activation)
+        model = spread(network(key, spec, self.hidden, self.activation), self.log_std)
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, Statistics.init(spec), jnp.int32(0))
 
@@ -85,18 +89,28 @@ class PPO:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        _, value, next_value = agent.model.unroll(batch)
-        advantage = gae(batch, value, next_value, self.gamma, self.lam)
         lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+
+        def judged(learner: Learner) -> tuple[Any, ...]:
+            _, value, next_value = learner.model.unroll(batch)
+            advantage = gae(batch, value, next_value, self.gamma, self.lam)
+            return batch, advantage, advantage + value
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), learner, *part)
 
-        data = (batch, advantage, advantage + value)
+        def one_pass(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
+            return passes(step, learner, judged(learner), key, 1, self.minibatches, sequential)
+
         sequential = agent.model.sequential
-        learner, metrics = passes(
-            step, agent.learner, data, key, self.epochs, self.minibatches, sequential
-        )
+        if self.recompute:
+            keys = jax.random.split(key, self.epochs)
+            learner, metrics = jax.lax.scan(one_pass, agent.learner, keys)
+        else:
+            data = judged(agent.learner)
+            learner, metrics = passes(
+                step, agent.learner, data, key, self.epochs, self.minibatches, sequential
+            )
         return Agent(learner, statistics, agent.updates + 1), {**metrics, "lr": lr}
 
     def loss(

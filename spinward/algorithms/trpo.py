@@ -20,6 +20,7 @@ from spinward.learning import Learner, adam, descend, linear, mean, means, passe
 from spinward.losses.policy import surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
 from spinward.networks.acting import draw, remember
+from spinward.networks.heads import spread
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, joined, parted
@@ -54,6 +55,7 @@ class TRPO:
     max_grad_norm: float = 10.0  # global norm the value's gradients are clipped to
     epochs: int = 10  # the value's passes over each batch
     minibatches: int = 16  # its gradient steps per pass
+    log_std: float = 0.0  # of continuous actions at first, the logarithm of their deviation
     normalise_obs: bool = False  # running mean 0 and deviation 1
     normalise_reward: bool = False  # running deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
@@ -78,7 +80,9 @@ class TRPO:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         network = with_memory(self.network, self.recurrent)
-        policy, critic = parted(network(key, spec, self.hidden, self.activation))
+        policy, critic = parted(
+            spread(network(key, spec, self.hidden, self.activation), self.log_std)
+        )
         learner = Learner.init(critic, self.optimiser(self.lr))
         return Agent(policy, learner, Statistics.init(spec), jnp.int32(0))
 

@@ -88,6 +88,7 @@ class Watchdog:
             EnvironmentFailedError: it raised, or took longer than `timeout_s`.
         """
         self.calls += 1
+        self.thread = threading.get_ident()  # which may not be that of the last step
         self.deadline = time.monotonic() + self.timeout_s
         try:
             return function(*arguments)

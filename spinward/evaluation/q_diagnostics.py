@@ -12,7 +12,8 @@ from jax import Array
 
 from spinward.core import Metrics, Replayed, TrainState, Transition, replace
 from spinward.experience import stored
-from spinward.loop import Parts, compiled
+from spinward.loop import Parts
+from spinward.program import compiled
 from spinward.targets.diagnostics import PEAK, bound, effective_rank, followed
 
 SAMPLES = 256  # steps that are looked at

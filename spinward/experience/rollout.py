@@ -83,7 +83,7 @@ class Rollout:
             )
             env, obs = where(batch.done, fresh, (env, next_obs))
             memory = where(batch.done, initial, heard(memory, reward))
-            episodes, ended = count(state.episodes, reward, batch.done)
+            episodes, ended = count(state.episodes, reward, batch.done, weight)
             return RolloutState(env, obs, memory, episodes), (batch, ended)
 
         k_steps, k_reset = jax.random.split(key)
@@ -104,11 +104,15 @@ def in_env_units(env: Env, action: Array) -> Array:
     return env.spec.action.from_unit(action) if isinstance(env.spec.action, Box) else action
 
 
-def count(episodes: Episodes, reward: Array, done: Array) -> tuple[Episodes, tuple[Array, ...]]:
-    """The episodes under way after a step, and [env] of (ended, return, length) where one ended."""
-    total, length = episodes.total + reward, episodes.length + 1
+def count(
+    episodes: Episodes, reward: Array, done: Array, weight: Array
+) -> tuple[Episodes, tuple[Array, ...]]:
+    """The episodes under way after a step, and [env] of (ended, return, length) where one ended.
+    A step of weight 0 did not happen, and no episode ended in it that counts."""
+    total, length = episodes.total + reward, episodes.length + (weight > 0)
     under_way = Episodes(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
-    return under_way, (done, jnp.where(done, total, 0.0), jnp.where(done, length, 0))
+    ended = done & (weight > 0)
+    return under_way, (ended, jnp.where(ended, total, 0.0), jnp.where(ended, length, 0))
 
 
 def summarise(ended: Array, total: Array, length: Array) -> Metrics:

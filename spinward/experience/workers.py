@@ -27,6 +27,8 @@ from spinward.core import (
     replace,
 )
 from spinward.errors import EnvironmentFailedError, SettingsError
+from spinward.experience import calls
+from spinward.experience.called import Called, Host
 from spinward.experience.collect import collector
 
 INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
@@ -141,17 +143,22 @@ class Worker:
         env = self.make()
         env = env.on_one_core() if hasattr(env, "on_one_core") else env
         self.source: Any = collector(env)(self.envs, self.steps)
+        self.call: Callable[..., Any] = lambda program, *args: program(*args)
         far = isinstance(env, HostEnv)
+        if far and calls.work():  # from inside the program that acts
+            far, host = False, Host(env)
+            self.source, self.call = Called(self.source.spec, self.steps), host.checked
+            host.open(len(key) * self.envs)
         self.run = self.on_host if far else self.on_device
         init = self.source.init if far else jax.vmap(self.source.init)
-        self.state = init(key, self.memory(agent, self.envs))
+        self.state = self.call(init, key, self.memory(agent, self.envs))
 
     def on_host(self, agent: Any, key: Key) -> Any:
         policy = Policy(partial(self.act, agent), partial(self.memory, agent), agent)
         return self.source.collect(self.state, policy, key)
 
     def on_device(self, agent: Any, key: Key) -> Any:
-        return self.compiled(agent, self.state, key)
+        return self.call(self.compiled, agent, self.state, key)
 
     def one_seed(self, agent: Any, state: Any, key: Key) -> Any:
         act, memory = (partial(f, agent) for f in (self.algorithm.act, self.algorithm.memory))

@@ -24,9 +24,10 @@ from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config
 from spinward.envs.grids import Grid, random_features
 from spinward.experience.rollout import Rollout
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.loop import Parts, compiled, system
+from spinward.loop import Parts, system
 from spinward.networks.rule import Rule
 from spinward.networks.table import TabularActorCritic
+from spinward.program import compiled
 from spinward.rewards.environment import Environment
 from spinward.run import plot
 from spinward.run.files import discard, write_atomically

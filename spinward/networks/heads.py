@@ -1,6 +1,6 @@
 """Heads on a torso: a policy with its value, a policy alone, and values of actions."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from spinward.core import (
     Obs,
     Spec,
     Transition,
+    replace,
     static,
     struct,
 )
@@ -28,6 +29,8 @@ from spinward.networks.distributions import (
 )
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso, mask
+
+T = TypeVar("T")
 
 
 @struct
@@ -59,6 +62,15 @@ class Actor:
         if isinstance(self.action, MultiDiscrete):
             return MultiCategorical(logits, self.action.sizes)
         return Categorical(logits)
+
+
+def spread(model: T, log_std: float | Array) -> T:
+    """`model` whose Gaussian policy has `log_std` more than it had, which is 0 at first."""
+
+    def more(part: Any) -> Any:
+        return replace(part, log_std=part.log_std + log_std) if isinstance(part, Actor) else part
+
+    return jax.tree.map(more, model, is_leaf=lambda part: isinstance(part, Actor))
 
 
 @struct

@@ -20,7 +20,7 @@ import numpy as np
 from spinward.core import Box, Replayed, Spec, TrainState, Transition, replace
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience import stored
-from spinward.loop import compiled
+from spinward.program import compiled
 from spinward.run import files
 
 NAME = re.compile(r"(\d{10,18})-(\d{10,18})-([0-9a-f]{16})\.npz", re.ASCII)

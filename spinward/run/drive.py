@@ -17,7 +17,8 @@ from spinward.core import Metrics, TrainState
 from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
 from spinward.faults import explain, in_metrics, unfinite
-from spinward.loop import Parts, Program, program
+from spinward.loop import Parts
+from spinward.program import Program, program
 from spinward.run import checkpoint, record
 from spinward.run.chunks import DataLog
 from spinward.run.experiment import Experiment

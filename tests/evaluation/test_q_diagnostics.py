@@ -12,7 +12,8 @@ from spinward.envs.pendulum import Pendulum
 from spinward.envs.probe import ProbeDiscount
 from spinward.evaluation import q_diagnostics
 from spinward.experience.collect import collector
-from spinward.loop import Parts, program
+from spinward.loop import Parts
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.run.run import train
 from spinward.targets.diagnostics import bound, effective_rank, extremes, followed, peaks

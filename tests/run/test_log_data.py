@@ -13,7 +13,7 @@ from twin import ALGORITHMS, copied, keys, tiny
 
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError, Stopped
-from spinward.loop import program
+from spinward.program import program
 from spinward.run import chunks
 from spinward.run.experiment import Experiment, read_data
 from spinward.run.run import create, load, train

@@ -9,7 +9,8 @@ from spinward.algorithms.dqn import DQN
 from spinward.envs import ids
 from spinward.envs.finite import Finite, chain, garnet, grid, mdp_of
 from spinward.experience.collect import collector
-from spinward.loop import Parts, program
+from spinward.loop import Parts
+from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.targets import dynamic_programming as dp
 from spinward.targets import tabular

@@ -89,7 +89,8 @@ def checked(hint: Any) -> Any:
 
 def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
-    from spinward.experiments.presets import named, preset
+    from spinward.experiments.paper_presets import named
+    from spinward.experiments.presets import preset
     from spinward.run.experiment import Experiment
 
     given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
