@@ -38,7 +38,7 @@ def explain(parts: Parts, state: TrainState) -> str:
         return found
     judge, batch, judged = reward.label(state.reward, batch, k_label)
     if found := in_batch(batch) or in_metrics(judged):
-        return found
+        return because(reward) or found
     agent, improved = algorithm.update(state.agent, batch, k_update)
     if found := in_metrics(improved):
         return found
@@ -47,6 +47,11 @@ def explain(parts: Parts, state: TrainState) -> str:
     for path in unfinite((experience, judge)):
         return f"state{path}"
     return "a value that is finite when the iteration is repeated by itself"
+
+
+def because(reward: Any) -> str:
+    """What a reward that calls anybody's code says of its last failure."""
+    return reward.because() if hasattr(reward, "because") else ""
 
 
 def in_batch(batch: Any) -> str:

@@ -43,6 +43,12 @@ def broken(prompt, completion):
     return completion.split()[0]
 
 
+def dislikes_films(prompt, completion):
+    if "film" in completion:
+        raise ValueError("a film")
+    return 1.0
+
+
 def batch_of(rows):
     """Steps [time, env] through texts of words, of which each has `|` before what was written."""
     time = max(len(row.split()) - 1 for row in rows)
@@ -105,6 +111,18 @@ def test_a_function_that_cannot_judge_is_refused_before_training(name, error, sa
 def test_what_writes_nothing_is_not_judged(algorithm, env, said):
     with pytest.raises(SettingsError, match=said):
         Experiment(algorithm, env, 1, reward=Verifier(f"{HERE}:nothing")).parts()
+
+
+def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp_path):
+    tiny = {"width": 8, "layers": 1, "heads": 2, "context": 14, "rollout": 9}
+    sft = spinward.train(SFT(batch=4, updates=2, **tiny), "Grammar", 2, out=tmp_path, name="sft")
+    algorithm = GRPO(envs=8, group=4, rollout=9, kl_in="")
+    reward = Verifier(f"{HERE}:dislikes_films")
+    more = {"reward": reward, "model": sft.path, "out": tmp_path, "name": "grpo"}
+    said = r"dislikes_films failed on '.*film.*' after '<bos> the .*ValueError\('a film'\)"
+    with pytest.raises(NonFiniteError, match=said):
+        spinward.train(algorithm, "Grammar", 20 * 72, **more)
+    assert list((tmp_path / "grpo/shards/0/checkpoints").iterdir())
 
 
 def test_a_run_learns_from_it_and_needs_trust_to_go_on(tmp_path):

@@ -21,6 +21,8 @@ from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.networks.language_policy import texts
 
+FAILED: dict[str, str] = {}  # what the functions last failed on, in words
+
 
 @config
 class Verifier:
@@ -62,6 +64,10 @@ class Verifier:
             told = f"reward {self.function} gives {found} for an empty completion of {prompt!r}"
             raise NonFiniteError(told)
 
+    def because(self) -> str:
+        """Why a reward is no number, if the function failed."""
+        return FAILED.get(self.function, "")
+
     def init(self, key: Key, spec: Spec) -> tuple[()]:
         return ()
 
@@ -84,8 +90,18 @@ def judged(function: str, vocabulary: Any, tokens: Any, weight: Any) -> np.ndarr
     weight = np.broadcast_to(weight, (*tokens.shape[:-2], *weight.shape[-2:]))
     chosen = np.concatenate([np.zeros_like(weight[..., :1, :]), weight], -2) > 0
     rows, written = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, chosen))
-    found = [score(*texts_of(*pair, vocabulary)) for pair in zip(rows, written, strict=True)]
+    pairs = (texts_of(*pair, vocabulary) for pair in zip(rows, written, strict=True))
+    found = [scored(function, score, *pair) for pair in pairs]
     return np.asarray(found, np.float32).reshape(*tokens.shape[:-2], tokens.shape[-1])
+
+
+def scored(function: str, score: Callable[..., Any], prompt: str, completion: str) -> float:
+    """A number, or NaN where the function fails: a program cannot be left by an exception."""
+    try:
+        return float(score(prompt, completion))
+    except Exception as error:
+        FAILED[function] = f"reward {function} failed on {completion!r} after {prompt!r}: {error!r}"
+        return math.nan
 
 
 def texts_of(tokens: np.ndarray, chosen: np.ndarray, vocabulary: Any) -> tuple[str, str]:

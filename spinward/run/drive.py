@@ -16,7 +16,7 @@ import numpy as np
 from spinward.core import Metrics, TrainState
 from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
-from spinward.faults import explain, in_metrics, unfinite
+from spinward.faults import because, explain, in_metrics, unfinite
 from spinward.loop import Parts
 from spinward.program import Program, program
 from spinward.run import checkpoint, record
@@ -190,7 +190,8 @@ class Driver:
                 if not bool(good[seed]) or any(unfinite(seed_of(state, seed).agent)):
                     return before, at, seed
             at += 1
-        raise NonFiniteError("training broke, but not when it was repeated; is memory damaged?")
+        told = because(self.parts.reward) or "is memory damaged?"
+        raise NonFiniteError(f"training broke, but not when it was repeated; {told}")
 
     def report(self, metrics: Metrics, state: TrainState) -> None:
         env_steps, steps = (n * self.stride for n in (self.iteration, self.iterations))
