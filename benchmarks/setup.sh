@@ -19,6 +19,7 @@ packages=(
   "mujoco>=3.1"
   "envpool>=1.0"
   "ale-py>=0.10"
+  "opencv-python-headless>=4.8"
   "gymnax>=0.0.9"
   "trl>=1.0"
   "transformers>=5.0"

@@ -10,8 +10,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecEnv,
+    VecFrameStack,
+    VecNormalize,
+)
 
 from benchmarks import measure
 
@@ -57,6 +63,13 @@ def activation(name: str, variant: str) -> Any:
 
 
 def environment(ask: measure.Request, subprocess: bool) -> VecEnv:
+    if stack := ask.settings.get("stack"):  # of an Atari game's newest images
+        import ale_py
+
+        gymnasium.register_envs(ale_py)
+        kept = {"terminal_on_life_loss": False}
+        games = make_atari_env(ask.env, ask.settings["envs"], ask.seed, wrapper_kwargs=kept)
+        return VecFrameStack(games, stack)
     env = make_vec_env(
         ask.env,
         n_envs=ask.settings["envs"],
@@ -99,8 +112,13 @@ def ppo(ask: measure.Request, env: VecEnv, variant: str) -> tuple[Any, int]:
 def dqn(ask: measure.Request, env: VecEnv, variant: str) -> tuple[Any, int]:
     """The learner, and the step at which updates are under way."""
     chosen = ask.settings
+    pixels = "stack" in chosen  # whose network is Nature's, of which `hidden` is the last layer
+    network = {
+        "net_arch": list(chosen["hidden"]),
+        "activation_fn": activation(chosen["activation"], variant),
+    }
     learner = library(variant).DQN(
-        "MlpPolicy",
+        "CnnPolicy" if pixels else "MlpPolicy",
         env,
         learning_rate=chosen["lr"],
         buffer_size=chosen["capacity"],
@@ -113,10 +131,7 @@ def dqn(ask: measure.Request, env: VecEnv, variant: str) -> tuple[Any, int]:
         target_update_interval=chosen["target_every"],
         exploration_fraction=chosen["anneal_steps"] / ask.env_steps,
         exploration_final_eps=chosen["epsilon"],
-        policy_kwargs={
-            "net_arch": list(chosen["hidden"]),
-            "activation_fn": activation(chosen["activation"], variant),
-        },
+        policy_kwargs={"net_arch": []} if pixels else network,
         seed=ask.seed,
         device="cpu",
     )

@@ -90,7 +90,7 @@ FAMILY: dict[str, dict[str, dict[str, Any]]] = {  # for vectors with choices, wi
     "VPG": {
         "choices": {"lr": 1e-2, "normalise_obs": True},
         "numbers": {"normalise_obs": True, "normalise_reward": True},
-        PENDULUM: {"rollout": 256, "lr": 1e-2, "gamma": 0.9},
+        PENDULUM: {"rollout": 256, "lr": 1e-2, "gamma": 0.95, "normalise_reward": True},
         CLIMB: {**WHOLE_EPISODE, "lr": 1e-2},
     },
     "A2C": {
@@ -115,7 +115,13 @@ FAMILY: dict[str, dict[str, dict[str, Any]]] = {  # for vectors with choices, wi
         },
     },
     "TRPO": {
-        "choices": {"envs": 4, "rollout": 256, "minibatches": 8, "normalise_obs": True},
+        "choices": {
+            "envs": 4,
+            "rollout": 256,
+            "minibatches": 8,
+            "max_grad_norm": 0.5,
+            "normalise_obs": True,
+        },
         "numbers": {
             "envs": 64,
             "rollout": 16,
@@ -150,7 +156,7 @@ FAMILY: dict[str, dict[str, dict[str, Any]]] = {  # for vectors with choices, wi
             "normalise_obs": True,
             "normalise_reward": True,
         },
-        PENDULUM: {"envs": 4, "rollout": 1024, "minibatches": 64, "lr": 1e-3, "gamma": 0.9},
+        PENDULUM: {"envs": 4, "rollout": 1024, "minibatches": 64, "lr": 1e-3, "gamma": 0.95},
         CLIMB: {**WHOLE_EPISODE, "lr": 5e-4, "lam": 0.9, "entropy_coef": 0.01},
     },
 }

@@ -19,7 +19,7 @@ AGENTS: dict[str, Any] = {
     "PPO without a memory": PPO(**SETTINGS, lr=3e-3),
     "PPO, LSTM": PPO(**SETTINGS, lr=3e-3, recurrent="lstm"),
     "PPO, GRU": PPO(**SETTINGS, lr=3e-3, recurrent="gru"),
-    "A2C, LSTM": A2C(envs=16, rollout=16, hidden=(32,), lr=7e-3, normalise=True, recurrent="lstm"),
+    "A2C, LSTM": A2C(envs=2, rollout=32, hidden=(32,), lr=2e-3, normalise=True, recurrent="lstm"),
     "TRPO, LSTM": TRPO(**SETTINGS, recurrent="lstm"),
 }
 RULE = "the rule: every memory earns 0.95 or more, and without one the interval of 0.5 has one half"
