@@ -186,6 +186,26 @@ def test_a_state_from_before_the_iteration_that_an_environment_broke_is_told():
     breaks.close()
 
 
+def test_a_ring_that_an_environment_broke_in_can_be_learned_from():
+    algorithm = tiny(ALGORITHMS["dqn"])
+    breaks = program(parts(algorithm, Breaking(16 // 4 + 10, NonFiniteError)))  # after a warm-up
+    with pytest.raises(NonFiniteError) as caught:
+        breaks.advance(breaks.start(keys(2)), 5)
+    state, done = caught.value.reached
+    assert done == 2
+    ring = state.source.data
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((ring.reward, ring.obs)))
+    lost = np.asarray(ring.weight[:, 4 + 8 : 4 + 12]) == 0  # the rows of the iteration that broke
+    assert lost[:, 1:].all() and not lost[:, 0].any()
+    assert np.asarray(ring.truncated[:, 4 + 8 : 4 + 12])[lost].all()
+    whole = program(parts(algorithm, HostClock()))
+    state = whole.reopen(state, whole.fresh(keys(2)))
+    _, metrics = whole.advance(state, 20)
+    assert metrics["finite"].all()
+    whole.close()
+    breaks.close()
+
+
 @pytest.mark.parametrize("at", [0, 1])
 def test_other_errors_of_environments_reach_whoever_runs_the_program(at):
     algorithm = tiny(ALGORITHMS["ppo"])

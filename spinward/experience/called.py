@@ -61,7 +61,7 @@ class Called:
 
         def step(state: VectorState, key: Key) -> tuple[VectorState, Any]:
             action, memory, extras = policy.act(state.obs, state.memory, key)
-            found = self.step(action, state.total)
+            found, fine = self.step(action, state.total)
             ends = found.terminated, found.truncated
             batch = Transition(
                 state.obs, action, found.reward, *ends, found.next_obs, found.weight, extras
@@ -70,21 +70,21 @@ class Called:
             episodes = Episodes(state.total, state.length)
             episodes, ended = count(episodes, found.reward, batch.done, found.weight)
             after = VectorState(found.obs, memory, episodes.total, episodes.length)
-            return after, (batch, ended)
+            return after, (batch, ended, fine)
 
-        state, (batch, ended) = jax.lax.scan(step, state, ActKeys(self.steps)(key))
-        return state, batch, {**summarise(*ended), "finite": sound(batch)}
+        state, (batch, ended, fine) = jax.lax.scan(step, state, ActKeys(self.steps)(key))
+        return state, batch, {**summarise(*ended), "finite": sound(batch) & fine.all()}
 
-    def step(self, action: Array, seeds: Array) -> Any:
+    def step(self, action: Array, seeds: Array) -> tuple[Any, Array]:
         """The `Step` of the environments of all seeds, which is one also where the same `action` is
-        that of all: `seeds` is an array that each has an own one of."""
-        envs, obs = self.spec.envs, self.shapes()
+        that of all: `seeds` is an array that each has an own one of. And whether all went well."""
+        envs, shapes = self.spec.envs, self.shapes()
         number, flag = (jax.ShapeDtypeStruct((envs,), kind) for kind in (np.float32, bool))
-        found: Any = call(STEP, [number, flag, flag, number, *obs, *obs], action, seeds)
-        numbers, seen = found[:4], found[4:]
-        reward, terminated, truncated, weight = numbers
-        next_obs, obs = self.seen(seen[: len(obs)]), self.seen(seen[len(obs) :])
-        return Step(obs, reward, terminated, truncated, next_obs, weight)
+        results = [flag, number, flag, flag, number, *shapes, *shapes]
+        found: Any = call(STEP, results, action, seeds)
+        (fine, reward, terminated, truncated, weight), seen = found[:5], found[5:]
+        next_obs, obs = self.seen(seen[: len(shapes)]), self.seen(seen[len(shapes) :])
+        return Step(obs, reward, terminated, truncated, next_obs, weight), fine
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
         """Of the parts of observations [env, ...]."""
@@ -111,7 +111,8 @@ class Host:
         self.stepper = self.env.open(envs)
 
     def run(self, program: Any, *args: Any) -> Any:
-        """What `program` returns. After an `error` of the environments rewards are NaN."""
+        """What `program` returns. It is told of an `error` of the environments, after which steps
+        do not happen: they are of weight 0, like those of a lost environment."""
         self.error = None
         return DESK.run(self.answers, program, *args)
 
@@ -135,13 +136,14 @@ class Host:
                 assert self.stepper is not None, "open comes before run"
                 found = self.stepper.step(self.in_env_units(args[0]))
                 numbers = found.reward, found.terminated, found.truncated, found.weight
-                put([*numbers, *parts(found.next_obs), *parts(found.obs)], results)
+                put([*numbers, *parts(found.next_obs), *parts(found.obs)], results[1:])
+                results[0][...] = True
             except BaseException as error:
                 self.error = error
         if self.error is not None:
             for result in results:
                 result[...] = 0
-            results[0][...] = np.nan
+            results[3][...] = True  # truncated
 
     def in_env_units(self, action: np.ndarray) -> np.ndarray:
         """A copy, one action for each environment, those of all seeds in a row."""
