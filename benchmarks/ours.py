@@ -31,7 +31,7 @@ def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     known = {key: value for key, value in settings.items() if key in fields}
     if "hidden" in known:  # JSON has no tuples
         known["hidden"] = tuple(known["hidden"])
-    return kind(**known), sorted(settings.keys() - fields)
+    return kind(**known), sorted(settings.keys() - fields - {"reward_clip"})  # which is a reward
 
 
 def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
