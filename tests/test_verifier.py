@@ -123,6 +123,9 @@ def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp
     with pytest.raises(NonFiniteError, match=said):
         spinward.train(algorithm, "Grammar", 20 * 72, **more)
     assert list((tmp_path / "grpo/shards/0/checkpoints").iterdir())
+    assert "a film" in reward.because()
+    reward.worded(Words()).rehearse(Generation(Grammar(), 1, 1))
+    assert reward.because() == ""  # and is not told of the next run
 
 
 def test_a_run_learns_from_it_and_needs_trust_to_go_on(tmp_path):

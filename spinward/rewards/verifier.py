@@ -43,6 +43,7 @@ class Verifier:
             NonFiniteError: that number is not finite.
         """
         assert isinstance(self.judge, functools.partial)
+        FAILED.pop(self.function, None)  # of a run before this one in the same process
         _, prompt = source.task.reset(jax.random.key(0))
         prompt = self.judge.args[1].decode([int(i) for i in prompt if i != PAD])
         try:
