@@ -7,6 +7,7 @@ OURS = "benchmarks.ours"
 REJAX = "benchmarks.peers.with_rejax"
 SB3 = "benchmarks.peers.with_sb3"
 TORCH = "benchmarks.peers.plain_torch"
+DOPAMINE = "benchmarks.peers.with_dopamine"
 
 
 @dataclass(frozen=True)

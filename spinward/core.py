@@ -191,10 +191,11 @@ class Algorithm(Protocol):
 
 
 class System(NamedTuple):
-    """All that is known to whoever runs it. On a host every leaf has a leading axis of seeds."""
+    """All that is known to whoever runs it. On a host every leaf has a leading axis of seeds, and
+    `step` also takes an agent that nobody needs, in whose memory the next one is made."""
 
     init: Callable[[Key], TrainState]
-    step: Callable[[TrainState], tuple[TrainState, Metrics]]
+    step: Callable[..., tuple[TrainState, Metrics]]
     on_device: bool
     reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
 

@@ -88,15 +88,15 @@ def on_host(parts: Parts) -> System:
         agent, remembered, judge, k_source, key = begun(key)
         return TrainState(agent, source.init(k_source, remembered), judge, key)
 
-    def step(state: TrainState) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, spare: Any) -> tuple[TrainState, Metrics]:
         key, k_draw, k_run, k_learn = split(state.key)
         policy = Policy(acting(state.agent), partial(memory, state.agent), state.agent)
         if not replay:
             experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved, _ = learned(state, batch, k_draw, k_learn)
+            agent, judge, improved, _ = learned(spare, state, batch, k_draw, k_learn)
         else:  # what is learned from does not wait for what is done
             stored = replace(state.source, source=())
-            learning = beside(learned, state, stored, k_draw, k_learn)
+            learning = beside(learned, spare, state, stored, k_draw, k_learn)
             within, new, ran = replay.source.collect(state.source.source, policy, k_run)
             agent, judge, improved, told = learning()
             experience = replay.stored(state.source, within, new)
@@ -123,15 +123,17 @@ def on_host_compiled(
     agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
     acting = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
     improve, names = learning(algorithm, reward, sampler)
-    compiled = jax.jit(over_seeds(improve))
+    # An agent that is used up lends its memory to the new one: that much of new pages would take
+    # a fifth of an update from pixels.
+    compiled = jax.jit(over_seeds(improve), donate_argnums=0, keep_unused=True)
 
     def split(key: Key) -> tuple[Any, ...]:
         key, k_run, k_learn = jax.random.split(key, 3)
         k_draw, k_run = jax.random.split(k_run) if sampler else (k_run, k_run)
         return key, k_draw, keys(k_run), k_learn
 
-    def learned(state: TrainState, *batch: Any) -> tuple[Any, ...]:
-        agent, judge, metrics, told = compiled(state.agent, state.reward, *batch)
+    def learned(spare: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
+        agent, judge, metrics, told = compiled(spare, state.agent, state.reward, *batch)
         # One array to fetch, not a dozen, and not before the environments have been stepped.
         return agent, judge, lambda: dict(zip(names, np.asarray(metrics).T, strict=True)), told
 
@@ -145,7 +147,8 @@ def learning(
     names of its metrics, known when it was traced."""
     names: list[str] = []
 
-    def improve(agent: Any, judge: Any, found: Any, k_draw: Key, key: Key) -> Any:
+    def improve(spare: Any, agent: Any, judge: Any, found: Any, k_draw: Key, key: Key) -> Any:
+        del spare
         batch = sampler(found, k_draw) if sampler else found
         agent, judge, metrics, told = learn(algorithm, reward, agent, judge, batch, key)
         names[:] = metrics

@@ -55,7 +55,7 @@ def program(parts: Parts) -> Program:
         return Program(*run, lambda saved, fresh: jax.device_put(saved), lambda: None)
     source = parts.source
     assert isinstance(source, HostSource)
-    forward = partial(advance_on_host, closed)
+    forward = partial(advance_on_host, closed, [])
     return Program(closed.init, forward, closed.init, closed.reopen, source.close)
 
 
@@ -184,9 +184,10 @@ def stretch(
 
 
 def advance_on_host(
-    closed: System, state: TrainState, iterations: int
+    closed: System, spares: list[Any], state: TrainState, iterations: int
 ) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite.
+    """All seeds after so many iterations, or before the first that is not finite; `state` is used
+    up. `spares` are agents that nobody needs, whose memory the next ones take.
 
     Parameters are looked at where an iteration broke and after the last, not after each: a bad one
     makes the next loss bad, so that what broke it is at most one update further back.
@@ -197,8 +198,9 @@ def advance_on_host(
     history: list[Metrics] = []
     before = newest = state
     for _ in range(iterations):
+        spare = spares.pop() if spares else jax.tree.map(jnp.copy, state.agent)
         try:
-            newest, metrics = closed.step(state)
+            newest, metrics = closed.step(state, spare)
         except NonFiniteError as error:
             if not history or healthy(state.agent).all():
                 error.reached = state, len(history)
@@ -209,9 +211,13 @@ def advance_on_host(
             if len(history) > 1 and not healthy(state.agent).all():
                 history.pop()
             break
+        if before is not state:
+            spares.append(before.agent)
         before, state = state, newest
     if not (good := healthy(state.agent)).all():
         history[-1] = {**history[-1], "finite": history[-1]["finite"] * good}
         state = before
+    elif before is not state:
+        spares.append(before.agent)
     state = replace(state, source=newest.source)  # a replay's memory was handed over
     return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}

@@ -123,14 +123,16 @@ def test_a_large_agent_and_one_with_a_loop_of_its_own_are_not_called():
     assert not called(parts(small, Clock()))
 
 
-def test_many_iterations_are_those_of_shorter_stretches():
+@pytest.mark.parametrize("large", [1, 10**9], ids=["in Python", "called"])
+def test_many_iterations_are_those_of_shorter_stretches(large, monkeypatch):
+    monkeypatch.setattr("spinward.program.LARGE", large)
     algorithm = tiny(ALGORITHMS["dqn"])
     whole, halves = (program(parts(algorithm, HostClock())) for _ in range(2))
     count = STRETCH + 10
     state, metrics = whole.advance(whole.start(keys(2)), count)
     twin = halves.start(keys(2))
-    twin, first = halves.advance(twin, 100)
-    twin, second = halves.advance(twin, count - 100)
+    twin, first = halves.advance(twin, 1)
+    twin, second = halves.advance(twin, count - 1)
     assert_same(copied(state), copied(twin))
     assert metrics["loss"].shape == (2, count)
     for name in metrics:

@@ -18,7 +18,7 @@ from spinward.networks.distributions import (
     pick,
 )
 from spinward.networks.heads import ActorCritic, Policy, Q
-from spinward.networks.layers import MLP, Conv, Linear, count, outputs
+from spinward.networks.layers import MLP, Conv, Linear, count, fold, outputs
 from spinward.networks.normaliser import Moments, ObsNormaliser, RewardScaler
 from spinward.networks.torso import CHUNK, Images
 
@@ -74,6 +74,18 @@ def test_large_images_read_in_parts_give_what_the_whole_gives():
 
     found, expected = slope(Images.__call__), slope(Images.whole)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+
+
+@pytest.mark.parametrize(("width", "channels", "block"), [(84, 4, 4), (18, 3, 4), (9, 1, 2)])
+def test_bytes_fold_as_numbers_do(width, channels, block):
+    image = jax.random.randint(KEY, (2, 21, width, channels), 0, 255)
+    found = fold(image.astype(jnp.uint8), block)
+    assert found.dtype == jnp.uint8
+    np.testing.assert_array_equal(found, fold(image, block))
+    np.testing.assert_array_equal(
+        found[1, 2, 1].reshape(block, block, channels),
+        image[1, 2 * block : 3 * block, block : 2 * block],
+    )
 
 
 def test_conv_reads_images_with_any_leading_axes():

@@ -3,6 +3,7 @@
 from benchmarks.workload import Workload
 from benchmarks.workloads import (
     a2c_halfcheetah,
+    c51_pong,
     dqn_cartpole_gym,
     dqn_cartpole_jax,
     dqn_pong,
@@ -12,6 +13,7 @@ from benchmarks.workloads import (
     ppo_cartpole_jax,
     ppo_halfcheetah,
     ppo_pong_envpool,
+    qr_dqn_pong,
     recurrent_ppo,
     sac_halfcheetah,
     sac_pendulum,
@@ -29,6 +31,8 @@ ALL: dict[str, Workload] = {
         dqn_cartpole_jax,
         dqn_cartpole_gym,
         dqn_pong,
+        c51_pong,
+        qr_dqn_pong,
         ppo_halfcheetah,
         ppo_pong_envpool,
         recurrent_ppo,

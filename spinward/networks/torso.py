@@ -56,9 +56,9 @@ class Images:
         return jax.lax.map(self.whole, parts).reshape(*leading, -1)
 
     def whole(self, image: Array) -> Array:
-        x = image.astype(jnp.float32) / self.high
-        for layer in self.layers:
-            x = ACTIVATIONS[self.activation](layer(x))
+        x = image
+        for i, layer in enumerate(self.layers):
+            x = ACTIVATIONS[self.activation](layer(x, self.high if i == 0 else 1.0))
         return x.reshape(*x.shape[:-3], -1)
 
 
