@@ -1,7 +1,8 @@
 """Spinward's side of every workload. All that the benchmarks assume of its interface is here.
 
-The same training is run twice in one process: the first run is the whole command, the second,
-whose programs are compiled already, is training alone. Start-up is the difference.
+The same training is run twice in one process: the first run is the whole command, the second has
+its programs compiled already. Start-up is the difference. Training alone is from the first to the
+last point that the second run logs, as the peers' clocks start once updates are under way.
 """
 
 import atexit
@@ -9,6 +10,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import measure
@@ -34,8 +36,8 @@ def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     return kind(**known), sorted(settings.keys() - fields - {"reward_clip"})  # which is a reward
 
 
-def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
-    """A finished run: `steps` are of each seed, and `out` is where its folder goes."""
+def train(ask: measure.Request, learner: Any, seed: int, watch: Callable[[Any], None]) -> Any:
+    """A finished run, each of whose log points `watch` is told."""
     import spinward as sw
 
     # On one core seeds are one vmapped program, as the peer has them; else as a user has them.
@@ -43,7 +45,8 @@ def train(ask: measure.Request, learner: Any, env_steps: int, seed: int) -> Any:
     folder = tempfile.mkdtemp(prefix="spinward-bench-")
     atexit.register(shutil.rmtree, folder, True)
     more: dict[str, Any] = {"reward": sw.Clipped()} if ask.settings.get("reward_clip") else {}
-    return sw.train(learner, ask.env, env_steps, ask.seeds, seed, out=folder, **more, **one)
+    more |= {"out": folder, "watch": watch}
+    return sw.train(learner, ask.env, ask.env_steps, ask.seeds, seed, **more, **one)
 
 
 def final_return(run: Any) -> float:
@@ -67,30 +70,32 @@ def versions() -> dict[str, str]:
 def main() -> None:
     ask = measure.request()
     learner, left_out = algorithm(ask.algorithm, ask.settings)
-    run = train(ask, learner, ask.env_steps, ask.seed)
+    run = train(ask, learner, ask.seed, lambda point: None)
     total = measure.spent()
     reached = final_return(run)
+    env_steps_train = env_steps = ask.env_steps * ask.seeds
     if ask.variant == "first update":
         started, trained = total, Cost(0.0, 0.0)
     else:
+        points: list[tuple[int, Cost]] = []
         before = measure.spent()
-        train(ask, learner, ask.env_steps, ask.seed + 1)
-        trained = measure.between(before, measure.spent())
-        started = measure.between(trained, total)
-    env_steps = ask.env_steps * ask.seeds
+        train(ask, learner, ask.seed + 1, lambda p: points.append((p.env_steps, measure.spent())))
+        started = measure.between(measure.between(before, measure.spent()), total)
+        (begun, first), (ended, last) = points[0], points[-1]
+        trained, env_steps_train = measure.between(first, last), (ended - begun) * ask.seeds
     more: dict[str, Any] = {}
     if ask.env.startswith("envpool:"):
         from benchmarks.envpool_cost import envpool_cpu_s
 
         env = ask.env.partition(":")[2]
-        more["env_cpu_s"] = envpool_cpu_s(env, ask.settings["envs"], env_steps)
+        more["env_cpu_s"] = envpool_cpu_s(env, ask.settings["envs"], env_steps_train)
     measure.report(
         "spinward",
         total=total,
         started=started,
         train=trained,
         env_steps=env_steps,
-        env_steps_train=env_steps,
+        env_steps_train=env_steps_train,
         final_return=reached if reached == reached else None,
         return_kind="last point of the training curve",
         settings_left_out=left_out,

@@ -30,7 +30,7 @@ from spinward.experience.vector import Vector
 from spinward.host import healthy, over_seeds
 from spinward.loop import Parts, begin, system
 
-LARGE = 100_000  # numbers in an agent, whose learning takes longer than waking a thread up for it
+LARGE = 1_000_000  # numbers in an agent, of which learning takes much longer than waking a thread
 STRETCH = 256  # iterations of a program that calls its environments, at most
 
 

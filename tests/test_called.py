@@ -118,7 +118,7 @@ def test_batches_are_those_of_vector_for_the_same_keys(env):
 
 
 def test_a_large_agent_and_one_with_a_loop_of_its_own_are_not_called():
-    small, large = tiny(ALGORITHMS["dqn"]), tiny(ALGORITHMS["dqn"], hidden=(400, 400))
+    small, large = tiny(ALGORITHMS["dqn"]), tiny(ALGORITHMS["dqn"], hidden=(700, 700))
     assert called(parts(small, HostClock())) and not called(parts(large, HostClock()))
     assert not called(parts(small, Clock()))
 

@@ -127,11 +127,15 @@ PROBS = jnp.array([0.1, 0.2, 0.4, 0.2, 0.1])
     ],
     ids=["between atoms", "onto atoms", "terminated", "beyond them", "unmoved"],
 )
-def test_projections_worked_out_by_hand(reward, discount, masses):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_projections_worked_out_by_hand(reward, discount, masses, backend, monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
     close(project(reward + discount * FIVE, PROBS, FIVE), masses, 1e-6)
 
 
-def test_a_projection_within_the_atoms_keeps_mass_and_mean():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_projection_within_the_atoms_keeps_mass_and_mean(backend, monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
     random = np.random.default_rng(0)
     values = random.uniform(-2, 2, (100, 9)).astype(np.float32)
     probs = random.dirichlet(np.ones(9), 100).astype(np.float32)

@@ -19,7 +19,6 @@ SETTINGS = {
 NOTES = (
     "One update for each env step, so steps are updates; the temperature is learned on all sides.",
     "SB3 and SBX step Gymnasium's env in a DummyVecEnv.",
-    "Ours counts the random steps of its warm-up in its time, but not in its steps.",
 )
 WORKLOAD = Workload(
     name="sac_halfcheetah",

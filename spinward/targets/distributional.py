@@ -12,14 +12,31 @@ def project(values: Array, probs: Array, atoms: Array) -> Array:
     `values` [..., m]: each mass is shared between its two neighbours.
 
     Bellemare et al. (2017, arXiv:1707.06887), (7). What lies beyond the atoms goes to the last of
-    them; all else keeps the mean. Written as triangles, so that a value on an atom is no case of
-    its own, where floor and ceiling are one and mass would be lost.
+    them; all else keeps the mean, a value on an atom its mass.
     """
     spacing = atoms[1] - atoms[0]
     place = (jnp.clip(values, atoms[0], atoms[-1]) - atoms[0]) / spacing
-    distance = jnp.abs(place[..., :, None] - jnp.arange(atoms.shape[0]))
-    shares = jnp.maximum(1.0 - distance, 0.0)
-    return jax.lax.stop_gradient((shares * probs[..., None]).sum(-2))
+    shared = scattered if jax.default_backend() == "cpu" else overlapping
+    return jax.lax.stop_gradient(shared(place, probs, atoms.shape[0]))
+
+
+def overlapping(place: Array, probs: Array, atoms: int) -> Array:
+    """Each atom takes from all that its triangle overlaps: the same sum in every run."""
+    distance = jnp.abs(place[..., :, None] - jnp.arange(atoms))
+    return (jnp.maximum(1.0 - distance, 0.0) * probs[..., None]).sum(-2)
+
+
+def scattered(place: Array, probs: Array, atoms: int) -> Array:
+    """Each mass goes to its neighbours, one after the other: on a CPU a sixth of the time; a GPU
+    would add them in any order."""
+    lower = jnp.clip(jnp.floor(place), 0, atoms - 2)
+    upper = probs * (place - lower)
+
+    def row(lower: Array, upper: Array, probs: Array) -> Array:
+        return jnp.zeros(atoms).at[lower].add(probs - upper).at[lower + 1].add(upper)
+
+    flat = (x.reshape(-1, x.shape[-1]) for x in (lower.astype(jnp.int32), upper, probs))
+    return jax.vmap(row)(*flat).reshape(*probs.shape[:-1], atoms)
 
 
 def mixture(key: Key, heads: int, shape: tuple[int, ...] = ()) -> Array:
