@@ -13,6 +13,8 @@ SETTINGS = {  # rejax's configs/gymnax/cartpole.yaml, without the duelling head
     "gamma": 0.99,
     "max_grad_norm": 10.0,
     "tau": 0.02,
+    "target_every": 2,  # env steps: at each update
+    "huber": 1e6,  # the loss is the square
     "epsilon": 0.05,
     "anneal_steps": 20_000,
     "double": True,
