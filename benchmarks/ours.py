@@ -1,8 +1,9 @@
 """Spinward's side of every workload. All that the benchmarks assume of its interface is here.
 
 The same training is run twice in one process: the first run is the whole command, the second has
-its programs compiled already. Start-up is the difference. Training alone is from the first to the
-last point that the second run logs, as the peers' clocks start once updates are under way.
+its programs compiled already. Training alone is from the first to the last point that the second
+logs, as the peers' clocks start once updates are under way; start-up is what the whole command
+took beyond that pace.
 """
 
 import atexit
@@ -78,11 +79,11 @@ def main() -> None:
         started, trained = total, Cost(0.0, 0.0)
     else:
         points: list[tuple[int, Cost]] = []
-        before = measure.spent()
         train(ask, learner, ask.seed + 1, lambda p: points.append((p.env_steps, measure.spent())))
-        started = measure.between(measure.between(before, measure.spent()), total)
         (begun, first), (ended, last) = points[0], points[-1]
         trained, env_steps_train = measure.between(first, last), (ended - begun) * ask.seeds
+        pace = Cost(*(spent * env_steps / env_steps_train for spent in trained))
+        started = measure.between(pace, total)
     more: dict[str, Any] = {}
     if ask.env.startswith("envpool:"):
         from benchmarks.envpool_cost import envpool_cpu_s

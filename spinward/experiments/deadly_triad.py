@@ -97,9 +97,9 @@ def swept(seeds: int, updates: int, out: Path) -> Iterator[Found]:
         words = f"triad-{env}-{variant}-{target}".replace(",", "").replace(" ", "-")
         learned = trained(algorithm, env, steps, seeds, out, words, shards=1, logs=50)
         at, largest = learned.curves("max_abs_q")
-        _, over = learned.curves("soft_divergence")
+        over = learned.curves("soft_divergence")[1] > 0.0  # NaN where no reward was seen yet
         first = np.where(over.any(1), at[over.argmax(1)], np.nan)
-        yield Found(target, variant, env, largest.max(1), over.max(1), first, learned.final())
+        yield Found(target, variant, env, largest.max(1), over.any(1) * 1.0, first, learned.final())
 
 
 def share(found: list[Found], what: str, published: float | None, **where: str) -> Row:
