@@ -99,7 +99,8 @@ def swept(seeds: int, updates: int, out: Path) -> Iterator[Found]:
         at, largest = learned.curves("max_abs_q")
         over = learned.curves("soft_divergence")[1] > 0.0  # NaN where no reward was seen yet
         first = np.where(over.any(1), at[over.argmax(1)], np.nan)
-        yield Found(target, variant, env, largest.max(1), over.any(1) * 1.0, first, learned.final())
+        diverged = np.where(over.any(1), 1.0, 0.0)
+        yield Found(target, variant, env, largest.max(1), diverged, first, learned.final())
 
 
 def share(found: list[Found], what: str, published: float | None, **where: str) -> Row:
@@ -157,5 +158,5 @@ def bars(found: list[Found]) -> Any:
         axes[1, column].set_xticks(place, FACTORS, rotation=30, ha="right", fontsize=8)
     axes[0, 0].set_ylabel("share of diverging runs")
     axes[1, 0].set_ylabel("largest |Q| of each run")
-    axes[1, -1].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8, loc="upper left")
     return drawn
