@@ -62,7 +62,7 @@ def main() -> None:
     )
     learner = agent(ask, int(pool.action_space.n))
     image, _ = pool.reset()
-    action, began, returns = learner.begin_episode(image[0, 0]), True, [0.0]
+    action, returns = learner.begin_episode(image[0, 0]), [0.0]
     first = ask.settings["warmup"] + SETTLED_STEPS
     started = measure.spent()
     for step in range(ask.env_steps):
@@ -71,8 +71,9 @@ def main() -> None:
         image, reward, terminated, truncated, _ = pool.step(np.array([int(action)]))
         returns[-1] += float(reward[0])
         clipped = float(np.sign(reward[0]))
-        began = bool(terminated[0] or truncated[0])
-        if began:  # the next step of the pool is a reset, whatever the action
+        if (
+            terminated[0] or truncated[0]
+        ):  # the next step of the pool is a reset, whatever the action
             learner.end_episode(clipped, bool(terminated[0]))
             image, _ = pool.step(np.array([0]))[:2]
             action = learner.begin_episode(image[0, 0])

@@ -158,21 +158,18 @@ def correlation_slope(size: int, at: tuple[Any, Any], along: tuple[Any, Any]) ->
 def fold(x: Array, block: int) -> Array:
     """Moves blocks of `block` x `block` pixels into channels, dropping what does not fill one.
 
-    Bytes move in fours where they can, which takes an eighth of the time.
+    Bytes of four channels move as one word, which takes an eighth of the time.
     """
     *leading, height, width, channels = x.shape
-    rows, columns, run = height // block, width // block, block * channels
+    rows, columns = height // block, width // block
+    if x.dtype == jnp.uint8 and channels % 4 == 0:
+        bytes_of = x.reshape(*leading, height, width, channels // 4, 4)
+        words = fold(jax.lax.bitcast_convert_type(bytes_of, jnp.uint32), block)
+        moved = jax.lax.bitcast_convert_type(words, jnp.uint8)
+        return moved.reshape(*leading, rows, columns, -1)
     x = x[..., : rows * block, : columns * block, :]
-    together = x.dtype == jnp.uint8 and run % 4 == 0
-    if together:
-        x, run = jax.lax.bitcast_convert_type(x.reshape(*x.shape[:-2], -1, 4), jnp.uint32), run // 4
-    x = x.reshape(*leading, rows, block, columns, run)
-    x = x.swapaxes(-3, -2).reshape(*leading, rows, columns, block * run)
-    return (
-        jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(*leading, rows, columns, -1)
-        if together
-        else x
-    )
+    x = x.reshape(*leading, rows, block, columns, block * channels)
+    return x.swapaxes(-3, -2).reshape(*leading, rows, columns, block * block * channels)
 
 
 def outputs(layer: Conv, height: int, width: int) -> tuple[int, int]:
