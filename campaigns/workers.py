@@ -126,7 +126,8 @@ def returns(seeds: int, steps: int) -> dict[str, Any]:
     from spinward.algorithms.a2c import A2C
     from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
 
-    settings: dict[str, Any] = {"rollout": 16, "lr": 3e-3, "gamma": 0.98, "anneal_steps": steps}
+    settings: dict[str, Any] = {"rollout": 16, "lr": 5e-3, "lam": 0.95, "entropy_coef": 0.01,
+                                "normalise_obs": True, "anneal_steps": steps}  # fmt: skip
     ways: dict[str, tuple[int, dict[str, Any]]] = {
         "one process": (8, {"shards": 1}),
         "workers, all together": (8, {"workers": WORKERS}),

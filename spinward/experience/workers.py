@@ -108,9 +108,14 @@ def whole(key: Key) -> Key:
     return key
 
 
+@jax.jit
+def folded(key: Key, number: int) -> Key:
+    return jax.vmap(jax.random.fold_in, (0, None))(key, number)
+
+
 def numbered(key: Key, number: int) -> np.ndarray:
     """Keys [seed] of their own for a worker, or for what it is once more."""
-    return np.asarray(jax.vmap(lambda k: jax.random.fold_in(k, number))(key))
+    return np.asarray(folded(key, number))
 
 
 def merged(metrics: tuple[Metrics, ...]) -> Metrics:

@@ -118,6 +118,7 @@ FAMILY: dict[str, dict[str, dict[str, Any]]] = {  # for vectors with choices, wi
             "lam": 0.9,
             "gamma": 0.92,
             "decay": 0.95,
+            "entropy_coef": 0.03,  # without, half of the seeds stay with what they found first
             "normalise": True,
             "normalise_obs": True,
             "normalise_reward": True,
