@@ -92,7 +92,7 @@ def test_with_one_head_rem_is_ensemble_dqn_and_both_are_dqn():
     found = []
     for name in ("dqn", "ensemble_dqn", "rem"):
         one = {"double": False} if name == "dqn" else {"heads": 1}
-        algorithm = replace(tiny(ALGORITHMS[name], n_step=2), **one)
+        algorithm = replace(tiny(ALGORITHMS[name], n_step=2), huber=1.0, **one)
         one, other = (first(algorithm, SPEC, k).learner.model for k in jax.random.split(key))
         found.append([np.asarray(x) for x in jax.tree.leaves(slope(algorithm, one, other, batch))])
     for other in found[1:]:

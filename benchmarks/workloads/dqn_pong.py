@@ -14,6 +14,7 @@ SETTINGS = {
     "gamma": 0.99,
     "max_grad_norm": 10.0,
     "target_every": 1_000,  # env steps, copied whole
+    "huber": 1.0,
     "epsilon": 0.01,
     "anneal_steps": 5_000,
     "double": False,

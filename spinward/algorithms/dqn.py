@@ -1,8 +1,9 @@
 """Deep Q-learning (Mnih et al., 2015), with the double-Q target of van Hasselt et al. (2016,
 arXiv:1509.06461), n-step returns, duelling heads, noisy layers and prioritised replay as switches.
 
-Departs from the paper: Adam in place of RMSProp unless told, several environments side by side, and
-a target network that may follow slowly (`tau` below 1) instead of being copied.
+Departs from the paper: Adam in place of RMSProp and the square in place of Huber's loss unless
+told, several environments side by side, and a target network that may follow slowly (`tau` below 1)
+instead of being copied.
 """
 
 from collections.abc import Callable
@@ -70,7 +71,7 @@ class DQN:
     double: bool = True  # the network that does not value the next state chooses its action
     lagged: bool = True  # the target network values the next state; if not, the online one
     n_step: int = 1  # rewards in each target
-    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
+    huber: float = 1000.0  # error beyond which the loss is linear; the paper has 1, not the square
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     duelling: bool = False  # the value of the state and the advantage of each action, apart
     noisy: bool = False  # explore by noise on the weights, not by random actions

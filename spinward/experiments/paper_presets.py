@@ -26,6 +26,7 @@ NATURE = {  # Mnih et al., 2015, as Dopamine's dqn_nature.gin has it
     "explore_steps": 1_000_000,
     "target_every": 2_500,
     "double": False,
+    "huber": 1.0,
 }
 DOPAMINE = {  # Castro et al., 2018; Agarwal et al., 2020, where Dopamine has none
     **PAPER_ATARI,

@@ -57,13 +57,15 @@ DQN_MINATAR = {
     "updates": 2,
     "batch": 32,
     "lr": 2.5e-4,
+    "eps": 3.125e-4,
+    "huber": 1000.0,  # a lost life is an error above 1, which the line makes light of
     "capacity": 100_000,
     "warmup": 5_000,
     "target_every": 250,
     "explore_steps": 100_000,
     "hidden": (128,),
 }
-DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5}
+DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5, "eps": 1.5e-4}
 
 MODELLED = {  # for the small world, a model of it
     "rollout": 100,

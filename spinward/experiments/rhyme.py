@@ -29,7 +29,7 @@ from spinward.run.files import write_atomically
 from spinward.run.run import Run
 
 TASK = "Couplets"
-SFT_UPDATES, ITERATIONS, COMPLETIONS = 2000, 150, 2048
+SFT_UPDATES, ITERATIONS, COMPLETIONS = 6000, 600, 2048
 PRICE = 0.3  # of a nat
 SEEDS = {"laptop": 5, "paper": 10}
 PAIRS = len(NOUNS) * (FAMILY - 1)  # of nouns that rhyme, in either order

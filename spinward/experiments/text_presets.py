@@ -16,7 +16,7 @@ COUPLETS: dict[str, dict[str, Any]] = {
     "DPO": {"batch": 128, "lr": 5e-5, "beta": 0.3, "sft_coef": 1.0, "rollout": 6},
     "PPOTokens": {"envs": 256, "rollout": 6, "lr": 5e-4, "kl_coef": 0.3, "lam": 1.0},
     "GRPO": {
-        "envs": 256, "rollout": 6, "lr": 5e-4, "scaled": False, "kl_in": "reward", "kl_coef": 0.3,
+        "envs": 256, "rollout": 6, "lr": 1.5e-3, "scaled": False, "kl_in": "reward", "kl_coef": 0.3,
     },
 }  # fmt: skip
 TASKS = {"Grammar": GRAMMAR, "Couplets": COUPLETS}
