@@ -1,6 +1,7 @@
 """SAC and TD3 by Stable-Baselines3 (PyTorch) and by SBX (its twin in JAX) on Gymnasium's envs.
 
-Training time starts once updates are under way, as it does for DQN.
+Training time starts once updates are under way, as it does for DQN; of several seeds, which are
+trained one after another, with the updates of the first.
 """
 
 import sys
@@ -15,7 +16,7 @@ from benchmarks.peers.with_sb3 import Clock, activation, environment, library
 SETTLED_STEPS = 200  # with updates, after the warm-up, before the clock starts
 
 
-def control(ask: measure.Request, env: Any) -> Any:
+def control(ask: measure.Request, env: Any, seed: int) -> Any:
     chosen, variant = ask.settings, ask.variant
     more: dict[str, Any] = {}
     if ask.algorithm == "td3":
@@ -43,7 +44,7 @@ def control(ask: measure.Request, env: Any) -> Any:
             "net_arch": list(chosen["hidden"]),
             "activation_fn": activation(chosen["activation"], variant),
         },
-        seed=ask.seed,
+        seed=seed,
         device="cpu",
         **more,
     )
@@ -52,10 +53,13 @@ def control(ask: measure.Request, env: Any) -> Any:
 def main() -> None:
     ask = measure.request()
     env = environment(ask, subprocess=False)
-    learner = control(ask, env)
     warmup = ask.settings["warmup"]
     clock = Clock(warmup + SETTLED_STEPS)
-    learner.learn(warmup + ask.env_steps, callback=clock)
+    steps = 0
+    for seed in range(ask.seed, ask.seed + ask.seeds):
+        learner = control(ask, env, seed)
+        learner.learn(warmup + ask.env_steps, callback=clock if seed == ask.seed else None)
+        steps += learner.num_timesteps
     total = measure.spent()
     if clock.started is None:
         sys.exit(f"env_steps={ask.env_steps} ends before updates are under way")
@@ -64,8 +68,8 @@ def main() -> None:
         total=total,
         started=clock.started,
         train=measure.between(clock.started, total),
-        env_steps=learner.num_timesteps,
-        env_steps_train=learner.num_timesteps - clock.started_at,
+        env_steps=steps,
+        env_steps_train=steps - clock.started_at,
         final_return=float(np.mean([episode["r"] for episode in learner.ep_info_buffer])),
         return_kind="last 100 training episodes",
         gymnasium=gymnasium.__version__,
