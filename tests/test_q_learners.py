@@ -232,6 +232,8 @@ def test_a_reward_beyond_the_support_of_c51_ends_the_run_by_name():
         ("c51", {"atoms": 1}, r"atoms=1 must be at least 2"),
         ("qr_dqn", {"quantiles": 0}, r"quantiles=0 must be at least 1"),
         ("rem", {"heads": 0}, r"heads=0 must be at least 1"),
+        ("dqn", {"huber": -1.0}, r"huber=-1.0 must be more than 0"),
+        ("rem", {"huber": 0.0}, r"huber=0.0 must be more than 0"),
         ("dqn", {"explore_steps": 10}, r"explore_steps=10 ends before training starts.* 16 steps"),
         ("dqn", {"anneal_steps": 15}, r"anneal_steps=15 ends before training starts.* 16 steps"),
         ("qr_dqn", {"gamma": 1.5}, r"gamma=1.5 must be between 0 and 1"),

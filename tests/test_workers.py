@@ -145,6 +145,17 @@ def test_without_ray_one_is_told_what_to_install(monkeypatch):
         workers.require_ray()
 
 
+def test_a_cluster_that_does_not_answer_is_named_and_its_token_asked_for(monkeypatch):
+    class Closed:
+        @staticmethod
+        def init(**settings):
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(SettingsError, match=r"head:6379: Failed to .*set RAY_AUTH_MODE=token"):
+        workers.start(Closed, 2)
+
+
 @pytest.fixture(scope="module")
 def ray():
     ray = workers.require_ray()

@@ -71,9 +71,8 @@ def main() -> None:
         image, reward, terminated, truncated, _ = pool.step(np.array([int(action)]))
         returns[-1] += float(reward[0])
         clipped = float(np.sign(reward[0]))
-        if (
-            terminated[0] or truncated[0]
-        ):  # the next step of the pool is a reset, whatever the action
+        # After an end the next step of the pool is a reset, whatever the action.
+        if terminated[0] or truncated[0]:
             learner.end_episode(clipped, bool(terminated[0]))
             image, _ = pool.step(np.array([0]))[:2]
             action = learner.begin_episode(image[0, 0])

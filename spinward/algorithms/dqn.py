@@ -71,7 +71,7 @@ class DQN:
     double: bool = True  # the network that does not value the next state chooses its action
     lagged: bool = True  # the target network values the next state; if not, the online one
     n_step: int = 1  # rewards in each target
-    huber: float = 1000.0  # error beyond which the loss is linear; the paper has 1, not the square
+    huber: float = 1000.0  # error beyond which the loss is linear: 1 in the paper, here never
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     duelling: bool = False  # the value of the state and the advantage of each action, apart
     noisy: bool = False  # explore by noise on the weights, not by random actions
@@ -107,6 +107,8 @@ class DQN:
         for share in ("gamma", "tau", "epsilon"):
             if not 0.0 <= getattr(self, share) <= 1.0:
                 raise SettingsError(f"{share}={getattr(self, share)} must be between 0 and 1")
+        if not getattr(self, "huber", 1.0) > 0.0:
+            raise SettingsError(f"huber={self.huber} must be more than 0")
         require_images(spec, self.stack)
         require_memory(self.capacity, self.replay_bytes(spec))
 

@@ -32,6 +32,7 @@ from spinward.experience.called import Called, Host
 from spinward.experience.collect import collector
 
 INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
+LOCKED = "If it runs, it may want a token: copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
 FUTILE = 5  # deaths in a row of one worker that delivered nothing in between
 STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
 EPISODE = ("episode_return", "episode_length")  # means over the episodes of a batch
@@ -276,13 +277,21 @@ def require_ray() -> Any:
 
 
 def start(ray: Any, workers: int) -> None:
-    """Joins the cluster at RAY_ADDRESS, or starts Ray for so many workers on this machine."""
+    """Joins the cluster at RAY_ADDRESS, or starts Ray for so many workers on this machine.
+
+    Raises:
+        SettingsError: there is no cluster there, or it did not let us in.
+    """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         room = max(workers, os.cpu_count() or 1)
         settings |= {"num_cpus": room, "include_dashboard": False}
         settings |= {"object_store_memory": STORE_BYTES}
     with warnings.catch_warnings():  # of a fork beside JAX's threads, which Ray follows by an exec
         warnings.simplefilter("ignore", RuntimeWarning)
-        ray.init(**settings)
+        try:
+            ray.init(**settings)
+        except ConnectionError as error:
+            raise SettingsError(f"RAY_ADDRESS={address}: {error}. {LOCKED}") from None

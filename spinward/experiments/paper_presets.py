@@ -40,7 +40,7 @@ DOPAMINE = {  # Castro et al., 2018; Agarwal et al., 2020, where Dopamine has no
 NAMED: dict[str, dict[str, dict[str, Any]]] = {
     "nature": {"DQN": NATURE},
     "dopamine": {
-        "DQN": {**DOPAMINE, "lr": 6.25e-5, "eps": 1.5e-4, "huber": 1000.0, "double": False},
+        "DQN": {**DOPAMINE, "lr": 6.25e-5, "eps": 1.5e-4, "double": False},
         "C51": {**DOPAMINE, "lr": 2.5e-4, "atoms": 51, "low": -10.0, "high": 10.0},
         "QRDQN": {**DOPAMINE, "quantiles": 200},
         "EnsembleDQN": {**DOPAMINE, "heads": 200},
