@@ -32,7 +32,7 @@ from spinward.experience.called import Called, Host
 from spinward.experience.collect import collector
 
 INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
-LOCKED = "If it runs, it may want a token: copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
+LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
 FUTILE = 5  # deaths in a row of one worker that delivered nothing in between
 STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
 EPISODE = ("episode_return", "episode_length")  # means over the episodes of a batch
