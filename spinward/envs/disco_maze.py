@@ -68,3 +68,8 @@ def seen(state: State) -> Array:
     picture = jnp.where(state.walls[..., None], disco, jnp.asarray(FLOOR, jnp.uint8))
     here = cell(state.at, len(state.walls))[..., None]
     return jnp.where(here, jnp.asarray(AGENT, jnp.uint8), picture)
+
+
+def small() -> DiscoMaze:
+    """Nine places and the passages between them, which a laptop has the time to learn."""
+    return DiscoMaze(size=7, limit=100)

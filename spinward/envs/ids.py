@@ -25,6 +25,7 @@ OWN = {
     "Rooms": "rooms:Rooms",
     "Rooms-Narrow": "rooms:narrow",
     "Disco-Maze": "disco_maze:DiscoMaze",
+    "Disco-Small": "disco_maze:small",
     "Probe-Value": "probe:ProbeValue",
     "Probe-Backprop": "probe:ProbeBackprop",
     "Probe-Discount": "probe:ProbeDiscount",

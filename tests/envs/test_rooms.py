@@ -7,7 +7,7 @@ import pytest
 
 from spinward.core import replace
 from spinward.envs.check import check
-from spinward.envs.disco_maze import DISCO, DiscoMaze
+from spinward.envs.disco_maze import DISCO, DiscoMaze, small
 from spinward.envs.rooms import FLOORS, GOAL, PRESS, VIEW, WALL, Rooms
 
 ROOMS, DISCO_MAZE = Rooms(), DiscoMaze(limit=30)
@@ -123,6 +123,12 @@ def test_touching_a_wall_ends_an_episode_of_the_disco_maze(disco):
     late = replace(state, time=jnp.int32(29))
     ends = [step(late, action, KEYS[0])[3:] for action in range(4)]
     assert all(bool(over) != bool(cut) for over, cut in ends)
+
+
+def test_a_small_disco_maze_has_nine_places_and_the_passages_between_them():
+    state, obs = small().reset(KEYS[0])
+    free = ~np.asarray(state.walls)
+    assert obs.shape == (7, 7, 3) and free[1::2, 1::2].all() and 17 <= free.sum() <= 21
 
 
 @pytest.mark.parametrize("env", [ROOMS, DISCO_MAZE], ids=["rooms", "disco"])
