@@ -9,10 +9,11 @@ writes no step twice.
 import hashlib
 import io
 import itertools
+import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import jax
 import numpy as np
@@ -96,13 +97,41 @@ class DataLog:
                 rows = {name: value[~lost] for name, value in rows.items()}
             folder = self.folder / f"seed-{self.seed + seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            buffer = io.BytesIO()
-            np.savez(buffer, **rows)  # type: ignore[arg-type]
-            data: Any = buffer.getbuffer()
-            digest = hashlib.sha256(data).hexdigest()[:16]
-            name = f"{self.first:010d}-{self.taken:010d}-{digest}.npz"
-            files.write_atomically(folder / name, data)
+            write_npz(folder, f"{self.first:010d}-{self.taken:010d}", rows)
         self.first, self.held, self.bytes = self.taken, [], 0
+
+
+def write_npz(folder: Path, name: str, rows: dict[str, np.ndarray]) -> None:
+    """Makes `NAME-DIGEST.npz` of these arrays, or nothing, however this ends. Each goes from its
+    place to the file: what `np.savez` makes in memory first is half of what writing costs."""
+    with files.temporary(folder / f"{name}.npz") as path:
+        with open(path, "xb") as file:
+            hashed = Hashed(file)
+            with zipfile.ZipFile(cast(Any, hashed), "w") as archive:
+                for field, value in rows.items():
+                    with archive.open(f"{field}.npy", "w", force_zip64=True) as entry:
+                        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+                        header = np.lib.format.header_data_from_array_1_0(value)
+                        np.lib.format.write_array_header_1_0(entry, header)
+                        entry.write(flat.data)
+            file.flush()
+            files.sync(file.fileno())
+        os.replace(path, folder / f"{name}-{hashed.sha256.hexdigest()[:16]}.npz")
+        files.sync_folder(folder)
+
+
+class Hashed:
+    """A file that cannot go back, and the digest of what was written to it."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def span(state: Any, first: int, count: int, stack: int) -> Transition:

@@ -212,3 +212,16 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     algorithm = tiny(ALGORITHMS["bc"])
     with pytest.raises(SettingsError, match="collects nothing"):
         train(algorithm, ENV, 20, data="x.npz", out=tmp_path, log_data=True)
+
+
+def test_what_is_written_is_what_np_load_reads(tmp_path):
+    rows = {
+        "obs": np.arange(24, dtype=np.float32).reshape(3, 8)[:, ::2],
+        "terminated": np.array([True, False, True]),
+        "next_obs": np.zeros((0, 84, 84), np.uint8),
+        "reward": np.float32([1, np.nan, -np.inf]),
+    }
+    chunks.write_npz(tmp_path, "0000000000-0000000003", rows)
+    (path,) = tmp_path.iterdir()
+    assert_equal(chunks.arrays(path), rows)
+    assert all(chunks.arrays(path)[name].dtype == value.dtype for name, value in rows.items())
