@@ -5,7 +5,8 @@ policy gradient on fresh steps, which is taken back through those updates to the
 
 Departs from the paper: the agents' steps that a rule is judged by are not learned from; lives begin
 at different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
-each task, because tasks are drawn without end.
+each task, because tasks are drawn without end; nothing holds predictions near the uniform one,
+which kept them there; with the step size falls the weight of the agents' entropy.
 """
 
 import itertools
@@ -83,14 +84,14 @@ class LPGMeta:
     predictions: int = 8  # numbers in an agent's prediction
     width: int = 32  # of the rule's memory
     lr: float = 1e-3  # Adam step size of the rule
-    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    anneal_steps: int = 0  # env steps over which lr and entropy_coef fall to 0; 0 keeps both
     max_grad_norm: float = 1.0  # global norm its gradients are clipped to
     gamma: float = 0.95  # discount per step
     lam: float = 0.95  # GAE's lambda, of the judgement
     entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
-    prediction_entropy_coef: float = 0.001  # and for that of their predictions
+    prediction_entropy_coef: float = 0.0  # and for that of their predictions
     rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared
-    wanted_coef: float = 0.001  # and of that for the prediction
+    wanted_coef: float = 0.0  # and of that for the prediction
     critic_lr: float = 1e-3  # Adam step size of the values that judge
     agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; of several the bandit chooses
     agent_kl_coef: tuple[float, ...] = (0.5,)  # weights of their predictions' loss; likewise
@@ -166,9 +167,10 @@ class LPGMeta:
             key, k_live, k_born = jax.random.split(state.key, 3)
             lives, keys = state.source, jax.random.split(k_live, self.lives)
             agent, past = state.agent, float(source.stride) * state.agent.updates
-            lr = linear(self.lr, past, self.anneal_steps)
+            lr, entropy = (linear(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef))
             optimiser = adam(lr, self.max_grad_norm, eps=1e-5)
-            learner, told = descend(self.loss, optimiser, agent.learner, lives, reward, keys)
+            given = lives, reward, entropy, keys
+            learner, told = descend(self.loss, optimiser, agent.learner, *given)
             lives, metrics = told.pop("lives"), told
             over = lives.age >= self.lifetime
             earned = lives.kind, lives.arm, lives.reward
@@ -195,14 +197,16 @@ class LPGMeta:
         state = task.init(k_state, ()), reward.init(k_judge, spec)
         return Life(task, *state, agent, learner, kind, arm, jnp.int32(0), jnp.float32(0.0))
 
-    def loss(self, rule: Rule, lives: Life, reward: Reward, keys: Key) -> tuple[Array, Metrics]:
+    def loss(
+        self, rule: Rule, lives: Life, reward: Reward, entropy_coef: float | Array, keys: Key
+    ) -> tuple[Array, Metrics]:
         """What the rule has made of all lives, which go on by it and are among the metrics."""
         lived = partial(self.lived, rule, reward)
         lives, told, ran = jax.vmap(lived)(lives, keys)
         metrics = jax.tree.map(jnp.mean, told)
         loss = (
             metrics["judged_loss"]
-            - self.entropy_coef * metrics["entropy"]
+            - entropy_coef * metrics["entropy"]
             - self.prediction_entropy_coef * metrics["prediction_entropy"]
             + self.rise_coef * metrics["rise_square"]
             + self.wanted_coef * metrics["wanted_square"]

@@ -2,14 +2,14 @@
 seen (Oh et al., 2020, arXiv:2007.08794, section 4).
 
 Rules are learned in 5x5 tabular grids with two objects. They and A2C then train agents from
-nothing, for one lifetime each, in other grids of that kind; A2C with the best of several step
-sizes and weights of the value, chosen in grids of their own. Then the same rules
-train agents in larger grids and, with networks in place of tables, in grids whose objects lie
-elsewhere in each episode.
+nothing, for one lifetime each, in other grids of that kind. What an agent is given beside its rule
+is chosen in grids of their own: of the rules a step size, of A2C that and the weight of the value.
+Then the same rules train agents in larger grids and, in grids like their own, networks in place of
+tables.
 """
 
-import itertools
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,12 +21,13 @@ from spinward.algorithms.a2c import A2C
 from spinward.algorithms.lpg import LPG, rule_of
 from spinward.algorithms.lpg_meta import LPGMeta
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace
-from spinward.envs.grids import Grid, random_features
+from spinward.envs.grids import Grid
 from spinward.experience.rollout import Rollout
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.loop import Parts, system
 from spinward.networks.rule import Rule
 from spinward.networks.table import TabularActorCritic
+from spinward.networks.towers import Separate
 from spinward.program import compiled
 from spinward.rewards.environment import Environment
 from spinward.run import plot
@@ -34,19 +35,22 @@ from spinward.run.files import discard, write_atomically
 from spinward.run.learned import read, save
 from spinward.run.run import Run
 
-UPDATES, ENVS, STEPS = 200, 16, 20  # of a lifetime, of an agent, of its environments per update
-SIZES = {"laptop": (5, 400, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
+UPDATES, ENVS, STEPS = 500, 16, 20  # of a lifetime, of an agent, of its environments per update
+SIZES = {"laptop": (5, 1000, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
 SOME = 16  # grids of a choice, and elsewhere
-META = LPGMeta(tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=UPDATES)
+META = LPGMeta(tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=200)
 TABLES = LPG(envs=ENVS, rollout=STEPS, tabular=True, sgd=True, lr=40.0)
-NETWORKS = LPG(envs=ENVS, rollout=STEPS, lr=5e-3)
+NETWORKS = LPG(envs=ENVS, rollout=STEPS)
 ACTOR = A2C(
     envs=ENVS, rollout=STEPS, gamma=0.95, lam=0.95, normalise=True, entropy_coef=0.003,
     network=TabularActorCritic.init,
 )  # fmt: skip
-# Of A2C: step sizes, and weights of the value.
-TRIES = tuple(itertools.product((10.0, 20.0, 40.0, 80.0), (0.025, 0.05, 0.1)))
-LARGE = Grid(7, 7, 3)
+DEEP_ACTOR = replace(ACTOR, network=Separate.init)
+RATES = (5.0, 10.0, 20.0, 40.0, 80.0)  # step sizes of tables
+DEEP_RATES, DEEP_ACTOR_RATES = (5e-5, 1e-4, 2e-4), (1e-3, 5e-3, 1e-2)  # and of networks
+VALUES = (0.025, 0.05, 0.1)  # weights of A2C's value
+LARGE, SEEN = Grid(7, 7, 3), Grid(tabular=False)
+NAN = float("nan")
 TRANSFER = 5.0  # how many times a random agent's reward a rule has to earn elsewhere
 RULE = (
     "the rule: in held-out grids the learned rules' agents earn more at the end of a lifetime than "
@@ -67,26 +71,26 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, steps, grids = SIZES[scale]
     count = seeds or usual
     rules, runs = learned_rules(count, steps, out)
-    best = tuned()
-    held = jax.random.PRNGKey(2)
-    a2c = [lifetimes(best, Grid(), grids, jax.random.fold_in(held, s)) for s in range(count)]
-    ours = [
-        lifetimes(TABLES, Grid(), grids, jax.random.fold_in(held, s), rule)
-        for s, rule in enumerate(rules)
-    ]
-    idle = lifetimes(replace(TABLES, lr=0.0), Grid(), grids, held, rules[0])
-    settings = f"lr {best.lr:g}, value {best.value_coef:g}"
-    ratios = [a / b for a, b in zip(lasts(ours), lasts(a2c), strict=True)]
+    actor = chosen([replace(ACTOR, lr=r, value_coef=v) for r in RATES for v in VALUES], Grid())
+    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules)
+    held = [jax.random.fold_in(jax.random.PRNGKey(2), s) for s in range(count)]
+    a2c = [lifetimes(actor, Grid(), grids, key) for key in held]
+    ours = [lifetimes(tables, Grid(), grids, k, r) for k, r in zip(held, rules, strict=True)]
+    idle = lifetimes(replace(tables, lr=0.0), Grid(), grids, held[0], rules[0])
     rows = [
-        random_row("held-out grids, reward per step", idle),
-        row_of(f"held-out grids, A2C ({settings})", lasts(a2c)),
-        row_of("held-out grids, learned rules", lasts(ours)),
-        row_of("... rules over A2C, in the same grids", ratios),
+        Row("held-out grids, reward per step: random agent", float(idle.last.mean()), NAN, NAN),
+        row_of(f"held-out grids, A2C (lr {actor.lr:g}, value {actor.value_coef:g})", lasts(a2c)),
+        row_of(f"held-out grids, learned rules (lr {tables.lr:g})", lasts(ours)),
+        row_of("... rules over A2C, in the same grids", over(lasts(ours), lasts(a2c))),
         row_of("... over the whole lifetime, A2C", whole(a2c)),
         row_of("... over the whole lifetime, learned rules", whole(ours)),
         row_of("share of grids in which the rule earns more", shares(ours, a2c)),
     ]
-    times = elsewhere(rules, rows)
+    better = rows[3].low > 1.0
+    times = [elsewhere(rules, tables, actor, LARGE, "7x7 grids, three objects", rows)]
+    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules[:1])
+    deep = chosen([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN)
+    times += [elsewhere(rules, networks, deep, SEEN, "networks in place of tables", rows)]
     _, entropy = curves(runs, "prediction_entropy")
     rows.append(row_of("entropy of predictions at the end (uniform: 2.079)", entropy[:, -1]))
     at, reward = curves(runs, "reward")
@@ -98,7 +102,6 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     save(out / "rule", rule=rules[0])
     pictures = [out / "meta_training.png", out / "lifetime.png"]
     draw(content, pictures, count)
-    better = rows[3].low > 1.0
     verdict = "reproduced" if better and min(times) >= TRANSFER else "not reproduced"
     return Reproduction("lpg", scale, rows, verdict, RULE, pictures)
 
@@ -122,26 +125,30 @@ def curves(runs: list[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
     return found[0][0], np.concatenate([values for _, values in found])
 
 
-def tuned() -> A2C:
-    """A2C with the settings that earn the most at the end, in grids for choosing them."""
-    tries = [replace(ACTOR, lr=lr, value_coef=value) for lr, value in TRIES]
+def chosen(tries: list[Any], env: Grid, rules: Sequence[Rule | None] = (None,)) -> Any:
+    """The one that earns the most at the end of lifetimes, in grids for choosing."""
     key = jax.random.PRNGKey(1)
-    return max(tries, key=lambda a: lifetimes(a, Grid(), SOME, key).last.mean())
+
+    def earned(algorithm: Any) -> float:
+        return float(np.mean([lifetimes(algorithm, env, SOME, key, r).last for r in rules]))
+
+    return max(tries, key=earned)
 
 
-def elsewhere(rules: list[Rule], rows: list[Row]) -> list[float]:
-    """How many times a random agent's reward the rules earn in worlds of other kinds."""
-    times = []
-    for name, algorithm, env in (
-        ("7x7 grids, three objects", TABLES, LARGE),
-        ("scattered objects, networks", NETWORKS, random_features()),
-    ):
-        key = jax.random.PRNGKey(4)
-        idle = lifetimes(replace(algorithm, lr=0.0), env, SOME, key, rules[0])
-        found = [lifetimes(algorithm, env, SOME, key, rule).last.mean() for rule in rules]
-        rows += [random_row(name, idle), row_of(f"{name}: rules", found)]
-        times.append(float(np.mean(found) / idle.last.mean()))
-    return times
+def elsewhere(
+    rules: list[Rule], ruled: LPG, actor: A2C, env: Grid, name: str, rows: list[Row]
+) -> float:
+    """How many times a random agent's reward the rules earn in a world of another kind."""
+    key = jax.random.PRNGKey(4)
+    idle = lifetimes(replace(ruled, lr=0.0), env, SOME, key, rules[0]).last.mean()
+    found = [lifetimes(ruled, env, SOME, key, rule).last.mean() for rule in rules]
+    theirs = lifetimes(actor, env, SOME, key).last.mean()
+    rows += [
+        Row(f"{name}: random agent", float(idle), NAN, NAN),
+        Row(f"{name}: A2C (lr {actor.lr:g})", float(theirs), NAN, NAN),
+        row_of(f"{name}: rules (lr {ruled.lr:g})", found),
+    ]
+    return float(np.mean(found) / idle)
 
 
 def lifetimes(algorithm: Any, env: Grid, grids: int, key: Key, rule: Rule | None = None) -> Earned:
@@ -190,16 +197,16 @@ class Earning:
         return state, batch, {**ran, "earned": batch.reward.mean()}
 
 
-def random_row(name: str, idle: Earned) -> Row:
-    return Row(f"{name}: random agent", float(idle.last.mean()), np.nan, np.nan)
-
-
 def lasts(earned: list[Earned]) -> list[float]:
     return [float(e.last.mean()) for e in earned]
 
 
 def whole(earned: list[Earned]) -> list[float]:
     return [float(e.whole.mean()) for e in earned]
+
+
+def over(ours: list[float], theirs: list[float]) -> list[float]:
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
 def shares(ours: list[Earned], theirs: list[Earned]) -> list[float]:

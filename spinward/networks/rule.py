@@ -19,6 +19,9 @@ from spinward.networks.torso import Torso
 
 INPUTS = ("reward", "terminated", "gamma", "probability", "phi(y)", "phi(y')")
 EMBEDDING = 16  # width of the layer between a prediction and the one number that is read of it
+# How much larger than usual the first weights of the wanted prediction are. From small ones all
+# predictions stay uniform: they say nothing, so that nothing is gained by reading them.
+SPREAD = 10.0
 
 
 @struct
@@ -39,7 +42,8 @@ class Rule:
         first, second, inputs, w, policy, prediction = map(normal, keys, shapes)
         forget = jnp.zeros((4, width)).at[1].set(1.0).reshape(-1)
         cell = LSTM(replace(inputs, b=forget), w.w)
-        return cls(MLP((first, second), "relu", False), cell, policy, prediction)
+        wanted = replace(prediction, w=SPREAD * prediction.w)
+        return cls(MLP((first, second), "relu", False), cell, policy, wanted)
 
     @property
     def predictions(self) -> int:
