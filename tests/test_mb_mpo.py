@@ -197,7 +197,9 @@ def test_endings_are_those_of_the_simulators():
     ]
     assert cart(jnp.array([[0.0, 0.2], [0.0, -0.21]])).tolist() == [False, True]
     assert preset(MBMPO, "Hopper-v4", 10)[0]["terminal"] is hopper
-    assert "terminal" not in preset(MBMPO, "Pendulum-v1", 10)[0]
+    pendulum, pole = (preset(MBMPO, name, 10)[0] for name in ("Pendulum-v1", "InvertedPendulum-v4"))
+    assert "terminal" not in pendulum and pole["terminal"] is cart
+    assert pole["horizon"] > pendulum["horizon"]  # one table's name is the other's end
 
 
 @pytest.mark.parametrize("name", ["Hopper-v4", "InvertedPendulum-v4"])
@@ -293,6 +295,15 @@ def test_an_outer_step_gains_and_stays_within_its_limit(world):
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (policy, after)), strict=True))
     theirs = ravel_pytree(jax.tree.map(lambda x: x[0] - x[1], acting))[0]
     assert float(jnp.abs(theirs).max()) > 1e-4
+
+
+def test_policies_begin_with_the_deviation_they_are_given():
+    plain = TINY.init(jax.random.key(0), SPEC)
+    narrow = replace(TINY, log_std=-0.5).init(jax.random.key(0), SPEC)
+    assert plain.policy.actor.log_std == 0.0 and narrow.policy.actor.log_std == -0.5
+    assert narrow.adapted.actor.log_std.tolist() == [[-0.5]] * 2
+    layers = plain.policy.actor.layers, narrow.policy.actor.layers
+    jax.tree.map(np.testing.assert_array_equal, *layers)
 
 
 def test_each_environment_is_acted_in_by_the_policy_of_its_model():

@@ -40,7 +40,7 @@ from spinward.learning import Learner, standardise
 from spinward.losses.policy import policy_gradient, surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
 from spinward.networks.dynamics import Dynamics, Scale
-from spinward.networks.heads import Policy
+from spinward.networks.heads import Policy, spread
 from spinward.targets.advantages import gae
 from spinward.targets.baseline import linear_value
 from spinward.targets.returns import reward_to_go
@@ -95,6 +95,7 @@ class MBMPO:
     tries: int = 10  # steps to try before the policy stays as it is
     gamma: float = 0.99  # discount per step
     lam: float = 0.97  # GAE's lambda
+    log_std: float = 0.0  # of actions at first, the logarithm of their deviation
     hidden: tuple[int, ...] = (32, 32)  # widths of the policy's hidden layers
     activation: str = "tanh"  # between these: tanh, relu, swish or elu
     terminal: Callable[[Array], Array] = never  # whether an observation ends an episode
@@ -121,7 +122,7 @@ class MBMPO:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_policy, k_models = jax.random.split(key)
-        policy = Policy.init(k_policy, spec, self.hidden, self.activation)
+        policy = spread(Policy.init(k_policy, spec, self.hidden, self.activation), self.log_std)
         adapted = jax.tree.map(lambda x: jnp.repeat(x[None], self.models, 0), policy)
         assert isinstance(spec.obs, Box) and isinstance(spec.action, Box)
         sizes = spec.obs.size, spec.action.size

@@ -67,7 +67,7 @@ DQN_MINATAR = {
 }
 DQN_ATARI = {**DQN_MINATAR, "hidden": (512,), "lr": 6.25e-5, "eps": 1.5e-4}
 
-MODELLED = {  # for the small world, a model of it
+SMALL_WORLD = {  # and a small model of it
     "rollout": 100,
     "capacity": 20_000,
     "model_hidden": (64, 64),
@@ -75,6 +75,20 @@ MODELLED = {  # for the small world, a model of it
     "epochs": 30,
     "imagined": 16,
     "horizon": 60,
+}
+MODELLED: dict[str, dict[str, Any]] = {  # by the start of an environment's name
+    "Pendulum": SMALL_WORLD,
+    # It falls slowly: within 60 imagined steps few actions show what they lead to.
+    "InvertedPendulum": {**SMALL_WORLD, "updates": 40, "horizon": 200},
+    "Reacher": {
+        **SMALL_WORLD,
+        "model_hidden": (128, 128),
+        "epochs": 60,
+        "updates": 40,
+        "imagined": 20,
+        "horizon": 50,
+        "log_std": -0.5,
+    },
 }
 LEARNED_RULES: dict[str, dict[str, Any]] = {  # where states are counted
     "LPG": {"tabular": True, "sgd": True, "lr": 40.0},
@@ -253,9 +267,9 @@ def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
     if kind.__name__ == "SACDiscrete" and not (small or large):
         table = SAC_DISCRETE_CLASSIC
     if kind.__name__ == "MBMPO":
-        table = dict(MODELLED) if env_name == PENDULUM else {}
+        table = next((t for name, t in MODELLED.items() if env_name.startswith(name)), {})
         ends = [end for name, end in TERMINAL.items() if name in env_name]
-        table |= {"terminal": ends[0]} if ends else {}
+        table = {**table, **({"terminal": ends[0]} if ends else {})}
     if kind.__name__ in LEARNED_RULES and shape == (1,) and spec.obs.dtype == "int32":
         table = LEARNED_RULES[kind.__name__]
     return dict(table), reward
