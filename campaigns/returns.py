@@ -82,6 +82,7 @@ TASKS = {
     "sac-mountaincar": Task("sac", "MountainCarContinuous-v0", 49_000, 10, 94, "zoo 94 at 50k"),
     "td3-mountaincar": Task("td3", "MountainCarContinuous-v0", 299_000, 10, 93, "zoo 93 at 300k"),
     "sac-discrete-cartpole": Task("sac_discrete", "CartPole-v1", 100_000, 10, 475, "ours"),
+    "sac-discrete-acrobot": Task("sac_discrete", "Acrobot-v1", 100_000, 10, -89, "as DQN"),
     "ppo-halfcheetah-v5": Task("ppo", "HalfCheetah-v5", 300_000, 1, 1000, "ours: it learns"),
     "ppo-halfcheetah-envpool": Task(
         "ppo", "envpool:HalfCheetah-v5", 1_000_000, 3, 4540, "Tianshou 5784 - 1244, v3"
