@@ -10,9 +10,10 @@ import pytest
 
 from spinward.errors import SettingsError
 from spinward.networks.attention import FORBIDDEN, Scaling, attention, frequencies, rotation, turned
-from spinward.networks.decoder import Decoder, Norm, Shape, cast
+from spinward.networks.decoder import Decoder, Shape, cast
 from spinward.networks.lora import Lora, merged
 from spinward.networks.sampling import Sampling
+from spinward.networks.transformer import Norm
 
 VOCAB, TIME = 13, 8
 TOKENS = jax.random.randint(jax.random.key(1), (3, TIME), 0, VOCAB)
@@ -113,6 +114,24 @@ def test_attention_is_a_softmax_by_hand_with_heads_that_share_keys():
         weights = np.exp(scores) / np.exp(scores).sum()
         np.testing.assert_allclose(found[0, t, h], weights @ v[0, h // 2, :seen], atol=1e-5)
         np.testing.assert_allclose(found[1, t, h], v[1, h // 2].mean(0), atol=1e-6)
+
+
+def test_slopes_of_attention_are_those_of_a_softmax_written_out():
+    random = np.random.default_rng(4)
+    sizes = (2, 3, 4, 5), (2, 2, 6, 5), (2, 2, 6, 5), (2, 3, 4, 5)
+    *heads, along = (jnp.float32(random.normal(size=size)) for size in sizes)
+    allowed = jnp.stack([jnp.arange(6) <= jnp.arange(3)[:, None] + 1, jnp.zeros((3, 6), bool)])
+
+    def plain(q, k, v):
+        k, v = (jnp.repeat(x, 2, 1) for x in (k, v))
+        scores = jnp.einsum("bthd,bhsd->bhts", q, k) / 5**0.5
+        weights = jax.nn.softmax(jnp.where(allowed[:, None], scores, FORBIDDEN))
+        return (jnp.einsum("bhts,bhsd->bthd", weights, v) * along).sum()
+
+    found = jax.jit(jax.grad(lambda *x: (attention(*x, allowed) * along).sum(), (0, 1, 2)))(*heads)
+    expected = jax.jit(jax.grad(plain, (0, 1, 2)))(*heads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    assert all(jnp.abs(x[0]).max() > 0.1 for x in found)
 
 
 def test_turned_heads_have_products_that_depend_on_the_distance_alone():

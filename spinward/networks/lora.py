@@ -12,7 +12,8 @@ from jax import Array
 
 from spinward.core import Key, replace, static, struct
 from spinward.errors import SettingsError
-from spinward.networks.decoder import Decoder, Layer, Projection
+from spinward.networks.decoder import Decoder
+from spinward.networks.transformer import Layer, Projection
 
 
 @struct
