@@ -64,5 +64,12 @@ def attention(q: Array, k: Array, v: Array, allowed: Array) -> Array:
     grouped = q.reshape(batch, time, k.shape[1], -1, dim)
     scores = jnp.einsum("btkgd,bksd->bkgts", grouped, k, preferred_element_type=jnp.float32)
     scores = jnp.where(allowed[:, None, None], scores * dim**-0.5, FORBIDDEN)
-    weights = jax.nn.softmax(scores).astype(v.dtype)
-    return jnp.einsum("bkgts,bksd->btkgd", weights, v).reshape(batch, time, heads, dim)
+    # Divided by their sum after they have met `v`, which is smaller: slopes then need no sum over
+    # what they are themselves a product of (Dao et al., 2022, arXiv:2205.14135, appendix B.2).
+    most = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores - most)
+    mixed = jnp.einsum(
+        "bkgts,bksd->bkgtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    mixed = (mixed / weights.sum(-1, keepdims=True)).astype(v.dtype)
+    return jnp.moveaxis(mixed, 3, 1).reshape(batch, time, heads, dim)
