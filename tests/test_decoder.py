@@ -10,7 +10,7 @@ import pytest
 
 from spinward.errors import SettingsError
 from spinward.networks.attention import FORBIDDEN, Scaling, attention, frequencies, rotation, turned
-from spinward.networks.decoder import Decoder, Shape, cast
+from spinward.networks.decoder import FEW, Decoder, Shape, cast
 from spinward.networks.lora import Lora, merged
 from spinward.networks.sampling import Sampling
 from spinward.networks.transformer import Norm
@@ -20,9 +20,9 @@ TOKENS = jax.random.randint(jax.random.key(1), (3, TIME), 0, VOCAB)
 MASK = jnp.arange(TIME) >= jnp.array([0, 2, 5])[:, None]
 
 
-def made(family="qwen3"):
+def made(family="qwen3", layers=2):
     """A decoder with numbers large enough for each of them to matter."""
-    shape = Shape.small(VOCAB, width=16, heads=4, context=16, family=family)
+    shape = Shape.small(VOCAB, 16, layers, heads=4, context=16, family=family)
     shape = dataclasses.replace(shape, kv_heads=4 if family == "gpt2" else 2, norm_eps=1e-5)
     like = jax.eval_shape(lambda: Decoder.init(jax.random.key(0), shape))
     random = np.random.default_rng(0)
@@ -37,9 +37,9 @@ def decoder():
 hidden = jax.jit(lambda decoder, tokens, mask: decoder.hidden(tokens, mask))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen3"])
-def test_a_prompt_then_single_steps_give_what_reading_all_at_once_gives(family):
-    decoder = made(family)
+@pytest.mark.parametrize(("family", "layers"), [("gpt2", 2), ("qwen3", 2), ("qwen3", FEW + 1)])
+def test_a_prompt_then_single_steps_give_what_reading_all_at_once_gives(family, layers):
+    decoder = made(family, layers)
 
     @jax.jit
     def bit_by_bit(decoder):
@@ -55,6 +55,45 @@ def test_a_prompt_then_single_steps_give_what_reading_all_at_once_gives(family):
     found, length = bit_by_bit(decoder)
     np.testing.assert_allclose(found[MASK], hidden(decoder, TOKENS, MASK)[MASK], atol=2e-5)
     assert length == TIME
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "remat"),
+    [("gpt2", 2, False), ("qwen3", 2, False), ("qwen3", 2, True), ("qwen3", FEW + 1, True)],
+)
+def test_texts_after_a_prompt_read_once_have_the_numbers_and_slopes_of_reading_each(
+    family, layers, remat
+):
+    prompt, masked = jnp.where(MASK, TOKENS, -1)[:, :5], MASK[:, :5]  # the last is all padding
+    tokens = jax.random.randint(jax.random.key(2), (6, 4), 0, VOCAB)
+    mask = jnp.arange(4) < jnp.array([4, 1, 3, 4, 2, 4])[:, None]
+    along = jax.random.normal(jax.random.key(3), (6, 4, 16)) * mask[..., None]
+
+    def apart(decoder):
+        return decoder.after(prompt, tokens, (masked, mask), remat)
+
+    def joined(decoder):
+        whole = jnp.concatenate([jnp.repeat(prompt, 2, 0), tokens], 1)
+        read = jnp.concatenate([jnp.repeat(masked, 2, 0), mask], 1)
+        return decoder.hidden(whole, read)[:, 5:]
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(lambda d, f=f: (f(d) * along).sum()))(made(family, layers))
+        for f in (apart, joined)
+    )
+    slopes = jax.tree.leaves(expected[1].layers.k.w)  # a bias of keys has none
+    assert all(jnp.abs(x).max() > 1e-3 for x in slopes)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, expected)
+
+
+def test_a_cache_repeated_goes_on_as_that_of_each_text(decoder):
+    for model in (decoder, made(layers=FEW + 1)):
+        _, cache = model.extend(TOKENS[:, :5], MASK[:, :5], model.cache(3, 6))
+        token, read = jnp.arange(6)[:, None], jnp.ones((6, 1), bool)
+        found, _ = model.extend(token, read, cache.repeated(2))
+        for at in range(2):
+            alone, _ = model.extend(token[at::2], read[at::2], cache)
+            np.testing.assert_allclose(found[at::2], alone, atol=2e-5)
 
 
 def test_a_sequence_is_read_alike_among_others_and_padded_on_either_side(decoder):

@@ -13,6 +13,7 @@ from spinward.core import Policy, replace
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.collect import collector
+from spinward.experience.generation import without_prompts
 from spinward.experience.text_settings import optimiser
 from spinward.learning import standardise
 from spinward.networks.distributions import Categorical
@@ -92,6 +93,46 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say_and_never_if_those
     assert (np.abs(counts - 40_000 * odds) <= 4 * np.sqrt(40_000 * odds)).all()
     flat = drawn(Categorical(jnp.zeros((40_000, 3))), jax.random.key(1))
     assert flat.min() >= 0 and flat.max() == 2  # the last is reached, and nothing beyond it
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_a_prompt_read_once_for_its_group_has_the_log_probabilities_and_slopes_of_each(lora):
+    algorithm, agent, batch = begun("grpo", lora=lora, group=4)
+    own = without_prompts(batch, algorithm.rollout)
+    before = len(batch.obs) - len(own.action)
+    assert before > 0 and len(own.obs) == len(batch.obs) and len(own.reward) == algorithm.rollout
+    weight = jnp.cos(jnp.arange(batch.weight.size)).reshape(batch.weight.shape)
+
+    def said(model, batch, group):
+        found = log_probs(policy(algorithm, model), batch, group)
+        return (found * weight[-len(found) :]).sum(), found
+
+    slope = jax.jit(jax.value_and_grad(said, has_aux=True), static_argnums=2)
+    (_, whole), expected = slope(agent.learner.model, batch, 1)
+    (_, found), slopes = slope(agent.learner.model, own, 4)
+    np.testing.assert_allclose(found, whole[before:], atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), slopes, expected)
+    again = jax.jit(reference, static_argnames="group")(algorithm, own, group=4)
+    np.testing.assert_allclose(again, references(algorithm, batch)[before:], atol=1e-5)
+
+
+def test_one_update_is_the_same_whether_texts_are_kept_in_groups_or_shuffled():
+    algorithm, agent, batch = begun("grpo", accumulate=2)
+    (one, _), (two, _) = (
+        jax.jit(replace(algorithm, **settings).update)(agent, batch, jax.random.key(0))
+        for settings in ({"epochs": 2}, {"minibatches": 2})
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        one.learner.model,
+        two.learner.model,
+    )
+    assert any(
+        jnp.abs(a - b).max() > 1e-4
+        for a, b in zip(
+            *map(jax.tree.leaves, (one.learner.model, agent.learner.model)), strict=True
+        )
+    )
 
 
 def test_temperature_is_the_same_in_writing_in_reading_and_for_the_reference():

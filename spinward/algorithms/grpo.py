@@ -13,6 +13,7 @@ gradient is that of KL(pi || pi_ref); that of the paper's k3 is of KL(pi_ref || 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -21,6 +22,7 @@ from spinward.algorithms.sft import SFT, Agent
 from spinward.core import Key, Metrics, Source, Spec, Transition, config, replace
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
+from spinward.experience.generation import without_prompts
 from spinward.experience.text_settings import check_room, check_start, optimiser
 from spinward.learning import Learner, descend, linear, means, passes
 from spinward.losses.policy import clipped_surrogate
@@ -85,8 +87,9 @@ class GRPO:
         return group_advantage(score, self.group, self.scaled)
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        batch = without_prompts(batch, self.rollout)
         written, score = batch.extras["log_prob"], batch.reward.sum(0)
-        before = reference(self, batch) if self.kl_in else written
+        before = reference(self, batch, group=self.group) if self.kl_in else written
         kl = total(written - before, batch.weight)
         counted = score - self.kl_coef * kl if self.kl_in == "reward" else score
         advantage = self.advantage(counted)
@@ -102,15 +105,21 @@ class GRPO:
 
         row = jnp.broadcast_to(advantage, batch.weight.shape)
         data = (batch, row, before, self.minibatches * share)
-        learner, metrics = passes(
-            step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
-        )
+        if self.minibatches == 1:  # in their order, so that a group's prompt can be read once
+            learner, metrics = jax.lax.scan(
+                lambda learner, _: step(learner, data), agent.learner, length=self.epochs
+            )
+        else:
+            learner, metrics = passes(
+                step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
+            )
         return Agent(learner, agent.updates + 1), {**metrics, **told, "lr": lr}
 
     def loss(
         self, model: Trained, batch: Transition, advantage: Array, before: Array, share: Array
     ) -> tuple[Array, Metrics]:
-        chosen, _, _ = policy(self, model).unroll(batch)
+        group = self.group if self.minibatches == 1 else 1
+        chosen, _, _ = policy(self, model).unroll(batch, group)
         log_prob = chosen.log_prob(batch.action)
         log_ratio = batch.weight * (log_prob - batch.extras["log_prob"])
         if self.whole_ratio:

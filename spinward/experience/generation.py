@@ -39,8 +39,9 @@ class Generation:
     """Draws `envs // group` prompts in each iteration, and `group` completions of each, side by
     side, of up to `steps` tokens, in the one compiled program.
 
-    The policy's `act` reads tokens [env], or many at once [time, env], in which case it chooses
-    what follows the last; `PAD` is no token. Its memory needs room for `task.prompt + steps`.
+    The policy's `act` reads tokens [env], or prompts [time, prompt], each once for all of its
+    group, in which case it chooses what follows the last; `PAD` is no token. Its memory needs room
+    for `task.prompt + steps`.
     """
 
     task: Any  # a Text
@@ -71,17 +72,18 @@ class Generation:
     ) -> tuple[tuple[()], Transition, Metrics]:
         k_prompt, k_write = jax.random.split(key)
         drawn = jax.vmap(self.task.reset)(jax.random.split(k_prompt, self.envs // self.group))
+        written = write(policy, drawn[1].T, self.envs, self.steps, self.task.end, k_write)
         task, prompt = jax.tree.map(lambda x: jnp.repeat(x, self.group, 0), drawn)
-        written = write(policy, prompt.T, self.steps, self.task.end, k_write)
         score = jax.vmap(self.task.score)(task, written.completion.T)
         batch = transitions(prompt.T, written, self.task.end, score)
         fine = {"finite": finite((score, written.extras))}
         return state, batch, {**summary(batch, score), **fine}
 
 
-def write(policy: Policy, prompt: Array, steps: int, end: int, key: Key) -> Written:
-    """So many tokens after each prompt [time, env]: all are drawn, whether or not one has ended,
-    so that every iteration takes as long."""
+def write(policy: Policy, prompt: Array, envs: int, steps: int, end: int, key: Key) -> Written:
+    """So many tokens `envs` times, with as many of them side by side after each prompt
+    [time, prompt]: all are drawn, whether or not one has ended, so that every iteration takes as
+    long."""
 
     def step(carry: tuple[Array, Memory, Array], key: Key) -> tuple[Any, Any]:
         obs, memory, ended = carry
@@ -91,10 +93,10 @@ def write(policy: Policy, prompt: Array, steps: int, end: int, key: Key) -> Writ
         return (jnp.where(ended_after, PAD, action), memory, ended_after), row
 
     k_first, k_rest = jax.random.split(key)
-    memory = policy.memory(prompt.shape[1])
-    action, memory, extras = policy.act(prompt, memory, k_first)
+    action, memory, extras = policy.act(prompt, policy.memory(envs), k_first)
     ended = action == end
-    first = prompt[-1], action, jnp.zeros_like(ended), extras
+    last = jnp.repeat(prompt[-1], envs // prompt.shape[1])
+    first = last, action, jnp.zeros_like(ended), extras
     carry = jnp.where(ended, PAD, action), memory, ended
     _, rest = jax.lax.scan(step, carry, jax.random.split(k_rest, steps - 1))
     return Written(*jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest))
@@ -122,6 +124,11 @@ def transitions(prompt: Array, written: Written, end: int, score: Array) -> Tran
         weight=joined(chosen.astype(jnp.float32)),
         extras=jax.tree.map(joined, written.extras),
     )
+
+
+def without_prompts(batch: Transition, steps: int) -> Transition:
+    """The last rows of `batch`, as many as `steps`, but for `obs`, which keeps the prompts."""
+    return replace(jax.tree.map(lambda x: x[-steps:], batch), obs=batch.obs)
 
 
 def summary(batch: Transition, score: Array) -> Metrics:

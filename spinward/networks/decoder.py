@@ -9,6 +9,7 @@ share keys and values between heads (Ainslie et al., 2023, arXiv:2305.13245).
 Parameters may be float32 or bfloat16; norms, rotations, softmax and logits are float32 always.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,17 +21,24 @@ from spinward.networks.attention import attention, rotation
 from spinward.networks.transformer import INIT_STD, Layer, Norm, Shape, norm
 
 FAMILIES = ("gpt2", "llama", "qwen2", "qwen3")
-FEW = 4  # layers up to which `hidden` has no loop: on CPU, slopes take a quarter less time
+FEW = 4  # layers up to which there is no loop: on CPU, slopes take a quarter less time
 
 
 @struct
 class Cache:
     """Keys and values of what was read; every sequence has as many columns, some of them empty."""
 
-    keys: Array  # [layers, batch, kv_heads, columns, dim]
-    values: Array  # as keys
+    keys: tuple[
+        Array, ...
+    ]  # of a layer [batch, kv_heads, columns, dim], or one of all [layers, ...]
+    values: tuple[Array, ...]  # as keys
     mask: Array  # [batch, columns], false where there is no token: padding, or not reached
     length: Array  # columns written, in all sequences alike
+
+    def repeated(self, times: int) -> "Cache":
+        """Each sequence so many times, side by side."""
+        keys, values = jax.tree.map(lambda x: jnp.repeat(x, times, -4), (self.keys, self.values))
+        return Cache(keys, values, jnp.repeat(self.mask, times, 0), self.length)
 
 
 @struct
@@ -70,55 +78,112 @@ class Decoder:
         With `remat` the activations within layers are computed again for the gradient, not kept.
         """
         mask = mask.astype(bool)
-        position = jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
-        order = jnp.arange(tokens.shape[1])
-        allowed = mask[:, None, :] & (order <= order[:, None])
-        angles = self.angles(position)
+        position, angles = self.placed(mask)
+        allowed = mask[:, None, :] & causal(tokens.shape[1])
 
-        def one(x: Array, layer: Layer) -> tuple[Array, None]:
+        def one(x: Array, layer: Layer) -> Array:
             q, k, v = layer.read(x, angles)
-            return layer.write(x, attention(q, k, v, allowed)), None
+            return layer.write(x, attention(q, k, v, allowed))
 
-        body = jax.checkpoint(one, prevent_cse=False) if remat else one
-        begin, unroll = self.embed(tokens, position), self.shape.layers <= FEW
-        x, _ = jax.lax.scan(body, begin, self.layers, unroll=unroll)
-        return self.norm(x)
+        return self.norm(self.through(one, self.embed(tokens, position), remat))
+
+    def after(self, prompt: Array, tokens: Array, mask: tuple[Array, Array], remat: bool) -> Array:
+        """`hidden` of `tokens` [batch, time] that follow prompts [prompts, before], each of which
+        is that of as many rows of `tokens` side by side, and is read once; both have a mask."""
+        first, second = (m.astype(bool) for m in mask)
+        group, before = len(tokens) // len(prompt), prompt.shape[1]
+        position, angles = self.placed(first)
+        later, turns = self.placed(second, jnp.repeat(first.sum(-1, keepdims=True), group, 0))
+        within = first[:, None, :] & causal(before)
+        seen = jnp.concatenate([jnp.repeat(first, group, 0), second], 1)
+        allowed = seen[:, None, :] & causal(tokens.shape[1], before)
+
+        def one(both: tuple[Array, Array], layer: Layer) -> tuple[Array, Array]:
+            p, x = both
+            own, (q, k, v) = layer.read(p, angles), layer.read(x, turns)
+            k, v = (
+                jnp.concatenate([jnp.repeat(a, group, 0), b], 2)
+                for a, b in zip(own[1:], (k, v), strict=True)
+            )
+            p = layer.write(p, attention(*own, within))
+            return p, layer.write(x, attention(q, k, v, allowed))
+
+        begin = self.embed(prompt, position), self.embed(tokens, later)
+        return self.norm(self.through(one, begin, remat)[1])
+
+    def through(self, one: Callable[[Any, Layer], Any], x: Any, remat: bool = False) -> Any:
+        """What `one(x, layer)` of each layer in turn makes of `x`."""
+        body = jax.checkpoint(one, prevent_cse=self.few) if remat else one
+        if not self.few:
+            return jax.lax.scan(lambda x, layer: (body(x, layer), None), x, self.layers)[0]
+        for at in range(self.shape.layers):  # so that what the last makes of no use is not made
+            x = body(x, self.layer(at))
+        return x
+
+    def layer(self, at: int) -> Layer:
+        found: Layer = jax.tree.map(lambda x: x[at], self.layers)
+        return found
 
     def logits(self, hidden: Array) -> Array:
         """The next token's logits [..., vocab], in float32."""
         head = self.embedding if self.head is None else self.head
-        return jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
+        # As one product of two matrices, as in `Projection`.
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        found = jnp.matmul(rows, head.T, preferred_element_type=jnp.float32)
+        return found.reshape(*hidden.shape[:-1], -1)
 
     def cache(self, batch: int, columns: int) -> Cache:
         """An empty one, for `batch` sequences of up to `columns` tokens and padding."""
-        shape = self.shape
-        size = (shape.layers, batch, shape.kv_heads, columns, shape.head_dim)
-        empty = jnp.zeros(size, self.embedding.dtype)
+        shape, stacked = self.shape, () if self.few else (self.shape.layers,)
+        size = (*stacked, batch, shape.kv_heads, columns, shape.head_dim)
+        empty = (jnp.zeros(size, self.embedding.dtype),) * (shape.layers if self.few else 1)
         return Cache(empty, empty, jnp.zeros((batch, columns), bool), jnp.int32(0))
 
     def extend(self, tokens: Array, mask: Array, cache: Cache) -> tuple[Array, Cache]:
         """`hidden` of `tokens` [batch, time] that follow those in the cache, and the cache with
         them in it. One step or a whole prompt is the same; there must be columns left for it."""
         mask, start = mask.astype(bool), cache.length
-        before = cache.mask.sum(-1, keepdims=True)
-        position = jnp.maximum(before + jnp.cumsum(mask, -1) - 1, 0)
+        position, angles = self.placed(mask, cache.mask.sum(-1, keepdims=True))
         seen = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
         row, column = start + jnp.arange(tokens.shape[1]), jnp.arange(seen.shape[1])
         allowed = seen[:, None, :] & (column <= row[:, None])
-        angles = self.angles(position)
 
-        # The cache is carried, not scanned: written in place, where scanning would copy it all.
-        def one(carry: tuple[Array, ...], part: tuple[Layer, Array]) -> tuple[Any, None]:
-            (x, keys, values), (layer, at) = carry, part
+        # A cache is carried, not scanned: written in place, where scanning would copy it all.
+        def one(carry: tuple[Array, ...], layer: Layer, at: tuple[Array, ...]) -> tuple[Array, ...]:
+            x, keys, values = carry
             q, k, v = layer.read(x, angles)
-            keys = jax.lax.dynamic_update_slice(keys, k[None], (at, 0, 0, start, 0))
-            values = jax.lax.dynamic_update_slice(values, v[None], (at, 0, 0, start, 0))
-            return (layer.write(x, attention(q, keys[at], values[at], allowed)), keys, values), None
+            k, v = (new.reshape((1,) * len(at) + new.shape) for new in (k, v))
+            keys = jax.lax.dynamic_update_slice(keys, k, (*at, 0, 0, start, 0))
+            values = jax.lax.dynamic_update_slice(values, v, (*at, 0, 0, start, 0))
+            return layer.write(x, attention(q, keys[at], values[at], allowed)), keys, values
 
-        begin = self.embed(tokens, position), cache.keys, cache.values
-        parts = self.layers, jnp.arange(self.shape.layers)
-        (x, keys, values), _ = jax.lax.scan(one, begin, parts)
-        return self.norm(x), Cache(keys, values, seen, start + tokens.shape[1])
+        x, keys, values = self.embed(tokens, position), list(cache.keys), list(cache.values)
+        if self.few:
+            for i in range(len(keys)):
+                x, keys[i], values[i] = one((x, keys[i], values[i]), self.layer(i), ())
+        else:
+            parts = self.layers, jnp.arange(self.shape.layers)
+            begin = x, *keys, *values
+            (x, *pair), _ = jax.lax.scan(
+                lambda c, part: (one(c, part[0], part[1:]), None), begin, parts
+            )
+            keys, values = pair[:1], pair[1:]
+        return self.norm(x), Cache(tuple(keys), tuple(values), seen, start + tokens.shape[1])
+
+    @property
+    def few(self) -> bool:
+        """Whether its layers are few: then they are no loop, and each has a cache of its own, of
+        which nothing must be copied to attend to it."""
+        return self.shape.layers <= FEW
+
+    def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Array | None]:
+        """The positions of tokens [batch, time] with so many `before` them, and by how much these
+        turn queries and keys [batch, time, dim / 2]; in GPT-2 they turn nothing."""
+        shape = self.shape
+        position = jnp.maximum(before + jnp.cumsum(mask, -1) - 1, 0)
+        if shape.family == "gpt2":
+            return position, None
+        return position, rotation(position, shape.head_dim, shape.rope_theta, shape.rope_scaling)
 
     def embed(self, tokens: Array, position: Array) -> Array:
         """[batch, time, width]. Token numbers out of range, as padding may have, read the ends."""
@@ -127,12 +192,10 @@ class Decoder:
             return x
         return x + jnp.take(self.positions, position, 0, mode="clip")
 
-    def angles(self, position: Array) -> Array | None:
-        """By how much to turn queries and keys [batch, time, dim / 2]; none in GPT-2."""
-        shape = self.shape
-        if shape.family == "gpt2":
-            return None
-        return rotation(position, shape.head_dim, shape.rope_theta, shape.rope_scaling)
+
+def causal(time: int, before: int = 0) -> Array:
+    """Which of the columns [time, before + time] each row may see: all up to its own."""
+    return jnp.arange(before + time) <= before + jnp.arange(time)[:, None]
 
 
 def cast(model: Any, dtype: Any) -> Any:

@@ -41,8 +41,8 @@ class Trained:
 class TokenPolicy:
     """A distribution over the next token, and by its head the value of what has been written.
 
-    `step` reads a whole prompt [time, env], for which it begins a new memory with room for `room`
-    tokens more, or one token [env].
+    `step` reads whole prompts [time, prompt], for which it begins a new memory with room for `room`
+    tokens more, or one token [env]. A prompt is that of `env // prompt` texts side by side.
     """
 
     decoder: Decoder
@@ -53,21 +53,28 @@ class TokenPolicy:
     sequential: ClassVar[bool] = True
 
     def memory(self, envs: int) -> Memory:
-        """Nothing: reading a prompt begins one."""
-        return ()
+        """Nothing but how many texts there are: reading prompts begins one."""
+        return jnp.zeros((envs, 0))
 
     def step(self, obs: Array, memory: Memory) -> tuple[Categorical, Memory, dict[str, Any]]:
-        tokens = obs.T if obs.ndim == 2 else obs[:, None]
-        if obs.ndim == 2:
-            memory = self.decoder.cache(tokens.shape[0], tokens.shape[1] + self.room)
-        hidden, memory = self.decoder.extend(tokens, tokens >= 0, memory)
-        return self.chosen(hidden[:, -1]), memory, {}
+        if obs.ndim == 1:
+            hidden, memory = self.decoder.extend(obs[:, None], obs[:, None] >= 0, memory)
+            return self.chosen(hidden[:, 0]), memory, {}
+        time, prompts = obs.shape
+        group = len(memory) // prompts
+        cache = self.decoder.cache(prompts, time + self.room)
+        hidden, cache = self.decoder.extend(obs.T, obs.T >= 0, cache)
+        return self.chosen(jnp.repeat(hidden[:, -1], group, 0)), cache.repeated(group), {}
 
-    def unroll(self, batch: Transition) -> tuple[Categorical, Array, Array]:
+    def unroll(self, batch: Transition, group: int = 1) -> tuple[Categorical, Array, Array]:
         """Of steps [time, env]: what the next token is drawn from, the value of what is read up to
-        there, and that of what is read one token later. After the end of a text there is none."""
-        hidden = read(self.decoder, batch.obs, self.remat)
-        value = jnp.zeros(batch.obs.shape) if self.head is None else of_head(self.head, hidden)
+        there, and that of what is read one token later. After the end of a text there is none.
+
+        There may be more rows of `obs` than of steps. What comes first is a prompt then, which
+        `group` texts side by side have in common.
+        """
+        hidden = read_after(self.decoder, batch.obs, len(batch.action), group, self.remat)
+        value = jnp.zeros(batch.done.shape) if self.head is None else of_head(self.head, hidden)
         later = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
         return self.chosen(hidden), value, jnp.where(batch.done, 0.0, later)
 
@@ -89,6 +96,17 @@ def drawn(chosen: Categorical, key: Key) -> Array:
 def read(decoder: Decoder, tokens: Array, remat: bool = False) -> Array:
     """What the decoder makes of each of `tokens` [time, env]: [time, env, width]."""
     return decoder.hidden(tokens.T, tokens.T >= 0, remat).swapaxes(0, 1)
+
+
+def read_after(decoder: Decoder, tokens: Array, steps: int, group: int, remat: bool) -> Array:
+    """What the decoder makes of the last `steps` of `tokens` [time, env]: [steps, env, width]. What
+    comes before them is a prompt, the same for `group` texts side by side."""
+    before = len(tokens) - steps
+    if not before:
+        return read(decoder, tokens, remat)
+    prompt, tokens = tokens[:before, ::group].T, tokens[before:].T
+    mask = prompt >= 0, tokens >= 0
+    return decoder.after(prompt, tokens, mask, remat).swapaxes(0, 1)
 
 
 def of_head(head: Head, hidden: Array) -> Array:
@@ -121,9 +139,10 @@ def score_head(key: Key, width: int) -> Direction:
     return Direction(jax.random.normal(key, (width, 1)) * (width + 1) ** -0.5)
 
 
-def log_probs(policy: TokenPolicy, batch: Transition) -> Array:
+def log_probs(policy: TokenPolicy, batch: Transition, group: int = 1) -> Array:
     """Those of the tokens chosen [time, env]; 0 where none was."""
-    return jnp.where(batch.weight > 0, policy.unroll(batch)[0].log_prob(batch.action), 0.0)
+    chosen, _, _ = policy.unroll(batch, group)
+    return jnp.where(batch.weight > 0, chosen.log_prob(batch.action), 0.0)
 
 
 def trained(key: Key, start: Decoder, rank: int, head: Head | None = None) -> Trained:
@@ -148,8 +167,8 @@ def policy(settings: Any, model: Trained, temperature: Any = None) -> TokenPolic
     return TokenPolicy(decoder, model.head, heat, settings.rollout, settings.remat)
 
 
-def reference(settings: Any, batch: Transition, temperature: Any = None) -> Array:
+def reference(settings: Any, batch: Transition, temperature: Any = None, group: int = 1) -> Array:
     """Log-probabilities [time, env] of the tokens chosen, under the model that learning started
     from; no gradient flows to it."""
     start = policy(settings, Trained(settings.start, None), temperature)
-    return jax.lax.stop_gradient(log_probs(start, batch))
+    return jax.lax.stop_gradient(log_probs(start, batch, group))
