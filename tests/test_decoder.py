@@ -13,7 +13,7 @@ from spinward.networks.attention import FORBIDDEN, Scaling, attention, frequenci
 from spinward.networks.decoder import FEW, Decoder, Shape, cast
 from spinward.networks.lora import Lora, merged
 from spinward.networks.sampling import Sampling
-from spinward.networks.transformer import Norm
+from spinward.networks.transformer import Norm, gated
 
 VOCAB, TIME = 13, 8
 TOKENS = jax.random.randint(jax.random.key(1), (3, TIME), 0, VOCAB)
@@ -203,6 +203,17 @@ def test_norms_by_hand():
     np.testing.assert_allclose(Norm(scale, None, 1e-3)(jnp.asarray(x)), root, rtol=1e-6)
     centred = (x - x.mean()) / np.sqrt(x.var() + 1e-3) * scale + b
     np.testing.assert_allclose(Norm(scale, b, 1e-3)(jnp.asarray(x)), centred, rtol=1e-5)
+
+
+def test_the_slope_of_a_gated_layer_is_that_of_its_formula():
+    gate, up, along = 3.0 * jax.random.normal(jax.random.key(6), (3, 40))
+
+    def plain(gate, up):
+        return (gate / (1.0 + jnp.exp(-gate)) * up * along).sum()
+
+    found = jax.grad(lambda *x: (gated(*x) * along).sum(), (0, 1))(gate, up)
+    np.testing.assert_allclose(found, jax.grad(plain, (0, 1))(gate, up), atol=1e-5)
+    assert gated(gate, up) @ along == pytest.approx(float(plain(gate, up)), rel=1e-5)
 
 
 LOGITS = jnp.log(jnp.array([0.5, 0.2, 0.15, 0.1, 0.05]))

@@ -25,6 +25,7 @@ from spinward.networks.language_policy import (
     policy,
     reference,
     scores,
+    told,
     value_head,
 )
 from spinward.rewards.judge import Judge
@@ -86,13 +87,34 @@ def test_sampled_log_probabilities_are_those_of_reading_and_the_first_ratio_is_o
 
 
 def test_tokens_are_drawn_as_often_as_their_probabilities_say_and_never_if_those_are_0():
-    odds = np.array([0.0, 0.5, 0.2, 0.0, 0.3, 0.0])
-    many = jnp.broadcast_to(jnp.log(jnp.asarray(odds)), (40_000, 6))
-    counts = np.bincount(drawn(Categorical(many), jax.random.key(0)), minlength=6)
-    assert (counts[odds == 0] == 0).all()
-    assert (np.abs(counts - 40_000 * odds) <= 4 * np.sqrt(40_000 * odds)).all()
+    for odds in (
+        np.array([0.0, 0.5, 0.2, 0.0, 0.3, 0.0]),
+        np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2, 0.05, 0.25, 0.1, 0.3]),  # blocks of 3
+    ):
+        many = jnp.broadcast_to(jnp.log(jnp.asarray(odds)), (40_000, len(odds)))
+        counts = np.bincount(drawn(Categorical(many), jax.random.key(0)), minlength=len(odds))
+        assert (counts[odds == 0] == 0).all()
+        assert (np.abs(counts - 40_000 * odds) <= 4 * np.sqrt(40_000 * odds)).all()
     flat = drawn(Categorical(jnp.zeros((40_000, 3))), jax.random.key(1))
     assert flat.min() >= 0 and flat.max() == 2  # the last is reached, and nothing beyond it
+
+
+def test_what_is_told_of_tokens_is_their_log_probability_and_the_entropy():
+    logits = jax.random.normal(jax.random.key(0), (3, 5, 7)) * 4.0 + 100.0
+    action = jax.random.randint(jax.random.key(1), (3, 5), 0, 7)
+    along = jax.random.normal(jax.random.key(2), (3, 5))
+
+    def value(logits, own):
+        chosen = Categorical(logits)
+        log_prob, entropy = told(chosen, action) if own else (chosen.log_prob(action), 0.0)
+        return (log_prob * along).sum() + jnp.sum(entropy), (log_prob, entropy)
+
+    slope = jax.value_and_grad(value, has_aux=True)
+    (_, (log_prob, entropy)), found = slope(logits, True)
+    (_, (expected, _)), by_hand = slope(logits, False)
+    np.testing.assert_allclose(log_prob, expected, atol=2e-5)
+    np.testing.assert_allclose(entropy, Categorical(logits).entropy(), atol=2e-5)
+    np.testing.assert_allclose(found, by_hand, atol=2e-6)  # the entropy has none
 
 
 @pytest.mark.parametrize("lora", [0, 2])

@@ -27,7 +27,7 @@ from spinward.experience.text_settings import check_room, check_start, optimiser
 from spinward.learning import Learner, descend, linear, means, passes
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
-from spinward.networks.language_policy import Trained, policy, reference, trained
+from spinward.networks.language_policy import Trained, policy, reference, told, trained
 from spinward.targets.groups import group_advantage, grouped, leave_one_out
 
 
@@ -93,8 +93,8 @@ class GRPO:
         kl = total(written - before, batch.weight)
         counted = score - self.kl_coef * kl if self.kl_in == "reward" else score
         advantage = self.advantage(counted)
-        told = {"kl": kl.mean(), "score": score.mean()}
-        told["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
+        seen = {"kl": kl.mean(), "score": score.mean()}
+        seen["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
         if self.mask_truncated:
             batch = replace(batch, weight=batch.weight * ~batch.truncated.any(0))
         share = shares(batch.weight, self.aggregation, self.rollout)
@@ -113,14 +113,14 @@ class GRPO:
             learner, metrics = passes(
                 step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
             )
-        return Agent(learner, agent.updates + 1), {**metrics, **told, "lr": lr}
+        return Agent(learner, agent.updates + 1), {**metrics, **seen, "lr": lr}
 
     def loss(
         self, model: Trained, batch: Transition, advantage: Array, before: Array, share: Array
     ) -> tuple[Array, Metrics]:
         group = self.group if self.minibatches == 1 else 1
         chosen, _, _ = policy(self, model).unroll(batch, group)
-        log_prob = chosen.log_prob(batch.action)
+        log_prob, entropy = told(chosen, batch.action)
         log_ratio = batch.weight * (log_prob - batch.extras["log_prob"])
         if self.whole_ratio:
             log_ratio = jnp.broadcast_to(average(log_ratio, batch.weight), log_ratio.shape)
@@ -128,7 +128,7 @@ class GRPO:
         ratio = jnp.exp(log_ratio)
         outside = (ratio < 1.0 - self.clip) | (ratio > 1.0 + self.clip_higher)
         losses = {
-            "entropy": chosen.entropy(),
+            "entropy": entropy,
             "approx_kl": ratio - 1.0 - log_ratio,
             "clip_fraction": outside.astype(jnp.float32),
         }

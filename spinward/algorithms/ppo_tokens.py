@@ -30,6 +30,7 @@ from spinward.networks.language_policy import (
     drawn,
     policy,
     reference,
+    told,
     trained,
     value_head,
 )
@@ -94,7 +95,7 @@ class PPOTokens:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         chosen, memory, extras = policy(self, agent.learner.model).step(obs, memory)
         action = drawn(chosen, key) if explore else chosen.mode()
-        return action, memory, {**extras, "log_prob": chosen.log_prob(action)}
+        return action, memory, {**extras, "log_prob": told(chosen, action)[0]}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         before = reference(self, batch)
