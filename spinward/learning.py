@@ -31,7 +31,36 @@ def descend(
     loss: Loss, optimiser: optax.GradientTransformation, learner: Learner, *args: Any
 ) -> tuple[Learner, Metrics]:
     """One gradient step on `loss(model, *args) -> (scalar, metrics)`."""
-    (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(learner.model, *args)
+    found, grads = jax.value_and_grad(loss, has_aux=True)(learner.model, *args)
+    return moved(optimiser, learner, found, grads)
+
+
+def descend_on_sum(
+    loss: Loss, optimiser: optax.GradientTransformation, learner: Learner, *args: Any
+) -> tuple[Learner, Metrics]:
+    """`descend` on the sum of `loss` over the leading axis of `args`, and of its metrics likewise.
+
+    Slopes are added up one after another, so that what each needs fits a CPU's cache.
+    """
+    slope = jax.value_and_grad(loss, has_aux=True)
+
+    def add(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, slope(learner.model, *part)), None
+
+    shapes = jax.eval_shape(slope, learner.model, *jax.tree.map(lambda x: x[0], args))
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (found, grads), _ = jax.lax.scan(add, nothing, args)
+    return moved(optimiser, learner, found, grads)
+
+
+def moved(
+    optimiser: optax.GradientTransformation,
+    learner: Learner,
+    found: tuple[Array, Metrics],
+    grads: Any,
+) -> tuple[Learner, Metrics]:
+    """`learner` one step along `grads`, and what was `found`: the loss and its metrics."""
+    value, metrics = found
     updates, opt_state = optimiser.update(grads, learner.opt_state, learner.model)
     model = optax.apply_updates(learner.model, updates)
     grad_norm = optax.tree_utils.tree_get(opt_state, "grad_norm")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, Letters, first, language_model, tiny, written
 
+from spinward.algorithms import grpo
 from spinward.algorithms.ppo import PPO
 from spinward.core import Policy, replace
 from spinward.envs.text import PAD
@@ -155,6 +156,26 @@ def test_one_update_is_the_same_whether_texts_are_kept_in_groups_or_shuffled():
             *map(jax.tree.leaves, (one.learner.model, agent.learner.model)), strict=True
         )
     )
+
+
+def test_an_update_in_parts_is_that_of_the_whole_batch(monkeypatch):
+    algorithm, agent, batch = begun("grpo", group=2, kl_in="loss_k2")
+    agent = jax.tree.map(lambda x: x * 2.0 if x.dtype == jnp.float32 else x, agent)
+    found = []
+    for texts in (64, 4, 2):
+        monkeypatch.setattr(grpo, "TEXTS", texts)
+        parts = algorithm.parts((batch, batch.weight))[1]
+        assert parts.shape == (max(1, 8 // texts), len(batch.obs), min(8, texts))
+        found.append(jax.jit(lambda: algorithm.update(agent, batch, jax.random.key(0)))())
+    for other in found[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5), other, found[0]
+        )
+    _, metrics = found[0]
+    chosen = policy(algorithm, agent.learner.model).unroll(batch)[0]
+    entropy = (chosen.entropy() * batch.weight).sum() / batch.weight.sum()
+    assert metrics["entropy"][0] == pytest.approx(float(entropy), rel=1e-5)
+    assert metrics["kl_loss"][0] > 0 and metrics["clip_fraction"][0] > 0
 
 
 def test_temperature_is_the_same_in_writing_in_reading_and_for_the_reference():

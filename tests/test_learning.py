@@ -11,6 +11,7 @@ from spinward.learning import (
     Learner,
     adam,
     descend,
+    descend_on_sum,
     flatten,
     linear,
     mean,
@@ -43,6 +44,23 @@ def test_adam_moves_as_optax_does_with_clipped_gradients(limit):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-7), found, expected)
     norm = optax.tree_utils.tree_get(state, "grad_norm")
     np.testing.assert_allclose(norm, norms[-1], rtol=1e-6)
+
+
+def test_descending_on_a_sum_is_one_step_along_all_slopes():
+    optimiser = adam(0.1, max_grad_norm=1.0)
+    learner = Learner.init(jnp.array([3.0, 4.0]), optimiser)
+    many = jnp.array([0.5, 1.0, -0.25]), jnp.array([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0]])
+
+    def loss(model, k, x):
+        return k * jnp.square(model @ x), {"k": k}
+
+    def whole(model):
+        return jax.vmap(loss, (None, 0, 0))(model, *many)[0].sum(), {"k": many[0].sum()}
+
+    expected = descend(whole, optimiser, learner)
+    found = jax.jit(lambda learner: descend_on_sum(loss, optimiser, learner, *many))(learner)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    assert found[1]["k"] == 1.25 and found[1]["grad_norm"] > 1.0
 
 
 def test_descend_reports_the_loss_and_the_norm_before_clipping():
