@@ -31,7 +31,7 @@ from spinward.networks.language_policy import Trained, policy, reference, told, 
 from spinward.targets.groups import group_advantage, grouped, leave_one_out
 
 MEANS = ("entropy", "approx_kl", "clip_fraction")  # metrics of a token, which a loss sums
-TEXTS = 16  # in each part of a batch: with 64 the slopes take a sixth longer
+TEXTS = 16  # in each part of a batch on CPU: with 64 the slopes take a sixth longer
 
 
 @config
@@ -125,7 +125,8 @@ class GRPO:
         are quickest to learn from."""
         envs = data[1].shape[1]
         groups = -(-envs // self.group)
-        wanted = max(1, min(groups, envs // TEXTS))
+        on_cpu = jax.default_backend() == "cpu"  # a GPU has no such cache to fit
+        wanted = max(1, min(groups, envs // TEXTS)) if on_cpu else 1
         count = next(n for n in range(wanted, 0, -1) if groups % n == 0 and envs % n == 0)
         return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(len(x), count, -1), 1, 0), data)
 
