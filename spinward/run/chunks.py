@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import jax
 import numpy as np
 
-from spinward.core import Box, Replayed, Spec, TrainState, Transition, replace
+from spinward.core import Box, Replayed, Spec, TrainState, replace
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience import stored
 from spinward.program import compiled
@@ -27,6 +27,7 @@ from spinward.run import files
 NAME = re.compile(r"(\d{10,18})-(\d{10,18})-([0-9a-f]{16})\.npz", re.ASCII)
 FIELDS = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
 BYTES = 32 * 2**20  # of a chunk, where no checkpoint ends it before
+PIECE = 2**14  # bytes that are worth a call of their own
 RING = 32 * 2**20  # bytes kept of what an algorithm that replays nothing collects
 
 
@@ -76,9 +77,7 @@ class DataLog:
         count = stored.written(state.source) - self.taken
         if count:
             ring = replace(state.source, source=())
-            part = span(ring, self.taken, count, self.stack)
-            kept = {name: np.asarray(getattr(part, name)) for name in (*FIELDS, "weight")}
-            self.held.append(kept)
+            self.held.append(span(ring, self.taken, count, self.stack))
             self.taken += count
             self.bytes += sum(value.nbytes for value in self.held[-1].values())
         if self.bytes > BYTES:
@@ -88,32 +87,42 @@ class DataLog:
         """Writes what is held: a file for each seed, whose rows are those of env 0, env 1, ..."""
         if not self.held:
             return
-        for seed in range(len(self.held[0]["reward"])):
-            rows = {name: in_order([part[name][seed] for part in self.held]) for name in FIELDS}
-            weight = in_order([part["weight"][seed] for part in self.held])
-            count, envs = self.taken - self.first, len(weight) // (self.taken - self.first)
-            rows["env"] = np.repeat(np.arange(envs, dtype=np.min_scalar_type(envs)), count)
+        seeds, envs = self.held[0]["reward"].shape[:2]
+        for seed in range(seeds):
+            # Of each field pieces, the parts of env 0, of env 1, ...
+            pieces = {
+                name: [part[name][seed, env] for env in range(envs) for part in self.held]
+                for name in (*FIELDS, "weight")
+            }
+            number = np.arange(envs, dtype=np.min_scalar_type(envs))
+            pieces["env"] = [np.repeat(number, self.taken - self.first)]
+            weight = np.concatenate(pieces.pop("weight"))
             if (lost := weight == 0).any():  # steps that did not happen
-                rows = {name: value[~lost] for name, value in rows.items()}
+                pieces = {name: [np.concatenate(p)[~lost]] for name, p in pieces.items()}
             folder = self.folder / f"seed-{self.seed + seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            write_npz(folder, f"{self.first:010d}-{self.taken:010d}", rows)
+            write_npz(folder, f"{self.first:010d}-{self.taken:010d}", pieces)
         self.first, self.held, self.bytes = self.taken, [], 0
 
 
-def write_npz(folder: Path, name: str, rows: dict[str, np.ndarray]) -> None:
-    """Makes `NAME-DIGEST.npz` of these arrays, or nothing, however this ends. Each goes from its
-    place to the file: what `np.savez` makes in memory first is half of what writing costs."""
+def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> None:
+    """Makes `NAME-DIGEST.npz`, or nothing, however this ends. Each field is its pieces one after
+    another, which go from their place to the file: what `np.savez` wants laid together, and lays
+    together itself, is half of what writing costs."""
     with files.temporary(folder / f"{name}.npz") as path:
         with open(path, "xb") as file:
             hashed = Hashed(file)
             with zipfile.ZipFile(cast(Any, hashed), "w") as archive:
-                for field, value in rows.items():
+                for field, pieces in fields.items():
                     with archive.open(f"{field}.npy", "w", force_zip64=True) as entry:
-                        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-                        header = np.lib.format.header_data_from_array_1_0(value)
+                        header = np.lib.format.header_data_from_array_1_0(pieces[0])
+                        header |= {"shape": (sum(map(len, pieces)), *pieces[0].shape[1:])}
+                        header |= {"fortran_order": False}
                         np.lib.format.write_array_header_1_0(entry, header)
-                        entry.write(flat.data)
+                        few = pieces if pieces[0].nbytes > PIECE else [np.concatenate(pieces)]
+                        for piece in few:
+                            flat = np.ascontiguousarray(piece).reshape(-1)
+                            entry.write(flat.view(np.uint8).data)
             file.flush()
             files.sync(file.fileno())
         os.replace(path, folder / f"{name}-{hashed.sha256.hexdigest()[:16]}.npz")
@@ -134,23 +143,18 @@ class Hashed:
         self.file.flush()
 
 
-def span(state: Any, first: int, count: int, stack: int) -> Transition:
-    """So many rows from the `first` ever written [seed, count, env, ...]."""
+def span(state: Any, first: int, count: int, stack: int) -> dict[str, np.ndarray]:
+    """Each field of so many rows from the `first` ever written [seed, env, count, ...]."""
     start, size = first % stored.capacity(state), stored.capacity(state)
+    names = (*FIELDS, "weight")
     if stack > 1 or start + count > size or jax.default_backend() != "cpu":
-        return compiled(stored.scattered(count, stack), 0)(state, np.int32(first))
-    # A view of XLA's own memory, and a copy: a tenth of the time of a compiled one.
-    return jax.tree.map(lambda x: np.from_dlpack(x)[:, start : start + count].copy(), state.data)
-
-
-def in_order(parts: list[np.ndarray]) -> np.ndarray:
-    """Parts [time, env, ...] of one seed as rows, each env's in order."""
-    envs, shape = parts[0].shape[1], parts[0].shape[2:]
-    whole = np.empty((envs, sum(map(len, parts)), *shape), parts[0].dtype)
-    ends = np.cumsum([0, *map(len, parts)])
-    for part, start, end in zip(parts, ends, ends[1:], strict=False):
-        whole[:, start:end] = part.swapaxes(0, 1)
-    return whole.reshape(-1, *shape)
+        found = compiled(stored.scattered(count, stack), 0)(state, np.int32(first))
+        rows = {name: np.asarray(getattr(found, name)) for name in names}
+    else:  # views of XLA's own memory, which take a tenth of the time
+        views = ((name, np.from_dlpack(getattr(state.data, name))) for name in names)
+        rows = {name: x[:, start : start + count] for name, x in views}
+    # A copy always: the ring is written over.
+    return {name: x.swapaxes(1, 2).copy() for name, x in rows.items()}
 
 
 def cut(folder: Path, rows: int) -> None:

@@ -216,12 +216,13 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
 
 def test_what_is_written_is_what_np_load_reads(tmp_path):
     rows = {
-        "obs": np.arange(24, dtype=np.float32).reshape(3, 8)[:, ::2],
+        "obs": np.arange(24, dtype=np.float32).reshape(8, 3)[::2].T,  # which lie column by column
         "terminated": np.array([True, False, True]),
         "next_obs": np.zeros((0, 84, 84), np.uint8),
         "reward": np.float32([1, np.nan, -np.inf]),
     }
-    chunks.write_npz(tmp_path, "0000000000-0000000003", rows)
+    fields = {name: [value[:1], value[1:]] for name, value in rows.items()}
+    chunks.write_npz(tmp_path, "0000000000-0000000003", fields)
     (path,) = tmp_path.iterdir()
     assert_equal(chunks.arrays(path), rows)
     assert all(chunks.arrays(path)[name].dtype == value.dtype for name, value in rows.items())
