@@ -16,6 +16,7 @@ from spinward.loop import Parts, system
 from spinward.networks.heads import Duelling, Q
 from spinward.networks.noisy import perturbed, with_noise
 from spinward.rewards.environment import Environment
+from spinward.run.run import train
 
 SPEC = Spec(Box((3,)), Discrete(4))
 MEMBERS = ("c51", "qr_dqn", "ensemble_dqn", "rem")
@@ -248,3 +249,10 @@ def test_settings_that_contradict_each_other_are_refused_with_their_numbers(name
 def test_continuous_actions_are_refused(name):
     with pytest.raises(SettingsError, match="needs one discrete action, not Box"):
         tiny(ALGORITHMS[name]).check(Spec(Box((3,)), Box((1,), -1.0, 1.0)))
+
+
+def test_rewards_beyond_the_support_are_refused_before_the_first_update(tmp_path):
+    algorithm = tiny(ALGORITHMS["c51"], low=-0.5, high=0.5)
+    with pytest.raises(SettingsError, match=r"rewards from -1.0 to -1.0 lie outside .* high=0.5"):
+        train(algorithm, "Acrobot-v1", steps=160, out=tmp_path, shards=1)
+    assert not list(tmp_path.rglob("state.safetensors"))

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.core import Metrics, TrainState
+from spinward.core import Metrics, Replayed, TrainState
 from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
+from spinward.experience import stored
 from spinward.faults import because, explain, in_metrics, unfinite
 from spinward.loop import Parts
 from spinward.program import Program, program
+from spinward.rewards.environment import Environment
 from spinward.run import checkpoint, record
 from spinward.run.chunks import DataLog
 from spinward.run.experiment import Experiment
@@ -88,9 +90,20 @@ class Driver:
         """The state to go on from, its iteration, and the size of the log that belongs to it."""
         checkpoints = self.folder / "checkpoints"
         if not checkpoint.checkpoints(checkpoints):
-            return self.program.start(self.experiment.keys()), 0, 0
+            state = self.program.start(self.experiment.keys())
+            self.check_rewards(state)
+            return state, 0, 0
         path, _ = checkpoint.latest(checkpoints)
         return self.read(path)
+
+    def check_rewards(self, state: TrainState) -> None:
+        """Refuses what random steps before the first update earned, where an algorithm has no room
+        for it and learns from rewards as they are."""
+        check = getattr(self.experiment.algorithm, "check_rewards", None)
+        plain = isinstance(self.experiment.reward, Environment)
+        if check and plain and isinstance(self.parts.source, Replayed):
+            seen = np.asarray(state.source.data.reward[:, : stored.written(state.source)])
+            check(float(seen.min()), float(seen.max()))
 
     def open_data(self, state: TrainState) -> DataLog | None:
         """What keeps the experience as a data set, where that was asked for."""
