@@ -177,7 +177,7 @@ class Decoder:
         which nothing must be copied to attend to it."""
         return self.shape.layers <= FEW
 
-    def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Array | None]:
+    def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Any]:
         """The positions of tokens [batch, time] with so many `before` them, and by how much these
         turn queries and keys [batch, time, dim / 2]; in GPT-2 they turn nothing."""
         shape = self.shape

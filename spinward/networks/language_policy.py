@@ -80,7 +80,7 @@ class TokenPolicy:
         return self.chosen(hidden), value, jnp.where(batch.done, 0.0, later)
 
     def chosen(self, hidden: Array) -> Categorical:
-        return Categorical(self.decoder.logits(hidden) / self.temperature)
+        return Categorical(self.decoder.logits(hidden / self.temperature))
 
 
 def drawn(chosen: Categorical, key: Key) -> Array:

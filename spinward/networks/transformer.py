@@ -134,7 +134,7 @@ class Layer:
             d,
         )
 
-    def read(self, x: Array, angles: Array | None) -> tuple[Array, Array, Array]:
+    def read(self, x: Array, angles: Any) -> tuple[Array, Array, Array]:
         """Queries [batch, time, heads, dim]; keys and values [batch, kv_heads, time, dim]."""
         x = self.attention_norm(x)
         q, k, v = (self.by_head(f(x)) for f in (self.q, self.k, self.v))
