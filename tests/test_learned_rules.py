@@ -3,13 +3,17 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spinward.algorithms.lpg import LPG, OURS
 from spinward.algorithms.lpg_meta import LPGMeta
+from spinward.core import Transition, replace
 from spinward.envs.grids import Grid
 from spinward.experience.rollout import Rollout
+from spinward.experiments.lpg import going_on
 from spinward.loop import Parts
+from spinward.networks.table import Table
 from spinward.program import program
 from spinward.rewards.environment import Environment
 from spinward.run.learned import read
@@ -35,3 +39,32 @@ def test_a_rule_comes_with_the_package_and_is_whole():
     opened = LPG().opened(read)
     assert opened.learned is not None
     assert opened.learned == LPG(rule=str(OURS)).opened(read).learned
+
+
+def test_a_life_is_judged_by_what_follows_an_end_too():
+    meta = LPGMeta(tabular=True, gamma=0.9, lam=1.0, through_ends=True)
+    flags = jnp.array([[False], [True], [False], [False]])
+    batch = Transition(
+        obs=jnp.arange(4)[:, None, None], action=jnp.zeros((4, 1), int),
+        reward=jnp.array([[0.0], [0.0], [0.0], [1.0]]), terminated=flags,
+        truncated=jnp.zeros_like(flags), next_obs=jnp.arange(1, 5)[:, None, None],
+        weight=jnp.ones((4, 1)), extras={},
+    )  # fmt: skip
+    nothing = Table(jnp.zeros((5, 1)))
+    through = meta.advantage(nothing, batch)[:, 0]
+    np.testing.assert_allclose(through, [0.9**3, 0.9**2, 0.9, 1.0], rtol=1e-5)
+    cut = replace(meta, through_ends=False).advantage(nothing, batch)[:, 0]
+    np.testing.assert_allclose(cut, [0.0, 0.0, 0.9, 1.0], rtol=1e-5)
+
+
+def test_an_agent_that_sees_no_ends_is_told_of_the_next_episode_but_in_the_last_row():
+    over = jnp.array([[True, False], [False, False], [True, True]])
+    obs = jnp.arange(6).reshape(3, 2, 1)
+    batch = Transition(
+        obs, jnp.zeros((3, 2), int), jnp.ones((3, 2)), over & (obs[..., 0] != 4),
+        over & (obs[..., 0] == 4), obs + 10, jnp.ones((3, 2)), {},
+    )  # fmt: skip
+    found = going_on(batch)
+    assert found.next_obs[..., 0].tolist() == [[2, 11], [12, 13], [14, 15]]
+    assert found.terminated.tolist() == [[False, False], [False, False], [False, True]]
+    assert found.truncated.tolist() == [[False, False], [False, False], [True, False]]

@@ -29,7 +29,7 @@ from spinward.targets.bandits import Arms
 
 TIME, ENVS, Y = 6, 3, 4
 LPG, LPGMeta = ALGORITHMS["lpg"], ALGORITHMS["lpg_meta"]
-TABLE = LPG(envs=ENVS, rollout=TIME, tabular=True, sgd=True, lr=2.0)
+TABLE = LPG(envs=ENVS, rollout=TIME, tabular=True, sgd=True, lr=2.0, normalise_reward=False)
 META = LPGMeta(lives=3, envs=ENVS, rollout=TIME, updates=2, lifetime=4, predictions=Y, width=5,
                tabular=True, sgd=True, agent_lr=(2.0,), critic_lr=0.05)  # fmt: skip
 ROOM = Grid(2, 2, 1)
@@ -111,7 +111,8 @@ class ByHand:
 
 
 def agent_of(algorithm, rule, key=0, dtype=None):
-    agent = first(algorithm, Spec(Box((1,), 0, 15, "int32"), Discrete(5)), jax.random.key(key))
+    spec = Spec(Box((1,), 0, 15, "int32"), Discrete(5), ENVS)
+    agent = first(algorithm, spec, jax.random.key(key))
     learner = jax.jit(lambda k: algorithm.learner(k, Grid(2, 2, 2).spec, Y))(jax.random.key(key))
     noise = np.random.default_rng(key)
     model = jax.tree.map(
@@ -140,6 +141,22 @@ def test_an_agent_whose_rule_is_the_return_is_reinforce():
         after.learner.model.prediction.rows, agent.learner.model.prediction.rows, atol=1e-6
     )
     assert metrics["prediction_loss"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_a_rule_makes_of_an_agent_does_not_depend_on_the_size_of_rewards():
+    algorithm = replace(TABLE, normalise_reward=True)
+    small, large = batch_of(2), replace(batch_of(2), reward=50.0 * batch_of(2).reward)
+    start, key, update = agent_of(algorithm, RULE), jax.random.key(0), jax.jit(algorithm.update)
+    one = other = start
+    for _ in range(2):
+        one, other = update(one, small, key)[0], update(other, large, key)[0]
+    found = one.learner.model.policy.rows
+    np.testing.assert_allclose(found, other.learner.model.policy.rows, atol=1e-3)
+    assert jnp.abs(found - start.learner.model.policy.rows).max() > 0.05
+    plain, _ = jax.jit(TABLE.update)(start, large, key)
+    scaled, _ = update(start, large, key)
+    change = plain.learner.model.policy.rows - scaled.learner.model.policy.rows
+    assert jnp.abs(change).max() > 0.05
 
 
 def test_predictions_fall_towards_what_the_rule_wants_by_kl():

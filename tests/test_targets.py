@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spinward.core import Transition
-from spinward.targets.advantages import gae
+from spinward.targets.advantages import endless, gae
 from spinward.targets.values import n_step
 
 NO = (False, False, False)
@@ -50,6 +50,18 @@ def test_gae_of_three_steps_is_what_was_worked_out_by_hand(
     value, next_value = jnp.array([0.5, 0.4, 0.3]), jnp.array([0.4, after, 0.6])
     advantage = gae(batch, value, next_value, 0.9, lam)
     np.testing.assert_allclose(advantage, expected, atol=1e-6)
+
+
+def test_a_life_goes_on_with_the_first_state_of_the_next_episode():
+    batch = batch_of((1, 0, 2), (False, True, False), (False, False, True))
+    value, next_value = jnp.array([0.5, 0.4, 0.3]), jnp.array([0.4, 0.9, 0.6])
+    whole, after = endless(batch, value, next_value)
+    assert not whole.terminated.any() and not whole.truncated.any()
+    np.testing.assert_allclose(after, [0.4, 0.3, 0.4], atol=1e-6)  # the last: the mean
+    last = 2 + 0.9 * 0.4 - 0.3
+    middle = 0 + 0.9 * 0.3 - 0.4 + 0.9 * 0.5 * last
+    advantage = gae(whole, value, after, 0.9, 0.5)
+    np.testing.assert_allclose(advantage[1:], [middle, last], atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,8 +2,9 @@
 itself learned, in place of a loss that somebody wrote. `lpg_meta.py` learns such rules.
 
 Departs from the paper: what follows a truncated step keeps its prediction, and the rule is told of
-termination alone. Departs from public code: what the rule reads of the agent is not cut off from
-the gradient that rules are learned by, without which predictions could come to mean nothing.
+termination alone; rewards are scaled, so that one rule serves for small ones and large. Departs
+from public code: what the rule reads of the agent is not cut off from the gradient that rules are
+learned by, without which predictions could come to mean nothing.
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.learning import Learner, clipped, descend, means
 from spinward.networks.distributions import Categorical
+from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Predicting, Rule
 from spinward.networks.table import states
 
@@ -56,6 +58,7 @@ class Learned:
 class Agent:
     learner: Learner  # of a `Predicting`
     rule: Any  # a Rule
+    scaler: RewardScaler
     updates: Array
 
 
@@ -67,6 +70,7 @@ class LPG:
     lr: float = 1e-3  # step size
     sgd: bool = False  # plain gradient steps in place of Adam, as for tables
     gamma: float = 0.95  # discount per step, which the rule is told
+    normalise_reward: bool = True  # divide rewards by the deviation of the return, for the rule
     kl_coef: float = 0.5  # weight of the loss of predictions
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     tabular: bool = False  # numbers of their own for each state, in place of a network
@@ -109,7 +113,8 @@ class LPG:
         k_rule, k_model = jax.random.split(key)
         rule = self.learned.rule if self.learned else Rule.init(k_rule, 8, 32)
         rule = jax.tree.map(jnp.asarray, rule)
-        return Agent(self.learner(k_model, spec, rule.predictions), rule, jnp.int32(0))
+        learner = self.learner(k_model, spec, rule.predictions)
+        return Agent(learner, rule, RewardScaler.init(spec), jnp.int32(0))
 
     def learner(self, key: Key, spec: Spec, predictions: int) -> Learner:
         sizes = (self.hidden, self.activation, predictions, self.tabular)
@@ -122,6 +127,9 @@ class LPG:
         return policy.sample(key) if explore else policy.mode(), memory, {}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
+        scaler = agent.scaler.add(batch, self.gamma) if self.normalise_reward else agent.scaler
+        if self.normalise_reward:
+            batch = replace(batch, reward=scaler(batch.reward))
         # Read outside the loss: constants for the agent's gradient, and not for the rule's.
         model = agent.learner.model
         policy, y, next_y = model.unroll(batch)
@@ -129,7 +137,7 @@ class LPG:
         read = prob, jax.nn.softmax(y), jax.nn.softmax(next_y)
         wishes = agent.rule(batch, self.gamma, *read)
         learner, metrics = descend(self.loss, self.optimiser(), agent.learner, batch, *wishes)
-        return replace(agent, learner=learner, updates=agent.updates + 1), metrics
+        return Agent(learner, agent.rule, scaler, agent.updates + 1), metrics
 
     def loss(
         self, model: Any, batch: Transition, rise: Array, wanted: Array

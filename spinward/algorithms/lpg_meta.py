@@ -42,10 +42,11 @@ from spinward.experience.lifetimes import Lifetimes
 from spinward.experience.rollout import Rollout, finite, where
 from spinward.learning import Learner, adam, descend, linear, mean, means, standardise
 from spinward.losses.policy import policy_gradient
+from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Rule
 from spinward.networks.table import Table
 from spinward.networks.towers import Value
-from spinward.targets.advantages import gae
+from spinward.targets.advantages import endless, gae
 from spinward.targets.bandits import Arms
 
 NO_AGENT = "a rule does not act; train an agent by it: spinward train lpg --rule RUN ENV"
@@ -88,6 +89,7 @@ class LPGMeta:
     max_grad_norm: float = 1.0  # global norm its gradients are clipped to
     gamma: float = 0.95  # discount per step
     lam: float = 0.95  # GAE's lambda, of the judgement
+    through_ends: bool = False  # it counts what is earned after the end of an episode, too
     entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
     prediction_entropy_coef: float = 0.0  # and for that of their predictions
     rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared
@@ -190,12 +192,13 @@ class LPGMeta:
         kind = jnp.int32(source.kind(task))
         arm = arms.draw(kind, k_arm, self.temperature, self.bonus)
         inner, spec = self.chosen(arm), task.spec
-        agent = LPGAgent(inner.learner(k_agent, spec, self.predictions), (), jnp.int32(0))
+        learner = inner.learner(k_agent, spec, self.predictions)
+        agent = LPGAgent(learner, (), RewardScaler.init(spec), jnp.int32(0))
         table = Table.init(spec.obs, 1) if self.tabular else None
         critic = table or Value.init(k_critic, spec, self.hidden, self.activation)
-        learner = Learner.init(critic, adam(self.critic_lr))
+        judging = Learner.init(critic, adam(self.critic_lr))
         state = task.init(k_state, ()), reward.init(k_judge, spec)
-        return Life(task, *state, agent, learner, kind, arm, jnp.int32(0), jnp.float32(0.0))
+        return Life(task, *state, agent, judging, kind, arm, jnp.int32(0), jnp.float32(0.0))
 
     def loss(
         self, rule: Rule, lives: Life, reward: Reward, entropy_coef: float | Array, keys: Key
@@ -251,6 +254,8 @@ class LPGMeta:
 
     def advantage(self, critic: Any, batch: Transition) -> Array:
         value, next_value = (read(critic, obs) for obs in (batch.obs, batch.next_obs))
+        if self.through_ends:
+            batch, next_value = endless(batch, value, next_value)
         return jax.lax.stop_gradient(gae(batch, value, next_value, self.gamma, self.lam))
 
     def fit(self, critic: Any, batch: Transition) -> tuple[Array, Metrics]:

@@ -4,6 +4,7 @@ seen (Oh et al., 2020, arXiv:2007.08794, section 4).
 Rules are learned in 5x5 tabular grids with two objects. They and A2C then train agents from
 nothing, for one lifetime each, in other grids of that kind. What an agent is given beside its rule
 is chosen in grids of their own: of the rules a step size, of A2C that and the weight of the value.
+What counts is what a life earns, to which A2C is not made: so there is one that is told of no ends.
 Then the same rules train agents in larger grids and, in grids like their own, networks in place of
 tables.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spinward.algorithms.a2c import A2C
@@ -36,19 +38,21 @@ from spinward.run.learned import read, save
 from spinward.run.run import Run
 
 UPDATES, ENVS, STEPS = 500, 16, 20  # of a lifetime, of an agent, of its environments per update
-SIZES = {"laptop": (5, 1000, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
-SOME = 16  # grids of a choice, and elsewhere
-META = LPGMeta(tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=200)
+SIZES = {"laptop": (5, 2000, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
+CHOICE, SOME = 32, 16  # grids of a choice, and of its kind elsewhere
+META = LPGMeta(  # judged as they are compared: by what a life earns
+    tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=200, through_ends=True,
+)  # fmt: skip
 TABLES = LPG(envs=ENVS, rollout=STEPS, tabular=True, sgd=True, lr=40.0)
-NETWORKS = LPG(envs=ENVS, rollout=STEPS)
+NETWORKS = LPG(envs=ENVS, rollout=STEPS, sgd=True)
 ACTOR = A2C(
     envs=ENVS, rollout=STEPS, gamma=0.95, lam=0.95, normalise=True, entropy_coef=0.003,
     network=TabularActorCritic.init,
 )  # fmt: skip
 DEEP_ACTOR = replace(ACTOR, network=Separate.init)
-RATES = (5.0, 10.0, 20.0, 40.0, 80.0)  # step sizes of tables
-DEEP_RATES, DEEP_ACTOR_RATES = (5e-5, 1e-4, 2e-4), (1e-3, 5e-3, 1e-2)  # and of networks
-VALUES = (0.025, 0.05, 0.1)  # weights of A2C's value
+RATES = (2.5, 5.0, 7.0, 10.0, 14.0, 20.0)  # step sizes of tables
+DEEP_RATES, DEEP_ACTOR_RATES = (0.03, 0.1, 0.3), (1e-3, 5e-3, 1e-2)  # and of networks
+VALUES = (0.0125, 0.025, 0.05)  # weights of A2C's value
 LARGE, SEEN = Grid(7, 7, 3), Grid(tabular=False)
 NAN = float("nan")
 TRANSFER = 5.0  # how many times a random agent's reward a rule has to earn elsewhere
@@ -72,9 +76,10 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     count = seeds or usual
     rules, runs = learned_rules(count, steps, out)
     actor = chosen([replace(ACTOR, lr=r, value_coef=v) for r in RATES for v in VALUES], Grid())
-    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules)
+    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules, SOME)
     held = [jax.random.fold_in(jax.random.PRNGKey(2), s) for s in range(count)]
     a2c = [lifetimes(actor, Grid(), grids, key) for key in held]
+    endless = [lifetimes(actor, Grid(), grids, key, endless=True) for key in held]
     ours = [lifetimes(tables, Grid(), grids, k, r) for k, r in zip(held, rules, strict=True)]
     idle = lifetimes(replace(tables, lr=0.0), Grid(), grids, held[0], rules[0])
     rows = [
@@ -82,14 +87,16 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         row_of(f"held-out grids, A2C (lr {actor.lr:g}, value {actor.value_coef:g})", lasts(a2c)),
         row_of(f"held-out grids, learned rules (lr {tables.lr:g})", lasts(ours)),
         row_of("... rules over A2C, in the same grids", over(lasts(ours), lasts(a2c))),
+        row_of("held-out grids, A2C that sees no ends", lasts(endless)),
+        row_of("... rules over it", over(lasts(ours), lasts(endless))),
         row_of("... over the whole lifetime, A2C", whole(a2c)),
         row_of("... over the whole lifetime, learned rules", whole(ours)),
         row_of("share of grids in which the rule earns more", shares(ours, a2c)),
     ]
     better = rows[3].low > 1.0
     times = [elsewhere(rules, tables, actor, LARGE, "7x7 grids, three objects", rows)]
-    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules[:1])
-    deep = chosen([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN)
+    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules[:1], SOME)
+    deep = chosen([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN, grids=SOME)
     times += [elsewhere(rules, networks, deep, SEEN, "networks in place of tables", rows)]
     _, entropy = curves(runs, "prediction_entropy")
     rows.append(row_of("entropy of predictions at the end (uniform: 2.079)", entropy[:, -1]))
@@ -125,12 +132,14 @@ def curves(runs: list[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
     return found[0][0], np.concatenate([values for _, values in found])
 
 
-def chosen(tries: list[Any], env: Grid, rules: Sequence[Rule | None] = (None,)) -> Any:
+def chosen(
+    tries: list[Any], env: Grid, rules: Sequence[Rule | None] = (None,), grids: int = CHOICE
+) -> Any:
     """The one that earns the most at the end of lifetimes, in grids for choosing."""
     key = jax.random.PRNGKey(1)
 
     def earned(algorithm: Any) -> float:
-        return float(np.mean([lifetimes(algorithm, env, SOME, key, r).last for r in rules]))
+        return float(np.mean([lifetimes(algorithm, env, grids, key, r).last for r in rules]))
 
     return max(tries, key=earned)
 
@@ -151,21 +160,24 @@ def elsewhere(
     return float(np.mean(found) / idle)
 
 
-def lifetimes(algorithm: Any, env: Grid, grids: int, key: Key, rule: Rule | None = None) -> Earned:
-    """What agents earn that are trained from nothing, each in a grid of its own."""
-    reward = np.asarray(compiled(live, 0)(algorithm, env, rule, jax.random.split(key, grids)))
+def lifetimes(
+    algorithm: Any, env: Grid, grids: int, key: Key, rule: Rule | None = None, endless: bool = False
+) -> Earned:
+    """What agents earn that are trained from nothing, each in a grid of its own; `endless` ones are
+    told of no end of an episode."""
+    keys = jax.random.split(key, grids)
+    reward = np.asarray(compiled(LIVE[endless], 0)(algorithm, env, rule, keys))
     tenth = max(1, UPDATES // 10)
     return Earned(reward[:, -tenth:].mean(1), reward.mean(1), reward.mean(0))
 
 
-def live(algorithm: Any, env: Grid, rule: Rule | None, keys: Key) -> Any:
+def live(endless: bool, algorithm: Any, env: Grid, rule: Rule | None, keys: Key) -> Any:
     """Mean reward per step [grid, update] of one agent for each of `keys`."""
 
     def one(key: Key) -> Any:
         k_task, k_life = jax.random.split(key)
-        closed = system(
-            Parts(algorithm, Earning(Rollout(env.drawn(k_task), ENVS, STEPS)), Environment())
-        )
+        source = Earning(Rollout(env.drawn(k_task), ENVS, STEPS), endless)
+        closed = system(Parts(algorithm, source, Environment()))
         state = closed.init(k_life)
         if rule is not None:
             state = replace(state, agent=replace(state.agent, rule=rule))
@@ -174,11 +186,15 @@ def live(algorithm: Any, env: Grid, rule: Rule | None, keys: Key) -> Any:
     return jax.vmap(one)(keys)
 
 
+LIVE = {endless: partial(live, endless) for endless in (False, True)}  # each compiled once
+
+
 @config
 class Earning:
     """A rollout that says what each of its steps earned on average."""
 
     source: Any  # a Rollout
+    endless: bool  # as if each episode went on with the next one
     on_device: ClassVar[bool] = True
 
     @property
@@ -194,7 +210,21 @@ class Earning:
 
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]:
         state, batch, ran = self.source.collect(state, policy, key)
-        return state, batch, {**ran, "earned": batch.reward.mean()}
+        earned = batch.reward.mean()
+        return state, going_on(batch) if self.endless else batch, {**ran, "earned": earned}
+
+
+def going_on(batch: Transition) -> Transition:
+    """Steps [time, env] that are followed by what was seen after them, which after an end is the
+    next episode's beginning. It is not known in the last row, where ends stay."""
+    over = batch.done & (jnp.arange(len(batch.reward)) < len(batch.reward) - 1)[:, None]
+    later = jnp.roll(batch.obs, -1, 0)
+    return replace(
+        batch,
+        next_obs=jnp.where(over[..., None], later, batch.next_obs),
+        terminated=batch.terminated & ~over,
+        truncated=batch.truncated & ~over,
+    )
 
 
 def lasts(earned: list[Earned]) -> list[float]:
@@ -223,10 +253,13 @@ def draw(content: dict[str, Any], paths: list[Path], seeds: int) -> None:
         plot.Curve("agents of the rules, all ages", at, reward),
         plot.Curve("A2C, over a lifetime", at, np.repeat(a2c[:, None], len(at), 1)),
     ]
-    plot.save(plot.figure(curves, f"reward per step while {seeds} rules are learned"), paths[0])
+    per_step = partial(plot.figure, values="reward per step")
+    plot.save(per_step(curves, f"Agents while {seeds} rules are learned"), paths[0])
     updates = np.arange(1, UPDATES + 1) * ENVS * STEPS
     life = [
         plot.Curve(name, updates, np.array(content["lifetime"][key])[None])
         for name, key in (("learned rules", "rules"), ("A2C", "a2c"))
     ]
-    plot.save(plot.figure(life, "reward per step in the course of a lifetime"), paths[1])
+    plot.save(
+        per_step(life, f"Agents in the course of a lifetime, means of {seeds} rules"), paths[1]
+    )

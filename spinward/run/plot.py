@@ -76,8 +76,11 @@ def last_seen(x: np.ndarray) -> np.ndarray:
     return np.where(index >= 0, np.take_along_axis(x, np.maximum(index, 0), 1), np.nan)
 
 
-def figure(curves: Sequence[Curve], title: str, dark: bool = False) -> "Figure":
-    """The curves in one picture: thin lines for seeds, a band for the interval of their mean."""
+def figure(
+    curves: Sequence[Curve], title: str, dark: bool = False, values: str = "episode return"
+) -> "Figure":
+    """The curves in one picture: thin lines for seeds, a band for the interval of their mean;
+    `values` says what they are of."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -93,13 +96,13 @@ def figure(curves: Sequence[Curve], title: str, dark: bool = False) -> "Figure":
         colour = theme.curves[n % len(theme.curves)]
         tracks.append(draw(axes, curve, seen, colour, STYLES[n // len(PALETTE) % len(STYLES)]))
     draw_expected(axes, curves, theme.faint)
-    dress(axes, title, theme)
+    dress(axes, title, values, theme)
     label(axes, [track for track in tracks if track])
     drawn.supxlabel(caption(curves, summaries), x=0.01, ha="left", fontsize=8, color=theme.faint)
     return drawn
 
 
-def dress(axes: "Axes", title: str, theme: Theme) -> None:
+def dress(axes: "Axes", title: str, values: str, theme: Theme) -> None:
     """Titles, ticks and as few lines as will do."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -107,7 +110,7 @@ def dress(axes: "Axes", title: str, theme: Theme) -> None:
         escaped(title), loc="left", fontsize=12, fontweight="bold", color=theme.ink, pad=10
     )
     axes.set_xlabel("environment steps", color=theme.faint)
-    axes.set_ylabel("episode return", color=theme.faint)
+    axes.set_ylabel(values, color=theme.faint)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: short(y)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Transition
+from spinward.core import Transition, replace
 from spinward.targets.returns import ends, n_step_return, td_target
 
 
@@ -29,6 +29,19 @@ def gae(
 
     start = jnp.zeros_like(delta[0])
     return jax.lax.scan(back, start, (delta, decay, batch.weight), reverse=True, unroll=8)[1]
+
+
+def endless(batch: Transition, value: Array, next_value: Array) -> tuple[Transition, Array]:
+    """`batch` [time, env] as if each episode were a part of one that never ends, and the values of
+    what follows its steps: after a last step comes the first of the next episode.
+
+    So estimates are of all that is earned from there on, as a life of many episodes is judged. What
+    follows an end in the last row was not seen; it counts as a state of mean value.
+    """
+    begun = jnp.concatenate([value[1:], jnp.full_like(value[:1], value.mean())])
+    never = jnp.zeros_like(batch.terminated)
+    goes_on = replace(batch, terminated=never, truncated=never)
+    return goes_on, jnp.where(batch.done, begun, next_value)
 
 
 def n_step_advantage(

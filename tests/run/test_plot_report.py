@@ -70,6 +70,8 @@ def test_figure_says_how_many_seeds_it_is_of_and_what_is_missing():
     gaps.returns[0, 7] = NAN
     told = "\n".join(texts(plot.figure([gaps], "")))
     assert "no episode ended in 1 of 4 seeds" in told and "counts with its last one" in told
+    named = plot.figure([gaps], "", values="reward per step").axes[0]
+    assert named.get_ylabel() == "reward per step"
     assert "One seed: no interval" in "\n".join(texts(plot.figure([curve(seeds=1)], "")))
     with pytest.raises(SettingsError, match="at least one curve"):
         plot.figure([], "")
