@@ -127,8 +127,9 @@ class LPG:
         return policy.sample(key) if explore else policy.mode(), memory, {}
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
-        scaler = agent.scaler.add(batch, self.gamma) if self.normalise_reward else agent.scaler
+        scaler = agent.scaler
         if self.normalise_reward:
+            scaler = scaler.add(batch, self.gamma)
             batch = replace(batch, reward=scaler(batch.reward))
         # Read outside the loss: constants for the agent's gradient, and not for the rule's.
         model = agent.learner.model

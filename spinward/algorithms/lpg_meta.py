@@ -89,7 +89,7 @@ class LPGMeta:
     max_grad_norm: float = 1.0  # global norm its gradients are clipped to
     gamma: float = 0.95  # discount per step
     lam: float = 0.95  # GAE's lambda, of the judgement
-    through_ends: bool = False  # it counts what is earned after the end of an episode, too
+    through_ends: bool = False  # which counts what is earned after the end of an episode, too
     entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
     prediction_entropy_coef: float = 0.0  # and for that of their predictions
     rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+Turn = tuple[Array, Array]  # the cosine and the sine of an angle [..., dim / 2]
 FORBIDDEN = -1e30  # a score that no softmax sees; finite, so that a row of none is not NaN
 
 
@@ -40,7 +41,7 @@ def frequencies(dim: int, theta: float, scaling: Scaling) -> np.ndarray:
     return speed * (share + (1.0 - share) / scaling.factor)
 
 
-def rotation(position: Array, dim: int, theta: float, scaling: Scaling) -> tuple[Array, Array]:
+def rotation(position: Array, dim: int, theta: float, scaling: Scaling) -> Turn:
     """Cosines and sines [..., dim / 2] of the angles at positions [...]."""
     speed = jnp.asarray(frequencies(dim, theta, scaling), jnp.float32)
     angles = position[..., None].astype(jnp.float32) * speed
@@ -51,7 +52,7 @@ def rotation(position: Array, dim: int, theta: float, scaling: Scaling) -> tuple
     return cos / length, sin / length
 
 
-def turned(x: Array, by: tuple[Array, Array]) -> Array:
+def turned(x: Array, by: Turn) -> Array:
     """`x` [batch, time, heads, dim] with each pair turned by its angle, of which `by` has the
     cosine and the sine [batch, time, dim / 2]."""
     first, second = jnp.split(x.astype(jnp.float32), 2, -1)
@@ -95,10 +96,10 @@ def back(kept: tuple[Array, ...], slope: Array) -> tuple[Array, Array, Array, No
     queries, k, v, weights, inverse, mixed = kept
     slope = slope * inverse
     shared = (slope * mixed).sum(-2, keepdims=True)
-    of_scores = (weights * (product(v, slope.astype(v.dtype)) - shared)).astype(v.dtype)
+    of_score = (weights * (product(v, slope.astype(v.dtype)) - shared)).astype(v.dtype)
     of_v = product(weights.astype(v.dtype), turned_over(slope.astype(v.dtype)))
-    of_k = product(of_scores, turned_over(queries))
-    of_queries = product(turned_over(k), of_scores)
+    of_k = product(of_score, turned_over(queries))
+    of_queries = product(turned_over(k), of_score)
     return of_queries.astype(v.dtype), of_k.astype(v.dtype), of_v.astype(v.dtype), None
 
 

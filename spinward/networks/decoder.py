@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, static, struct
-from spinward.networks.attention import attention, rotation
+from spinward.networks.attention import Turn, attention, rotation
 from spinward.networks.transformer import INIT_STD, Layer, Norm, Shape, norm
 
 FAMILIES = ("gpt2", "llama", "qwen2", "qwen3")
@@ -78,11 +78,11 @@ class Decoder:
         With `remat` the activations within layers are computed again for the gradient, not kept.
         """
         mask = mask.astype(bool)
-        position, angles = self.placed(mask)
+        position, turn = self.placed(mask)
         allowed = mask[:, None, :] & causal(tokens.shape[1])
 
         def one(x: Array, layer: Layer) -> Array:
-            q, k, v = layer.read(x, angles)
+            q, k, v = layer.read(x, turn)
             return layer.write(x, attention(q, k, v, allowed))
 
         return self.norm(self.through(one, self.embed(tokens, position), remat))
@@ -92,15 +92,15 @@ class Decoder:
         is that of as many rows of `tokens` side by side, and is read once; both have a mask."""
         first, second = (m.astype(bool) for m in mask)
         group, before = len(tokens) // len(prompt), prompt.shape[1]
-        position, angles = self.placed(first)
-        later, turns = self.placed(second, jnp.repeat(first.sum(-1, keepdims=True), group, 0))
+        position, turn = self.placed(first)
+        later, after = self.placed(second, jnp.repeat(first.sum(-1, keepdims=True), group, 0))
         within = first[:, None, :] & causal(before)
         seen = jnp.concatenate([jnp.repeat(first, group, 0), second], 1)
         allowed = seen[:, None, :] & causal(tokens.shape[1], before)
 
         def one(both: tuple[Array, Array], layer: Layer) -> tuple[Array, Array]:
             p, x = both
-            own, (q, k, v) = layer.read(p, angles), layer.read(x, turns)
+            own, (q, k, v) = layer.read(p, turn), layer.read(x, after)
             k, v = (
                 jnp.concatenate([jnp.repeat(a, group, 0), b], 2)
                 for a, b in zip(own[1:], (k, v), strict=True)
@@ -144,7 +144,7 @@ class Decoder:
         """`hidden` of `tokens` [batch, time] that follow those in the cache, and the cache with
         them in it. One step or a whole prompt is the same; there must be columns left for it."""
         mask, start = mask.astype(bool), cache.length
-        position, angles = self.placed(mask, cache.mask.sum(-1, keepdims=True))
+        position, turn = self.placed(mask, cache.mask.sum(-1, keepdims=True))
         seen = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
         row, column = start + jnp.arange(tokens.shape[1]), jnp.arange(seen.shape[1])
         allowed = seen[:, None, :] & (column <= row[:, None])
@@ -152,7 +152,7 @@ class Decoder:
         # A cache is carried, not scanned: written in place, where scanning would copy it all.
         def one(carry: tuple[Array, ...], layer: Layer, at: tuple[Array, ...]) -> tuple[Array, ...]:
             x, keys, values = carry
-            q, k, v = layer.read(x, angles)
+            q, k, v = layer.read(x, turn)
             k, v = (new.reshape((1,) * len(at) + new.shape) for new in (k, v))
             keys = jax.lax.dynamic_update_slice(keys, k, (*at, 0, 0, start, 0))
             values = jax.lax.dynamic_update_slice(values, v, (*at, 0, 0, start, 0))
@@ -177,7 +177,7 @@ class Decoder:
         which nothing must be copied to attend to it."""
         return self.shape.layers <= FEW
 
-    def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Any]:
+    def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Turn | None]:
         """The positions of tokens [batch, time] with so many `before` them, and by how much these
         turn queries and keys [batch, time, dim / 2]; in GPT-2 they turn nothing."""
         shape = self.shape

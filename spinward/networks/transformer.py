@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, static, struct
-from spinward.networks.attention import Scaling, turned
+from spinward.networks.attention import Scaling, Turn, turned
 
 INIT_STD = 0.02  # of every weight, as in GPT-2
 
@@ -134,14 +134,14 @@ class Layer:
             d,
         )
 
-    def read(self, x: Array, angles: Any) -> tuple[Array, Array, Array]:
+    def read(self, x: Array, turn: Turn | None) -> tuple[Array, Array, Array]:
         """Queries [batch, time, heads, dim]; keys and values [batch, kv_heads, time, dim]."""
         x = self.attention_norm(x)
         q, k, v = (self.by_head(f(x)) for f in (self.q, self.k, self.v))
         q = q if self.q_norm is None else self.q_norm(q)
         k = k if self.k_norm is None else self.k_norm(k)
-        if angles is not None:
-            q, k = turned(q, angles), turned(k, angles)
+        if turn is not None:
+            q, k = turned(q, turn), turned(k, turn)
         return q, k.swapaxes(1, 2), v.swapaxes(1, 2)
 
     def by_head(self, x: Array) -> Array:
