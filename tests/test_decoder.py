@@ -199,6 +199,20 @@ def test_llama3_slows_low_frequencies_alone():
     np.testing.assert_allclose(plain, [1.0, 0.1, 0.01, 0.001])
 
 
+def test_projections_as_one_product_are_each_of_them_with_biases_and_low_rank_changes():
+    plain = made("qwen2")
+    lora = Lora.init(jax.random.key(0), plain, 2)
+    lora = jax.tree.map(lambda x: x + 0.1, lora)  # or its second half would be 0
+    for decoder in (plain, lora.attached(plain)):
+        layer = decoder.layer(1)
+        assert layer.joined and (layer.k.delta is None) == (decoder is plain)
+        x = jax.random.normal(jax.random.key(1), (2, TIME, 16))
+        found = layer.projected(x, layer.q, layer.k, layer.v)
+        for y, by in zip(found, (layer.q, layer.k, layer.v), strict=True):
+            expected = x @ by.w + by.b + (0.0 if by.delta is None else by.delta(x))
+            np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
+
+
 def test_norms_by_hand():
     x = np.array([[3.0, -1.0, 4.0]], np.float32)
     scale, b = np.array([1.0, 2.0, 0.5], np.float32), np.array([0.1, 0.0, -1.0], np.float32)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Key, static, struct
+from spinward.core import Key, replace, static, struct
 from spinward.networks.attention import Turn, attention, rotation
 from spinward.networks.transformer import INIT_STD, Layer, Norm, Shape, norm
 
@@ -121,8 +121,9 @@ class Decoder:
         return x
 
     def layer(self, at: int) -> Layer:
+        # Joined, for what is put together so is so before any loop over tokens or parts of a batch.
         found: Layer = jax.tree.map(lambda x: x[at], self.layers)
-        return found
+        return replace(found, joined=True)
 
     def logits(self, hidden: Array) -> Array:
         """The next token's logits [..., vocab], in float32."""

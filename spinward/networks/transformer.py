@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from spinward.core import Key, static, struct
@@ -65,6 +66,10 @@ class Projection:
     def __call__(self, x: Array) -> Array:
         # As one product of two matrices, whose slope takes less time on CPU.
         y = (x.reshape(-1, x.shape[-1]) @ self.w).reshape(*x.shape[:-1], -1)
+        return self.changed(y, x)
+
+    def changed(self, y: Array, x: Array) -> Array:
+        """`y`, which is `x @ w`, with what is added to it."""
         y = y if self.b is None else y + self.b
         return y if self.delta is None else y + self.delta(x)
 
@@ -102,6 +107,7 @@ class Layer:
     up: Projection
     down: Projection
     head_dim: int = static()
+    joined: bool = static(False)  # projections of the same are one product
 
     @classmethod
     def init(cls, key: Key, shape: Shape) -> "Layer":
@@ -132,17 +138,29 @@ class Layer:
             projection(width, shape.hidden, shape.mlp_bias),
             projection(shape.hidden, width, shape.mlp_bias, residual),
             d,
+            False,
         )
 
     def read(self, x: Array, turn: Turn | None) -> tuple[Array, Array, Array]:
         """Queries [batch, time, heads, dim]; keys and values [batch, kv_heads, time, dim]."""
         x = self.attention_norm(x)
-        q, k, v = (self.by_head(f(x)) for f in (self.q, self.k, self.v))
+        q, k, v = map(self.by_head, self.projected(x, self.q, self.k, self.v))
         q = q if self.q_norm is None else self.q_norm(q)
         k = k if self.k_norm is None else self.k_norm(k)
         if turn is not None:
             q, k = turned(q, turn), turned(k, turn)
         return q, k.swapaxes(1, 2), v.swapaxes(1, 2)
+
+    def projected(self, x: Array, *by: Projection) -> list[Array]:
+        """What each of `by` makes of `x`. As one product, where that is put together once, GRPO of
+        a small model takes a twentieth less time on CPU."""
+        if not self.joined:
+            return [projection(x) for projection in by]
+        w = jnp.concatenate([projection.w for projection in by], -1)
+        cuts = np.cumsum([projection.w.shape[-1] for projection in by])[:-1].tolist()
+        found = jnp.split(x.reshape(-1, x.shape[-1]) @ w, cuts, -1)
+        found = [y.reshape(*x.shape[:-1], -1) for y in found]
+        return [projection.changed(y, x) for projection, y in zip(by, found, strict=True)]
 
     def by_head(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)
@@ -153,7 +171,7 @@ class Layer:
         y = self.mlp_norm(x)
         if self.gate is None:
             return x + self.down(jax.nn.gelu(self.up(y), approximate=True))
-        return x + self.down(gated(self.gate(y), self.up(y)))
+        return x + self.down(gated(*self.projected(y, self.gate, self.up)))
 
 
 @jax.custom_vjp
