@@ -82,18 +82,34 @@ def adam(
     return clipped(max_grad_norm, optax.adam(lr, eps=eps))
 
 
+def rmsprop(
+    lr: float | Array, max_grad_norm: float | Array, decay: float = 0.99, eps: float = 1e-5
+) -> optax.GradientTransformation:
+    """RMSProp as TensorFlow has it, which A3C's published settings are for: the mean square starts
+    at 1 and `eps` is under the root. Gradients are clipped as by `adam`."""
+    return clipped(
+        max_grad_norm, optax.rmsprop(lr, decay, eps, initial_scale=1.0, eps_in_sqrt=True)
+    )
+
+
 def clipped(
     max_grad_norm: float | Array, optimiser: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """`optimiser` on gradients clipped to a global norm, which is remembered for `descend`."""
 
     def clip(grads: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
-        norm = optax.global_norm(grads)
-        scale = jnp.minimum(1.0, max_grad_norm / jnp.maximum(norm, 1e-12))
-        return jax.tree.map(lambda g: g * scale, grads), ClipState(norm)
+        grads, norm = shortened(grads, max_grad_norm)
+        return grads, ClipState(norm)
 
     first = optax.GradientTransformation(lambda params: ClipState(jnp.float32(0.0)), clip)
     return optax.flatten(optax.chain(first, optimiser))
+
+
+def shortened(grads: Any, max_norm: float | Array) -> tuple[Any, Array]:
+    """`grads` clipped to a global norm, and their norm before."""
+    norm = optax.global_norm(grads)
+    scale = jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
+    return jax.tree.map(lambda g: g * scale, grads), norm
 
 
 def passes(

@@ -22,7 +22,7 @@ from spinward.run.learned import read
 def test_the_step_size_of_a_rule_falls_to_zero_over_its_run():
     meta = LPGMeta(
         lives=2, envs=2, rollout=4, updates=1, lifetime=2, predictions=3, width=4, tabular=True,
-        sgd=True, lr=0.01, agent_lr=(2.0,), anneal_steps=2 * 2 * 4 * 2 * 2,
+        descent="sgd", lr=0.01, agent_lr=(2.0,), anneal_steps=2 * 2 * 4 * 2 * 2,
     )  # fmt: skip
     source = meta.source(partial(Rollout, Grid(2, 2, 1)))
     assert source.stride * 2 == meta.anneal_steps

@@ -16,7 +16,7 @@ from jax import Array
 
 from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
 from spinward.experience.batches import check_minibatches
-from spinward.learning import Learner, clipped, descend, linear, means, standardise
+from spinward.learning import Learner, descend, linear, means, rmsprop, standardise
 from spinward.losses.policy import policy_gradient
 from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
@@ -69,10 +69,7 @@ class A2C:
         return collect(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
-        """RMSProp as TensorFlow has it, which the published settings are for: the mean square
-        starts at 1 and `eps` is under the root."""
-        rmsprop = optax.rmsprop(lr, self.decay, self.eps, initial_scale=1.0, eps_in_sqrt=True)
-        return clipped(self.max_grad_norm, rmsprop)
+        return rmsprop(lr, self.max_grad_norm, self.decay, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         network = with_memory(one_trunk if self.shared else self.network, self.recurrent)

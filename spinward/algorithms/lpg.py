@@ -35,7 +35,7 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.learning import Learner, clipped, descend, means
+from spinward.learning import Learner, clipped, descend, means, rmsprop
 from spinward.networks.distributions import Categorical
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Predicting, Rule
@@ -43,6 +43,7 @@ from spinward.networks.table import states
 
 OURS = Path(spinward.__file__).parent / "data" / "lpg_rule"
 OF_A_RUN = "agent.learner.model."  # where a run of `lpg_meta` has its rules [seed]
+DESCENTS = ("adam", "rmsprop", "sgd")
 Read = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
@@ -68,7 +69,7 @@ class LPG:
     envs: int = 16  # environments stepped side by side
     rollout: int = 20  # steps of each between updates
     lr: float = 1e-3  # step size
-    sgd: bool = False  # plain gradient steps in place of Adam, as for tables
+    descent: str = "adam"  # by adam, rmsprop as in A2C, or sgd, which is by plain steps
     gamma: float = 0.95  # discount per step, which the rule is told
     normalise_reward: bool = True  # divide rewards by the deviation of the return, for the rule
     kl_coef: float = 0.5  # weight of the loss of predictions
@@ -97,6 +98,9 @@ class LPG:
     def check(self, spec: Spec) -> None:
         if not isinstance(spec.action, Discrete):
             raise SettingsError(f"LPG's rules are made for one discrete action, not {spec.action}")
+        if self.descent not in DESCENTS:
+            expected = ", ".join(DESCENTS)
+            raise SettingsError(f"descent={self.descent!r} is not one of {expected}")
         if self.tabular:
             states(spec.obs)
 
@@ -104,9 +108,11 @@ class LPG:
         return collect(self.envs, self.rollout)
 
     def optimiser(self) -> optax.GradientTransformation:
+        if self.descent == "rmsprop":
+            return rmsprop(self.lr, self.max_grad_norm)
         # eps_root, because a rule is learned through these steps, and a root has no slope at 0.
         adam = optax.adam(self.lr, eps_root=1e-10)
-        return clipped(self.max_grad_norm, optax.sgd(self.lr) if self.sgd else adam)
+        return clipped(self.max_grad_norm, optax.sgd(self.lr) if self.descent == "sgd" else adam)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         """With `learned`, or a rule that has not learned anything where there is none."""

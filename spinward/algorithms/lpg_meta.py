@@ -1,9 +1,10 @@
 """Learning the rule of learned policy gradient (Oh et al., 2020, arXiv:2007.08794, algorithm 1).
 
-Many agents live side by side, each in a task of its own. Every few updates they are judged by a
-policy gradient on fresh steps, which is taken back through those updates to the rule.
+Many agents live side by side, each in a task of its own. After each of a few updates they are
+judged by a policy gradient on fresh steps, which is taken back through those updates to the rule.
 
-Departs from the paper: the agents' steps that a rule is judged by are not learned from; lives begin
+Departs from the paper, where only what the last of these updates leads to is judged, in so many
+steps by a noisier gradient: all are, each by the steps that the next one learns from. Lives begin
 at different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
 each task, because tasks are drawn without end; nothing holds predictions near the uniform one,
 which kept them there; with the step size falls the weight of the agents' entropy.
@@ -38,9 +39,19 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.lifetimes import Lifetimes
+from spinward.experience.lifetimes import Lifetimes, together
 from spinward.experience.rollout import Rollout, finite, where
-from spinward.learning import Learner, adam, descend, linear, mean, means, standardise
+from spinward.learning import (
+    Learner,
+    adam,
+    descend,
+    linear,
+    mean,
+    means,
+    moved,
+    shortened,
+    standardise,
+)
 from spinward.losses.policy import policy_gradient
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Rule
@@ -80,13 +91,13 @@ class LPGMeta:
     lives: int = 32  # agents that learn side by side
     envs: int = 16  # environments of each
     rollout: int = 20  # steps of each between its updates
-    updates: int = 5  # of an agent, between its judgement and the one before
+    updates: int = 20  # of an agent, through which the gradient of the rule is taken
     lifetime: int = 200  # updates after which an agent begins anew, in another task
     predictions: int = 8  # numbers in an agent's prediction
     width: int = 32  # of the rule's memory
     lr: float = 1e-3  # Adam step size of the rule
     anneal_steps: int = 0  # env steps over which lr and entropy_coef fall to 0; 0 keeps both
-    max_grad_norm: float = 1.0  # global norm its gradients are clipped to
+    max_grad_norm: float = 0.2  # global norm that the slope of each life is clipped to
     gamma: float = 0.95  # discount per step
     lam: float = 0.95  # GAE's lambda, of the judgement
     through_ends: bool = False  # which counts what is earned after the end of an episode, too
@@ -99,7 +110,7 @@ class LPGMeta:
     agent_kl_coef: tuple[float, ...] = (0.5,)  # weights of their predictions' loss; likewise
     temperature: float = 0.1  # of the bandit's softmax
     bonus: float = 0.2  # of the bandit for arms that were seldom drawn
-    sgd: bool = False  # agents take plain gradient steps in place of Adam's
+    descent: str = "adam"  # how agents take steps: adam, rmsprop or sgd
     tabular: bool = False  # agents have numbers of their own for each state, in place of networks
     hidden: tuple[int, ...] = (64, 64)  # widths of their hidden layers
     activation: str = "tanh"  # between these: tanh, relu, swish or elu
@@ -128,7 +139,7 @@ class LPGMeta:
     def inner(self) -> LPG:
         """How agents learn, but for what the bandit chooses."""
         return LPG(
-            envs=self.envs, rollout=self.rollout, sgd=self.sgd, gamma=self.gamma,
+            envs=self.envs, rollout=self.rollout, descent=self.descent, gamma=self.gamma,
             tabular=self.tabular, hidden=self.hidden, activation=self.activation,
         )  # fmt: skip
 
@@ -143,7 +154,7 @@ class LPGMeta:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         rule = Rule.init(key, self.predictions, self.width)
-        learner = Learner.init(rule, adam(self.lr, self.max_grad_norm, eps=1e-5))
+        learner = Learner.init(rule, adam(self.lr, eps=1e-5))
         return Agent(learner, Arms.init(1, len(self.choices)), jnp.int32(0))
 
     def act(
@@ -170,10 +181,8 @@ class LPGMeta:
             lives, keys = state.source, jax.random.split(k_live, self.lives)
             agent, past = state.agent, float(source.stride) * state.agent.updates
             lr, entropy = (linear(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef))
-            optimiser = adam(lr, self.max_grad_norm, eps=1e-5)
-            given = lives, reward, entropy, keys
-            learner, told = descend(self.loss, optimiser, agent.learner, *given)
-            lives, metrics = told.pop("lives"), told
+            found, lives, slope = self.judgement(agent.learner.model, lives, reward, entropy, keys)
+            learner, metrics = moved(adam(lr, eps=1e-5), agent.learner, found, slope)
             over = lives.age >= self.lifetime
             earned = lives.kind, lives.arm, lives.reward
             arms = agent.arms.add(*earned, over)
@@ -200,48 +209,67 @@ class LPGMeta:
         state = task.init(k_state, ()), reward.init(k_judge, spec)
         return Life(task, *state, agent, judging, kind, arm, jnp.int32(0), jnp.float32(0.0))
 
-    def loss(
+    def judgement(
         self, rule: Rule, lives: Life, reward: Reward, entropy_coef: float | Array, keys: Key
-    ) -> tuple[Array, Metrics]:
-        """What the rule has made of all lives, which go on by it and are among the metrics."""
-        lived = partial(self.lived, rule, reward)
-        lives, told, ran = jax.vmap(lived)(lives, keys)
-        metrics = jax.tree.map(jnp.mean, told)
+    ) -> tuple[tuple[Array, Metrics], Life, Rule]:
+        """The loss of the rule and its metrics, the lives as they go on by it, and the slope.
+
+        Each life's slope is clipped before they are averaged: through so many updates those of a
+        few, at times of half of them, are larger by orders of magnitude, and would drown the rest.
+        """
+        slopes = jax.vmap(jax.value_and_grad(self.loss, has_aux=True), (None, 0, None, None, 0))
+        (loss, (lives, told, ran)), slope = slopes(rule, lives, reward, entropy_coef, keys)
+        slope, norm = jax.vmap(partial(shortened, max_norm=self.max_grad_norm))(slope)
+        loss, told, slope = jax.tree.map(lambda x: x.mean(0), (loss, told, slope))
+        clipped = (norm > self.max_grad_norm).mean()
+        return (loss, {**told, **together(ran), "slopes_clipped": clipped}), lives, slope
+
+    def loss(
+        self, rule: Rule, life: Life, reward: Reward, entropy_coef: float | Array, key: Key
+    ) -> tuple[Array, tuple[Life, Metrics, Metrics]]:
+        """Of what the rule makes of a life."""
+        life, told, ran = self.lived(rule, reward, life, key)
         loss = (
-            metrics["judged_loss"]
-            - entropy_coef * metrics["entropy"]
-            - self.prediction_entropy_coef * metrics["prediction_entropy"]
-            + self.rise_coef * metrics["rise_square"]
-            + self.wanted_coef * metrics["wanted_square"]
+            told["judged_loss"]
+            - entropy_coef * told["entropy"]
+            - self.prediction_entropy_coef * told["prediction_entropy"]
+            + self.rise_coef * told["rise_square"]
+            + self.wanted_coef * told["wanted_square"]
         )
-        return loss, {"lives": lives, **metrics, **together(ran)}
+        return loss, (life, told, ran)
 
     def lived(
         self, rule: Rule, reward: Reward, life: Life, key: Key
     ) -> tuple[Life, Metrics, Metrics]:
-        """A life after `updates` by the rule, and how the agent it has become is judged."""
+        """A life after `updates` by the rule, and how the agents it has been are judged."""
         inner = self.chosen(life.arm)
         update = jax.checkpoint(inner.update) if self.updates > 5 else inner.update
 
         def one(life: Life, key: Key) -> tuple[Life, tuple[Metrics, Metrics]]:
             life, batch, ran = self.ran(life, reward, key)
+            judged = self.judged(life, batch)
             agent = jax.lax.stop_gradient(life.agent) if self.own_updates_only else life.agent
             agent, told = update(replace(agent, rule=rule), batch, key)
             critic, _ = descend(self.fit, adam(self.critic_lr), life.critic, batch)
-            return replace(life, agent=replace(agent, rule=()), critic=critic), (told, ran)
+            life = replace(life, agent=replace(agent, rule=()), critic=critic)
+            return life, ({**told, "judged_loss": judged}, ran)
 
         *keys, k_judge = jax.random.split(key, self.updates + 1)
         life, (told, learning) = jax.lax.scan(one, life, jnp.stack(keys))
-        life, batch, judged = self.ran(life, reward, k_judge)
-        policy = life.agent.learner.model(batch.obs)
-        advantage = standardise(self.advantage(life.critic.model, batch), batch.weight)
-        loss = policy_gradient(policy.log_prob(batch.action), advantage)
-        told = jax.tree.map(jnp.mean, told)
-        told = {n: told[n] for n in TOLD} | {"judged_loss": mean(loss, batch.weight)}
+        life, batch, last = self.ran(life, reward, k_judge)
+        # Before its first update an agent owes the rule nothing.
+        judged = jnp.append(told["judged_loss"][1:], self.judged(life, batch))
+        told = {n: told[n].mean() for n in TOLD} | {"judged_loss": judged.mean()}
         earned = batch.reward.mean()
-        ran = jax.tree.map(lambda a, b: jnp.append(a, b), learning, judged)
+        ran = jax.tree.map(lambda a, b: jnp.append(a, b), learning, last)
         life = replace(life, age=life.age + self.updates, reward=earned)
         return life, {**told, "reward": earned}, ran
+
+    def judged(self, life: Life, batch: Transition) -> Array:
+        """The loss of a policy gradient on steps that the agent took as it is."""
+        log_prob = life.agent.learner.model(batch.obs).log_prob(batch.action)
+        advantage = standardise(self.advantage(life.critic.model, batch), batch.weight)
+        return mean(policy_gradient(log_prob, advantage), batch.weight)
 
     def ran(self, life: Life, reward: Reward, key: Key) -> tuple[Life, Transition, Metrics]:
         """Steps of a life's agent, of which no gradient is taken."""
@@ -268,11 +296,3 @@ class LPGMeta:
 def read(critic: Table | Value, obs: Obs) -> Array:
     """The values [...] of a table or a network."""
     return critic(obs)[..., 0] if isinstance(critic, Table) else critic(obs)
-
-
-def together(ran: Metrics) -> Metrics:
-    """What the rollouts [life, rollout] came to."""
-    episodes = ran["episodes"].sum()
-    share = ran["episodes"] / jnp.maximum(episodes, 1)
-    found = {name: (share * ran[name]).sum() for name in ("episode_return", "episode_length")}
-    return {"episodes": episodes, **found}

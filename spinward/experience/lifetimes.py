@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config
 from spinward.experience.rollout import Rollout
@@ -60,4 +61,12 @@ class Lifetimes:
         states, batch, ran = jax.vmap(lambda task, s, k: task.collect(s, policy, k))(
             tasks, states, keys
         )
-        return (tasks, states), batch, jax.tree.map(lambda x: x.mean(), ran)
+        return (tasks, states), batch, together(ran)
+
+
+def together(ran: Metrics) -> Metrics:
+    """What the rollouts [life, rollout] came to."""
+    episodes = ran["episodes"].sum()
+    share = ran["episodes"] / jnp.maximum(episodes, 1)
+    found = {name: (share * ran[name]).sum() for name in ("episode_return", "episode_length")}
+    return {"episodes": episodes, **found}

@@ -2,8 +2,9 @@
 seen (Oh et al., 2020, arXiv:2007.08794, section 4).
 
 Rules are learned in 5x5 tabular grids with two objects. They and A2C then train agents from
-nothing, for one lifetime each, in other grids of that kind. What an agent is given beside its rule
-is chosen in grids of their own: of the rules a step size, of A2C that and the weight of the value.
+nothing, for one lifetime each, in other grids of that kind, the same for all. What an agent is
+given beside its rule is chosen in grids of their own: of the rules a step size, of A2C that and the
+weight of the value.
 What counts is what a life earns, to which A2C is not made: so there is one that is told of no ends.
 Then the same rules train agents in larger grids and, in grids like their own, networks in place of
 tables.
@@ -38,21 +39,22 @@ from spinward.run.learned import read, save
 from spinward.run.run import Run
 
 UPDATES, ENVS, STEPS = 500, 16, 20  # of a lifetime, of an agent, of its environments per update
-SIZES = {"laptop": (5, 2000, 32), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
-CHOICE, SOME = 32, 16  # grids of a choice, and of its kind elsewhere
+SIZES = {"laptop": (5, 600, 128), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
+CHOICE, SOME = 32, 16  # grids of a choice, and of each kind elsewhere
 META = LPGMeta(  # judged as they are compared: by what a life earns
-    tabular=True, sgd=True, agent_lr=(40.0,), critic_lr=0.05, lifetime=200, through_ends=True,
+    tabular=True, descent="sgd", agent_lr=(40.0,), critic_lr=0.05, lifetime=200,
+    through_ends=True,
 )  # fmt: skip
-TABLES = LPG(envs=ENVS, rollout=STEPS, tabular=True, sgd=True, lr=40.0)
-NETWORKS = LPG(envs=ENVS, rollout=STEPS, sgd=True)
+TABLES = LPG(envs=ENVS, rollout=STEPS, tabular=True, descent="rmsprop")  # as A2C's are
+NETWORKS = LPG(envs=ENVS, rollout=STEPS, descent="sgd")
 ACTOR = A2C(
     envs=ENVS, rollout=STEPS, gamma=0.95, lam=0.95, normalise=True, entropy_coef=0.003,
     network=TabularActorCritic.init,
 )  # fmt: skip
 DEEP_ACTOR = replace(ACTOR, network=Separate.init)
-RATES = (2.5, 5.0, 7.0, 10.0, 14.0, 20.0)  # step sizes of tables
-DEEP_RATES, DEEP_ACTOR_RATES = (0.03, 0.1, 0.3), (1e-3, 5e-3, 1e-2)  # and of networks
-VALUES = (0.0125, 0.025, 0.05)  # weights of A2C's value
+RATES = (5.0, 7.0, 10.0, 14.0, 20.0)  # step sizes of tables
+DEEP_RATES, DEEP_ACTOR_RATES = (0.3, 1.0), (1e-2, 2e-2, 5e-2)  # and of networks
+VALUES = (0.00625, 0.0125, 0.025)  # weights of A2C's value
 LARGE, SEEN = Grid(7, 7, 3), Grid(tabular=False)
 NAN = float("nan")
 TRANSFER = 5.0  # how many times a random agent's reward a rule has to earn elsewhere
@@ -76,33 +78,33 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     count = seeds or usual
     rules, runs = learned_rules(count, steps, out)
     actor = chosen([replace(ACTOR, lr=r, value_coef=v) for r in RATES for v in VALUES], Grid())
-    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules, SOME)
-    held = [jax.random.fold_in(jax.random.PRNGKey(2), s) for s in range(count)]
-    a2c = [lifetimes(actor, Grid(), grids, key) for key in held]
-    endless = [lifetimes(actor, Grid(), grids, key, endless=True) for key in held]
-    ours = [lifetimes(tables, Grid(), grids, k, r) for k, r in zip(held, rules, strict=True)]
-    idle = lifetimes(replace(tables, lr=0.0), Grid(), grids, held[0], rules[0])
+    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules)
+    held = Grid(), grids, jax.random.PRNGKey(2)  # the same grids for all
+    a2c, endless = (lifetimes(actor, *held, endless=e) for e in (False, True))
+    ours = [lifetimes(tables, *held, rule) for rule in rules]
+    idle = lifetimes(replace(tables, lr=0.0), *held, rules[0])
+    ahead = [(e.last > a2c.last).mean() for e in ours]
     rows = [
-        Row("held-out grids, reward per step: random agent", float(idle.last.mean()), NAN, NAN),
-        row_of(f"held-out grids, A2C (lr {actor.lr:g}, value {actor.value_coef:g})", lasts(a2c)),
+        of_one("held-out grids, reward per step: random agent", idle.last),
+        of_one(f"held-out grids, A2C (lr {actor.lr:g}, value {actor.value_coef:g})", a2c.last),
         row_of(f"held-out grids, learned rules (lr {tables.lr:g})", lasts(ours)),
-        row_of("... rules over A2C, in the same grids", over(lasts(ours), lasts(a2c))),
-        row_of("held-out grids, A2C that sees no ends", lasts(endless)),
-        row_of("... rules over it", over(lasts(ours), lasts(endless))),
-        row_of("... over the whole lifetime, A2C", whole(a2c)),
-        row_of("... over the whole lifetime, learned rules", whole(ours)),
-        row_of("share of grids in which the rule earns more", shares(ours, a2c)),
+        row_of("... rules over A2C", lasts(ours) / a2c.last.mean()),
+        of_one("held-out grids, A2C that sees no ends", endless.last),
+        row_of("... rules over it", lasts(ours) / endless.last.mean()),
+        of_one("... over the whole lifetime, A2C", a2c.whole),
+        row_of("... over the whole lifetime, learned rules", [e.whole.mean() for e in ours]),
+        row_of("share of grids in which the rule earns more", ahead),
     ]
     better = rows[3].low > 1.0
     times = [elsewhere(rules, tables, actor, LARGE, "7x7 grids, three objects", rows)]
-    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules[:1], SOME)
+    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules, SOME)
     deep = chosen([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN, grids=SOME)
     times += [elsewhere(rules, networks, deep, SEEN, "networks in place of tables", rows)]
     _, entropy = curves(runs, "prediction_entropy")
     rows.append(row_of("entropy of predictions at the end (uniform: 2.079)", entropy[:, -1]))
     at, reward = curves(runs, "reward")
-    content = {"steps": at.tolist(), "rules": reward.tolist(), "a2c": whole(a2c),
-               "lifetime": {"a2c": mean_curve(a2c), "rules": mean_curve(ours)}}  # fmt: skip
+    content = {"steps": at.tolist(), "rules": reward.tolist(), "a2c": float(a2c.whole.mean()),
+               "lifetime": {"a2c": lives([a2c]), "rules": lives(ours)}}  # fmt: skip
     (out / "curves").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "curves" / "lpg.json", (json.dumps(content) + "\n").encode())
     discard(out / "rule")
@@ -151,10 +153,9 @@ def elsewhere(
     key = jax.random.PRNGKey(4)
     idle = lifetimes(replace(ruled, lr=0.0), env, SOME, key, rules[0]).last.mean()
     found = [lifetimes(ruled, env, SOME, key, rule).last.mean() for rule in rules]
-    theirs = lifetimes(actor, env, SOME, key).last.mean()
     rows += [
-        Row(f"{name}: random agent", float(idle), NAN, NAN),
-        Row(f"{name}: A2C (lr {actor.lr:g})", float(theirs), NAN, NAN),
+        of_one(f"{name}: random agent", idle),
+        of_one(f"{name}: A2C (lr {actor.lr:g})", lifetimes(actor, env, SOME, key).last),
         row_of(f"{name}: rules (lr {ruled.lr:g})", found),
     ]
     return float(np.mean(found) / idle)
@@ -227,39 +228,31 @@ def going_on(batch: Transition) -> Transition:
     )
 
 
-def lasts(earned: list[Earned]) -> list[float]:
-    return [float(e.last.mean()) for e in earned]
+def lasts(earned: list[Earned]) -> np.ndarray:
+    """Of each rule [rule]."""
+    return np.array([e.last.mean() for e in earned])
 
 
-def whole(earned: list[Earned]) -> list[float]:
-    return [float(e.whole.mean()) for e in earned]
+def of_one(what: str, earned: np.ndarray) -> Row:
+    """The mean over all grids of what has no seeds to differ by."""
+    return Row(what, float(earned.mean()), NAN, NAN)
 
 
-def over(ours: list[float], theirs: list[float]) -> list[float]:
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
-
-
-def shares(ours: list[Earned], theirs: list[Earned]) -> list[float]:
-    return [float((a.last > b.last).mean()) for a, b in zip(ours, theirs, strict=True)]
-
-
-def mean_curve(earned: list[Earned]) -> list[float]:
-    return np.mean([e.curve for e in earned], 0).round(5).tolist()
+def lives(earned: list[Earned]) -> list[list[float]]:
+    return [e.curve.round(5).tolist() for e in earned]
 
 
 def draw(content: dict[str, Any], paths: list[Path], seeds: int) -> None:
     at, reward, a2c = (np.array(content[key]) for key in ("steps", "rules", "a2c"))
     curves = [
         plot.Curve("agents of the rules, all ages", at, reward),
-        plot.Curve("A2C, over a lifetime", at, np.repeat(a2c[:, None], len(at), 1)),
+        plot.Curve("A2C, over a lifetime", at, np.full((1, len(at)), a2c)),
     ]
     per_step = partial(plot.figure, values="reward per step")
     plot.save(per_step(curves, f"Agents while {seeds} rules are learned"), paths[0])
     updates = np.arange(1, UPDATES + 1) * ENVS * STEPS
     life = [
-        plot.Curve(name, updates, np.array(content["lifetime"][key])[None])
+        plot.Curve(name, updates, np.array(content["lifetime"][key]))
         for name, key in (("learned rules", "rules"), ("A2C", "a2c"))
     ]
-    plot.save(
-        per_step(life, f"Agents in the course of a lifetime, means of {seeds} rules"), paths[1]
-    )
+    plot.save(per_step(life, f"Agents of {seeds} rules in the course of a lifetime"), paths[1])

@@ -91,8 +91,8 @@ MODELLED: dict[str, dict[str, Any]] = {  # by the start of an environment's name
     },
 }
 LEARNED_RULES: dict[str, dict[str, Any]] = {  # where states are counted
-    "LPG": {"tabular": True, "sgd": True, "lr": 10.0},
-    "LPGMeta": {"tabular": True, "sgd": True, "agent_lr": (40.0,), "critic_lr": 0.05},
+    "LPG": {"tabular": True, "descent": "rmsprop", "lr": 10.0},
+    "LPGMeta": {"tabular": True, "descent": "sgd", "agent_lr": (40.0,), "critic_lr": 0.05},
 }
 WHOLE_EPISODE = {  # where a goal is seldom seen, updates between two sights of it unlearn to look
     "envs": 1,
