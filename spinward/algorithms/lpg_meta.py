@@ -3,9 +3,9 @@
 Many agents live side by side, each in a task of its own. After each of a few updates they are
 judged by a policy gradient on fresh steps, which is taken back through those updates to the rule.
 
-Departs from the paper, where only what the last of these updates leads to is judged, in so many
-steps by a noisier gradient: all are, each by the steps that the next one learns from. Lives begin
-at different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
+Departs from the paper: agents are judged after each of these updates, by the steps that the next
+one learns from, and not after the last alone, which makes a noisier gradient; lives begin at
+different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
 each task, because tasks are drawn without end; nothing holds predictions near the uniform one,
 which kept them there; with the step size falls the weight of the agents' entropy.
 """

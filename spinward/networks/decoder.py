@@ -121,7 +121,7 @@ class Decoder:
         return x
 
     def layer(self, at: int) -> Layer:
-        # Joined, for what is put together so is so before any loop over tokens or parts of a batch.
+        # Joined: as no loop is over layers, XLA puts matrices together before those over tokens.
         found: Layer = jax.tree.map(lambda x: x[at], self.layers)
         return replace(found, joined=True)
 

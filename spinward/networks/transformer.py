@@ -107,7 +107,7 @@ class Layer:
     up: Projection
     down: Projection
     head_dim: int = static()
-    joined: bool = static(False)  # projections of the same are one product
+    joined: bool = static(False)  # projections of the same numbers are one product
 
     @classmethod
     def init(cls, key: Key, shape: Shape) -> "Layer":
