@@ -20,10 +20,10 @@ def main() -> None:
     from spinward.algorithms.grpo import GRPO
     from spinward.core import config
     from spinward.envs.text import token_spec
-    from spinward.experience.collect import collector
+    from spinward.experience.material import source_for
     from spinward.loop import Parts
     from spinward.networks.decoder import Decoder, Shape
-    from spinward.program import program
+    from spinward.programs.choose import program
     from spinward.rewards.environment import Environment
 
     vocab = chosen["vocab"]
@@ -51,7 +51,7 @@ def main() -> None:
     settings = {name: chosen[name] for name in names} | {"clip_higher": chosen["clip"]}
     algorithm = GRPO(rollout=chosen["steps"], kl_in="", start=start, **settings)
     algorithm.check(Count().spec)
-    parts = Parts(algorithm, algorithm.source(collector(Count())), Environment())
+    parts = Parts(algorithm, source_for(algorithm.wants(Count().spec), Count()), Environment())
     made = program(parts)
     tokens = chosen["envs"] * chosen["steps"]
     updates = ask.env_steps // tokens

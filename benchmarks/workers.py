@@ -89,10 +89,10 @@ def measured(workers: int, env: str, iterations: int) -> dict[str, float]:
 
     from spinward.algorithms.ppo import PPO
     from spinward.envs import ids
-    from spinward.experience.collect import collector
+    from spinward.experience.material import collected
     from spinward.experience.workers import Workers
     from spinward.loop import Parts
-    from spinward.program import program
+    from spinward.programs.choose import program
     from spinward.rewards.environment import Environment
 
     algorithm = PPO(envs=ENVS, rollout=ROLLOUT, epochs=4, minibatches=8)
@@ -100,7 +100,7 @@ def measured(workers: int, env: str, iterations: int) -> dict[str, float]:
     if workers:
         source: Any = Workers(ENVS, ROLLOUT, make, algorithm, workers)
     else:
-        source = collector(make())(ENVS, ROLLOUT)
+        source = collected(make(), ENVS, ROLLOUT, False)
     run = program(Parts(algorithm, source, Environment()))
     try:
         state = run.start(jax.vmap(jax.random.PRNGKey)(np.arange(1)))

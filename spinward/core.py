@@ -124,21 +124,19 @@ class Policy(NamedTuple):
 
 
 class Source(Protocol):
-    """Where experience comes from. It alone resets environments."""
+    """Where experience comes from, of one seed. It alone resets environments."""
 
     @property
     def spec(self) -> Spec: ...
-    @property
-    def on_device(self) -> bool: ...
     @property
     def stride(self) -> int: ...  # env steps in an iteration; updates where no env is stepped
     def init(self, key: Key, memory: Memory) -> Any: ...
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]: ...
 
 
-@runtime_checkable
 class HostSource(Source, Protocol):
-    """A source whose environments live on a host and must be closed."""
+    """A source whose environments live on a host: a resource, to be closed. Its states, keys and
+    batches have a leading axis of seeds."""
 
     @property
     def keys(self) -> Callable[[Key], Any]: ...  # hashable; makes of a seed's key what steps need
@@ -146,42 +144,33 @@ class HostSource(Source, Protocol):
     def close(self) -> None: ...
 
 
-class Sampler(Protocol):
-    """How the store of one seed is drawn from, and written: pure functions of a hashable value."""
+class Context(NamedTuple):
+    """What a reward is told of a batch beside the batch itself."""
 
-    def __call__(self, stored: Any, key: Key) -> Transition: ...
-    def renewed(self, stored: Any, new: Transition, key: Key) -> tuple[Any, Transition]: ...
-    def reweighed(self, stored: Any, batch: Transition, priority: Array) -> Any: ...
+    replayed: bool = False  # drawn from a store, not collected by the current policy just now
+    log_prob: Callable[[Transition], Array] | None = None  # of a rollout's actions by the policy
 
 
-@runtime_checkable
-class Replayed(Source, Protocol):
-    """A source whose batches come from what it stores, not from the steps that it takes."""
-
-    @property
-    def source(self) -> Source: ...
-    @property
-    def sampler(self) -> Sampler: ...
-    def split(self, key: Key) -> Key: ...
-    def stored(self, state: Any, source: Any, batch: Transition) -> Any: ...
-    def reweigh(self, state: Any, batch: Transition, priority: Array) -> Any: ...
+ROLLOUT = Context()
 
 
 class Reward(Protocol):
     """Where reward comes from. `label` may change `reward` and `extras`, and nothing else."""
 
     def init(self, key: Key, spec: Spec) -> Any: ...
-    def label(self, state: Any, batch: Transition, key: Key) -> tuple[Any, Transition, Metrics]: ...
+    def label(
+        self, state: Any, batch: Transition, key: Key, context: Context = ROLLOUT
+    ) -> tuple[Any, Transition, Metrics]: ...
 
 
 class Algorithm(Protocol):
     """How an agent acts and improves: pure functions of settings, which are its fields.
 
-    `source` wraps a collector of so many envs and steps into the experience it learns from.
+    `wants` says what experience it learns from: a value of `experience/wanted.py`.
     """
 
     def check(self, spec: Spec) -> None: ...
-    def source(self, collect: Callable[[int, int], Source]) -> Source: ...
+    def wants(self, spec: Spec) -> Any: ...
     def init(self, key: Key, spec: Spec) -> Any: ...
     def memory(self, agent: Any, envs: int) -> Memory: ...
     def act(
@@ -191,13 +180,98 @@ class Algorithm(Protocol):
 
 
 class System(NamedTuple):
-    """All that is known to whoever runs it. On a host every leaf has a leading axis of seeds, and
-    `step` also takes an agent that nobody needs, in whose memory the next one is made."""
+    """The loop of one seed, closed over its parts: all that a program knows."""
 
     init: Callable[[Key], TrainState]
-    step: Callable[..., tuple[TrainState, Metrics]]
-    on_device: bool
-    reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
+    step: Callable[[TrainState], tuple[TrainState, Metrics]]
+
+
+# What some parts have beside their law. Whoever asks for one of these asks with `isinstance`.
+
+
+@runtime_checkable
+class OwnLoop(Protocol):
+    """An algorithm whose loop has another shape, which it brings itself."""
+
+    def system(self, source: Any, reward: Reward) -> System: ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """Settings that name something to be read before a run: a rule, a model, a vocabulary."""
+
+    def opened(self, reader: "Reader") -> Any: ...
+
+
+class Reader(Protocol):
+    """What settings may ask for. Everything is read once, however often it is asked for."""
+
+    def start(self) -> Any: ...  # the decoder to begin with, None where none is named
+    def vocabulary(self) -> Any: ...  # what the tokens of the run's texts stand for
+    def trained(self, run: str) -> Any: ...  # the language model of a run, with its head
+    def arrays(self, path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """An algorithm whose policy says how likely actions were."""
+
+    def log_prob(self, agent: Any, batch: Transition) -> Array: ...
+
+
+@runtime_checkable
+class QLearner(Protocol):
+    """An algorithm that learns values of actions, which instruments look at."""
+
+    @property
+    def gamma(self) -> float: ...
+    def look(self, agent: Any, batch: Transition) -> Any: ...  # a `targets.diagnostics.Look`
+
+
+@runtime_checkable
+class LimitsRewards(Protocol):
+    """An algorithm that has no room for rewards beyond some limits."""
+
+    def check_rewards(self, low: float, high: float) -> None: ...
+
+
+@runtime_checkable
+class BoundedReward(Protocol):
+    """A reward that says between which numbers it lies."""
+
+    @property
+    def bounds(self) -> tuple[float, float]: ...
+
+
+@runtime_checkable
+class UserReward(Protocol):
+    """A reward that calls code which is not Spinward's."""
+
+    @property
+    def function(self) -> str: ...  # where that code is, as `module:name`
+    def rehearse(self, source: Any) -> None: ...  # calls it once, before anything is learned
+    def failure(self) -> str: ...  # what it last failed on; empty if it did not
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A host environment whose copies use several cores, unless they are told not to."""
+
+    def on_one_core(self) -> Any: ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """An environment in JAX that can be drawn."""
+
+    def render(self, state: Any) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Tasks(Protocol):
+    """A distribution of tasks: `drawn` is the same environment in one of them for good."""
+
+    def drawn(self, key: Key) -> Any: ...
 
 
 def no_memory(self: Any, agent: Any, envs: int) -> Memory:

@@ -1,57 +1,50 @@
 """Where the first value that is not finite came from."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from spinward.core import MASK, Metrics, Policy, Replayed, TrainState
-from spinward.loop import Parts, system
+from spinward.core import MASK, Metrics, OwnLoop, TrainState, UserReward
+from spinward.loop import Parts, Stage, stages, system
 
 
 def explain(parts: Parts, state: TrainState) -> str:
-    """Repeats the iteration that broke one seed, from the state before it, part by part.
+    """Repeats the iteration that broke one seed, from the state before it, stage by stage.
 
     The first of observation, reward, loss, gradient and parameter that is not finite is named.
     """
     for path in unfinite(state.agent):
         return f"parameter agent{path}"
-    algorithm, source, reward = parts
-    if hasattr(algorithm, "system"):  # whose loop has another shape, and parts of its own
+    if isinstance(parts.algorithm, OwnLoop):  # whose stages are its own
         return in_metrics(system(parts).step(state)[1]) or "a parameter after the update"
-    _, k_run, k_learn = jax.random.split(state.key, 3)
-    k_label, k_update = jax.random.split(k_learn)
-    policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
-    experience, batch, _ = source.collect(state.source, policy, k_run)
-    if isinstance(source, Replayed):  # what is new comes from the source within
-        _, k_fresh = source.split(k_run)
-        _, new, _ = source.source.collect(state.source.source, policy, k_fresh)
-        if found := in_batch(new):
-            return found
-    if isinstance(source, Replayed):  # samples are [updates, window, batch], and of older steps
-        samples = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[3:]), batch)
-        if found := in_batch(samples):
-            return f"a replayed {found.partition(' in env ')[0]}"
-    elif found := in_batch(batch):
-        return found
-    judge, batch, judged = reward.label(state.reward, batch, k_label)
-    if found := in_batch(batch) or in_metrics(judged):
-        return because(reward) or found
-    agent, improved = algorithm.update(state.agent, batch, k_update)
-    if found := in_metrics(improved):
-        return found
-    for path in unfinite(agent):
+    for stage in stages(parts, state):
+        if found := in_stage(stage):
+            return (stage.name == "label" and failure(parts.reward)) or found
+    for path in unfinite(stage.state.agent):
         return f"parameter agent{path} after the update"
-    for path in unfinite((experience, judge)):
+    for path in unfinite((stage.state.source, stage.state.reward)):
         return f"state{path}"
     return "a value that is finite when the iteration is repeated by itself"
 
 
-def because(reward: Any) -> str:
+def in_stage(stage: Stage) -> str:
+    """What is not finite in a stage of an iteration, if anything."""
+    if stage.name == "update":
+        return in_metrics(stage.metrics)
+    if stage.batch.reward.ndim > 2:  # samples are [updates, window, batch], and of older steps
+        steps = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[3:]), stage.batch)
+        found = in_batch(steps).partition(" in env ")[0]
+        found = found and f"a replayed {found}"
+    else:
+        found = in_batch(stage.batch)
+    return found or (in_metrics(stage.metrics) if stage.name == "label" else "")
+
+
+def failure(reward: Any) -> str:
     """What a reward that calls anybody's code says of its last failure."""
-    return reward.because() if hasattr(reward, "because") else ""
+    return reward.failure() if isinstance(reward, UserReward) else ""
 
 
 def in_batch(batch: Any) -> str:

@@ -1,28 +1,26 @@
 """One loop: run the policy, evaluate what it did, improve it.
 
-`system` closes the loop over its parts: for one seed on a device, for all seeds on a host.
-`program` is what runs it.
+`stages` is one iteration of one seed, stage by stage; `system` is the loop closed over its parts.
+What runs it for many seeds, on a device or a host, is in `programs/`.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from spinward.core import (
     Algorithm,
-    HostSource,
+    Context,
     Key,
+    Likelihood,
     Memory,
     Metrics,
+    OwnLoop,
     Policy,
-    Replayed,
     Reward,
-    Sampler,
     Source,
     Spec,
     System,
@@ -30,8 +28,12 @@ from spinward.core import (
     Transition,
     replace,
 )
+from spinward.experience.logged import LoggedSteps
+from spinward.experience.replay import Replay
 from spinward.experience.rollout import finite
-from spinward.host import beside, over_seeds, reading
+
+Store = Replay | LoggedSteps  # what batches are drawn from, and priorities go back to
+PRIORITY = "priority"  # among the metrics of an update: [updates, batch], for the store
 
 
 class Parts(NamedTuple):
@@ -42,142 +44,109 @@ class Parts(NamedTuple):
     reward: Reward
 
 
+class Stage(NamedTuple):
+    """How far an iteration has come."""
+
+    name: str  # collect, sample, label or update
+    state: TrainState
+    batch: Transition  # as it is at this stage
+    metrics: Metrics  # of this stage; those of `update` are of each of its minibatches
+
+
 def system(parts: Parts) -> System:
-    """The loop closed over its parts: for one seed on device, for all seeds on a host.
-
-    An algorithm whose loop has another shape brings its own as a method `system(source, reward)`.
-    """
-    if hasattr(parts.algorithm, "system"):
+    """The loop of one seed, closed over its parts; an algorithm may bring its own."""
+    if isinstance(parts.algorithm, OwnLoop):
         return parts.algorithm.system(parts.source, parts.reward)
-    return on_device(parts) if parts.source.on_device else on_host(parts)
+    return System(partial(init, parts), partial(step, parts))
 
 
-def on_device(parts: Parts) -> System:
+def init(parts: Parts, key: Key) -> TrainState:
     algorithm, source, reward = parts
-
-    def init(key: Key) -> TrainState:
-        agent, memory, judge, k_source, key = begin(algorithm, reward, source.spec, key)
-        return TrainState(agent, source.init(k_source, memory), judge, key)
-
-    def step(state: TrainState) -> tuple[TrainState, Metrics]:
-        key, k_run, k_learn = jax.random.split(state.key, 3)
-        policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
-        experience, batch, ran = source.collect(state.source, policy, k_run)
-        agent, judge, improved, told = learn(
-            algorithm, reward, state.agent, state.reward, batch, k_learn
-        )
-        if told:
-            assert isinstance(source, Replayed)
-            experience = source.reweigh(experience, *told)
-        ok = ran.get("finite", True) & improved["finite"]
-        return TrainState(agent, experience, judge, key), {**ran, **improved, "finite": ok}
-
-    return System(init, step, True, lambda saved, fresh: saved)
+    agent, memory, reward_state, k_source, key = first_agent(algorithm, reward, source.spec, key)
+    return TrainState(agent, source.init(k_source, memory), reward_state, key)
 
 
-def on_host(parts: Parts) -> System:
-    """The same loop with every state [seed, ...]; acting and learning are compiled."""
-    algorithm, source, _ = parts
-    assert isinstance(source, HostSource)
-    replay = source if isinstance(source, Replayed) else None
-    sampler = replay.sampler if replay else None
-    settings: Any = (algorithm, parts.reward, source.spec, sampler, source.keys)  # hashable
-    begun, split, acting, memory, learned = on_host_compiled(*settings)
-
-    def init(key: Key) -> TrainState:
-        agent, remembered, judge, k_source, key = begun(key)
-        return TrainState(agent, source.init(k_source, remembered), judge, key)
-
-    def step(state: TrainState, spare: Any) -> tuple[TrainState, Metrics]:
-        key, k_draw, k_run, k_learn = split(state.key)
-        policy = Policy(acting(state.agent), partial(memory, state.agent), state.agent)
-        if not replay:
-            experience, batch, ran = source.collect(state.source, policy, k_run)
-            agent, judge, improved, _ = learned(spare, state, batch, k_draw, k_learn)
-        else:  # what is learned from does not wait for what is done
-            stored = replace(state.source, source=())
-            learning = beside(learned, spare, state, stored, k_draw, k_learn)
-            within, new, ran = replay.source.collect(state.source.source, policy, k_run)
-            agent, judge, improved, told = learning()
-            experience = replay.stored(state.source, within, new)
-            experience = replay.reweigh(experience, *told) if told else experience
-        return TrainState(agent, experience, judge, key), {**ran, **improved()}
-
-    def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
-        return replace(saved, source=source.reopen(saved.source, fresh.source))
-
-    return System(init, step, False, reopen)
+def step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+    """The state after one iteration, and its metrics."""
+    found = {stage.name: stage for stage in stages(parts, state)}
+    ran = found["collect"].metrics if "collect" in found else {}
+    improved = summary(found["label"].metrics, found["update"].metrics)
+    ok = ran.get("finite", True) & improved["finite"]
+    return found["update"].state, {**ran, **improved, "finite": ok}
 
 
-@functools.lru_cache(maxsize=8)
-def on_host_compiled(
-    algorithm: Algorithm,
-    reward: Reward,
-    spec: Spec,
-    sampler: Sampler | None,
-    keys: Callable[[Key], Any],
-) -> tuple[Any, ...]:
-    """What acts and learns, over seeds; the same settings compile once in a process."""
-    begun = partial(begin, algorithm, reward, spec)
-    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
-    acting = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
-    improve, names = learning(algorithm, reward, sampler)
-    # An agent that is used up lends its memory to the new one: that much of new pages would take
-    # a fifth of an update from pixels.
-    compiled = jax.jit(over_seeds(improve), donate_argnums=0, keep_unused=True)
+def stages(parts: Parts, state: TrainState) -> Iterator[Stage]:
+    """One iteration: take steps, draw a batch of what is stored, label it, update, tell the store.
 
-    def split(key: Key) -> tuple[Any, ...]:
-        key, k_run, k_learn = jax.random.split(key, 3)
-        k_draw, k_run = jax.random.split(k_run) if sampler else (k_run, k_run)
-        return key, k_draw, keys(k_run), k_learn
-
-    def learned(spare: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
-        agent, judge, metrics, told = compiled(spare, state.agent, state.reward, *batch)
-        # One array to fetch, not a dozen, and not before the environments have been stepped.
-        return agent, judge, lambda: dict(zip(names, np.asarray(metrics).T, strict=True)), told
-
-    return jax.jit(jax.vmap(begun)), jax.jit(jax.vmap(split)), acting, memory, learned
-
-
-def learning(
-    algorithm: Algorithm, reward: Reward, sampler: Sampler | None
-) -> tuple[Callable[..., tuple[Any, ...]], list[str]]:
-    """What improves one agent of a host, from a batch or by what it draws from a store, and the
-    names of its metrics, known when it was traced."""
-    names: list[str] = []
-
-    def improve(spare: Any, agent: Any, judge: Any, found: Any, k_draw: Key, key: Key) -> Any:
-        del spare
-        batch = sampler(found, k_draw) if sampler else found
-        agent, judge, metrics, told = learn(algorithm, reward, agent, judge, batch, key)
-        names[:] = metrics
-        return agent, judge, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
-
-    return improve, names
+    Whoever looks for what went wrong looks between them (`faults.py`).
+    """
+    algorithm, source, reward = parts
+    key, k_collect, k_learn = jax.random.split(state.key, 3)
+    policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
+    if isinstance(source, Replay):
+        k_draw, k_run = source.split(k_collect)
+        within, new, ran = source.source.collect(state.source.source, policy, k_run)
+        yield Stage("collect", replace(state, source=within), new, ran)
+        ring, batch = source.add_and_sample(replace(state.source, source=()), new, k_draw)
+        experience: Any = replace(ring, source=within)
+        yield Stage("sample", replace(state, source=experience), batch, {})
+    else:
+        experience, batch, ran = source.collect(state.source, policy, k_collect)
+        name = "sample" if isinstance(source, LoggedSteps) else "collect"
+        yield Stage(name, replace(state, source=experience), batch, ran)
+    context = context_of(replays(source), algorithm, state.agent)
+    labels = learning(algorithm, reward, context, state.agent, state.reward, batch, k_learn)
+    for name, agent, reward_state, labelled, metrics in labels:
+        priority = metrics.get(PRIORITY)
+        if priority is not None:
+            assert isinstance(source, Store)
+            experience = source.update_priorities(experience, batch, priority)
+        state = TrainState(agent, experience, reward_state, key)
+        yield Stage(name, state, labelled, metrics)
 
 
-def begin(
+def replays(source: Source) -> bool:
+    """Whether batches are drawn from a store."""
+    stores = isinstance(source, Replay) and not source.passes_on
+    return stores or isinstance(source, LoggedSteps)
+
+
+def context_of(replayed: bool, algorithm: Algorithm, agent: Any) -> Context:
+    """What a reward is told of a batch."""
+    if replayed or not isinstance(algorithm, Likelihood):
+        return Context(replayed)
+    return Context(replayed, partial(algorithm.log_prob, agent))
+
+
+def first_agent(
     algorithm: Algorithm, reward: Reward, spec: Spec, key: Key
 ) -> tuple[Any, Memory, Any, Key, Key]:
-    """A new agent, its memory, a new judge, and keys for the source and for what follows."""
+    """A new agent, its memory, the state of its reward, and keys for the source and after it."""
     k_agent, k_source, k_reward, key = jax.random.split(key, 4)
     agent = algorithm.init(k_agent, spec)
     memory = algorithm.memory(agent, spec.envs)
     return agent, memory, reward.init(k_reward, spec), k_source, key
 
 
-def learn(
-    algorithm: Algorithm, reward: Reward, agent: Any, judge: Any, batch: Transition, key: Key
-) -> tuple[Any, Any, Metrics, tuple[Any, ...]]:
-    """Judges a batch and improves the agent by it; last comes what to tell the source, if any.
-
-    That is the batch without what it has seen, and the `priority` that `update` left of its steps.
-    """
+def learning(
+    algorithm: Algorithm,
+    reward: Reward,
+    context: Context,
+    agent: Any,
+    reward_state: Any,
+    batch: Transition,
+    key: Key,
+) -> Iterator[tuple[str, Any, Any, Transition, Metrics]]:
+    """The two stages that improve an agent: the batch is labelled, and it learns from that."""
     k_label, k_update = jax.random.split(key)
-    judge, batch, judged = reward.label(judge, batch, k_label)
+    reward_state, batch, labelled = reward.label(reward_state, batch, k_label, context)
+    yield "label", agent, reward_state, batch, labelled
     agent, improved = algorithm.update(agent, batch, k_update)
-    priority = improved.pop("priority", None)
-    told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
-    metrics = {**judged, **jax.tree.map(jnp.mean, improved)}
-    return agent, judge, {**metrics, "finite": finite(metrics)}, told
+    yield "update", agent, reward_state, batch, improved
+
+
+def summary(labelled: Metrics, improved: Metrics) -> Metrics:
+    """The metrics of an iteration, means over minibatches, and whether all are finite."""
+    means = {name: jnp.mean(x) for name, x in improved.items() if name != PRIORITY}
+    metrics = {**labelled, **means}
+    return {**metrics, "finite": finite(metrics)}

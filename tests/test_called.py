@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, Clock, HostClock, assert_same, copied, keys, parts, tiny
 
-from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete, Policy, Spec, Step
+from spinward.core import MASK, Box, Dict, MultiDiscrete, Policy, Spec, Step, replace
 from spinward.errors import EnvironmentFailedError, NonFiniteError
 from spinward.experience import calls
 from spinward.experience.called import Called, Host
+from spinward.experience.material import innermost
 from spinward.experience.vector import Vector
-from spinward.loop import Parts
-from spinward.program import STRETCH, called, program
-from spinward.rewards.environment import Environment
+from spinward.programs import calling, device, python
+from spinward.programs.calling import ROWS
+from spinward.programs.choose import program
 
 ENVS, STEPS, SEEDS = 4, 12, 3
 
@@ -117,18 +118,23 @@ def test_batches_are_those_of_vector_for_the_same_keys(env):
     host.close()
 
 
-def test_a_large_agent_and_one_with_a_loop_of_its_own_are_not_called():
+def test_which_program_runs_depends_on_where_the_environment_is_and_on_the_agents_size(monkeypatch):
+    for place in (calling, device, python):
+        monkeypatch.setattr(place, "program", lambda parts, *host, place=place: (place, parts))
     small, large = tiny(ALGORITHMS["dqn"]), tiny(ALGORITHMS["dqn"], hidden=(700, 700))
-    assert called(parts(small, HostClock())) and not called(parts(large, HostClock()))
-    assert not called(parts(small, Clock()))
+    place, called = program(parts(small, HostClock()))
+    assert place is calling and isinstance(innermost(called.source), Called)
+    assert innermost(called.source).spec == replace(HostClock().spec, envs=4)
+    assert program(parts(large, HostClock()))[0] is python
+    assert program(parts(small, Clock()))[0] is device
 
 
 @pytest.mark.parametrize("large", [1, 10**9], ids=["in Python", "called"])
 def test_many_iterations_are_those_of_shorter_stretches(large, monkeypatch):
-    monkeypatch.setattr("spinward.program.LARGE", large)
+    monkeypatch.setattr("spinward.programs.choose.LARGE", large)
     algorithm = tiny(ALGORITHMS["dqn"])
     whole, halves = (program(parts(algorithm, HostClock())) for _ in range(2))
-    count = STRETCH + 10
+    count = ROWS + 10
     state, metrics = whole.advance(whole.start(keys(2)), count)
     twin = halves.start(keys(2))
     twin, first = halves.advance(twin, 1)
@@ -267,12 +273,3 @@ def test_one_call_steps_the_environments_of_all_seeds_also_where_they_act_alike(
     collect = jax.jit(jax.vmap(lambda s, k: source.collect(s, policy, k)))
     host.run(collect, state, keys(SEEDS))
     assert [action.shape for action in arm.told] == [(SEEDS * ENVS, 2)] * STEPS
-
-
-def test_parts_of_other_sources_are_left_as_they_are():
-    algorithm = tiny(ALGORITHMS["ppo"])
-    there = called(parts(algorithm, HostClock()))
-    assert isinstance(there, tuple) and isinstance(there[0], Parts)
-    assert isinstance(there[0].source, Called) and there[0].source.on_device
-    assert isinstance(there[0].reward, Environment)
-    assert there[0].source.spec == Spec(Box((2,), 0.0, 9.0), Discrete(2), envs=4)

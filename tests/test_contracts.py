@@ -12,10 +12,10 @@ from twin import ALGORITHMS, assert_same, copied, keys, parts, tiny
 from spinward.core import Box, Discrete, Spec, config, replace
 from spinward.envs import probe
 from spinward.errors import SettingsError
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.learning import Learner
 from spinward.loop import Parts, system
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.run import checkpoint
 
@@ -203,7 +203,7 @@ def learned(algorithm, which, probes, iterations):
     """Values of what can be seen, and greedy actions, after learning each of `which` probes."""
 
     def one(which):
-        source = algorithm.source(partial(Rollout, Suite(which, probes)))
+        source = source_for(algorithm.wants(Suite(which, probes).spec), Suite(which, probes))
         closed = system(Parts(algorithm, source, Environment()))
         state = closed.init(jax.random.PRNGKey(1))
         state, _ = jax.lax.scan(lambda s, _: closed.step(s), state, length=iterations)

@@ -15,14 +15,14 @@ from twin import ALGORITHMS, copied, first, keys, parts, tiny
 
 from spinward.core import Box, Discrete, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.loop import Parts, system
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Actor, ChoiceCritics, Critics, GaussianActor
 from spinward.networks.distributions import SquashedGaussian
 from spinward.networks.layers import MLP, Linear
 from spinward.networks.noise import Noise
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.targets.soft import smoothed, soft_expectation, soft_value
 
@@ -294,7 +294,7 @@ def test_sac_for_choices_learns_the_probes():
     settings = jnp.arange(6.0)
 
     def one(which):
-        source = algorithm.source(partial(Rollout, Suite(which, DISCRETE)))
+        source = source_for(algorithm.wants(Suite(which, DISCRETE).spec), Suite(which, DISCRETE))
         closed = system(Parts(algorithm, source, Environment()))
         state = closed.init(jax.random.PRNGKey(1))
         agent = jax.lax.scan(lambda s, _: closed.step(s), state, length=500)[0].agent

@@ -11,12 +11,13 @@ from twin import ALGORITHMS, Clock, HostClock, Stamp, assert_same, copied, keys,
 
 from spinward.core import MASK, Box, Dict, Discrete, Policy, Spec, Transition
 from spinward.envs.cartpole import CartPole
-from spinward.experience.buffer import Sizes, draw
-from spinward.experience.dataset import Dataset
+from spinward.experience.layouts import StepLayout
+from spinward.experience.material import Data, source_for
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
-from spinward.program import program
+from spinward.experience.wanted import Logged
+from spinward.programs.choose import program
 
 ENVS, STEPS = 4, 12
 
@@ -118,7 +119,7 @@ def test_vector_gives_the_batches_of_rollout_for_the_same_keys():
 @pytest.mark.parametrize("large", [1, 10**9], ids=["in Python", "called"])
 @pytest.mark.parametrize("name", ["ppo", "dqn"])
 def test_an_agent_is_the_same_on_device_and_on_a_host(name, large, monkeypatch):
-    monkeypatch.setattr("spinward.program.LARGE", large)
+    monkeypatch.setattr("spinward.programs.choose.LARGE", large)
     algorithm = tiny(ALGORITHMS[name])
     here = program(parts(algorithm, Clock()))
     there = program(parts(algorithm, HostClock()))
@@ -136,7 +137,7 @@ ROWS, WARM = 24, 8  # of a ring, and of its warm-up
 @pytest.fixture(scope="module")
 def replayed():
     """States and batches of a ring of 3 envs that has gone round twice, 4 rows at a time."""
-    source = Replay(Rollout(Stamp(), 3, 4), ROWS, WARM, 5, 40, window=3)
+    source = Replay(Rollout(Stamp(), 3, 4), StepLayout(ROWS, 4, 5, 40, window=3), WARM)
     policy = Policy(lambda o, m, k: (jnp.ones(3, jnp.int32), m, {"x": o}), lambda envs: ())
     collect = jax.jit(lambda state, key: source.collect(state, policy, key))
     states = [source.init(jax.random.key(0), ())]
@@ -183,8 +184,7 @@ def test_windows_never_cross_the_seam_of_the_ring_nor_mix_envs(replayed):
 
 def test_windows_are_drawn_uniformly(replayed):
     states, _ = replayed
-    sizes = Sizes(ROWS, 1, 20_000, 3, 4, stack=1, prioritised=False)
-    drawn = draw(states[-1], jax.random.key(0), 0.0, sizes)
+    drawn = StepLayout(ROWS, 4, 1, 20_000, window=3).sample(states[-1], jax.random.key(0))
     time, name = np.asarray(drawn.obs[0, 0, :, 1]), np.asarray(drawn.obs[0, 0, :, 0])
     _, env = np.unique(name, return_inverse=True)
     first = (time - time.min()).astype(int)
@@ -197,9 +197,10 @@ def test_windows_are_drawn_uniformly(replayed):
 def test_a_data_set_gives_whole_rows_drawn_uniformly():
     arrays = {**logged(50), "reward": np.arange(50, dtype=np.float32)}
     data = Transition(**arrays, weight=np.ones(50, np.float32), extras={})
-    source = Dataset(jax.tree.map(jnp.asarray, data), CartPole().spec, 20, 500)
+    source = source_for(Logged(20, 500), data=Data(data, CartPole().spec))
     assert source.stride == 20
-    _, batch, metrics = source.collect((), COUNTING, jax.random.key(0))
+    state = source.init(jax.random.key(0), ())
+    _, batch, metrics = source.collect(state, COUNTING, jax.random.key(0))
     assert batch.obs.shape == (20, 1, 500, 4) and metrics == {}
     rows = np.asarray(batch.reward).astype(int)
     for name, column in arrays.items():

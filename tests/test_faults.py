@@ -29,8 +29,9 @@ from spinward.errors import (
     SpinwardError,
     Stopped,
 )
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run import checkpoint
+from spinward.run.assemble import assemble
 from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
@@ -49,7 +50,7 @@ def broken(algorithm, env, out):
     path, damaged = checkpoint.latest(run.path / SHARD / "checkpoints")
     assert not damaged
     experiment = run.experiment
-    made = program(experiment.parts())
+    made = program(assemble(experiment).parts)
     fresh = made.start(experiment.keys())
     made.close()
     state, _ = checkpoint.load(path, fresh)

@@ -13,8 +13,8 @@ from spinward.algorithms.ppo import PPO
 from spinward.core import Policy, replace
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.experience.collect import collector
 from spinward.experience.generation import without_prompts
+from spinward.experience.material import source_for
 from spinward.experience.text_settings import optimiser
 from spinward.learning import standardise
 from spinward.networks.distributions import Categorical
@@ -47,7 +47,7 @@ def begun(name, **settings):
         source = replace(written(ranked), updates=1, batch=4)
         _, batch, _ = jax.jit(lambda k: source.collect(source.init(k, ()), None, k))(key)
         return algorithm, agent, jax.tree.map(lambda x: np.asarray(x)[0], batch)
-    source = algorithm.source(collector(Letters()))
+    source = source_for(algorithm.wants(Letters().spec), Letters())
     acting = Policy(
         functools.partial(algorithm.act, agent), functools.partial(algorithm.memory, agent)
     )
@@ -335,7 +335,7 @@ def test_what_cannot_work_is_said_before_anything_runs(name, settings, said):
     algorithm = tiny(ALGORITHMS[name], **{"envs": 8, **settings})
     with pytest.raises(SettingsError, match=said):
         algorithm.check(Letters().spec)
-        algorithm.source(collector(Letters()))
+        source_for(algorithm.wants(Letters().spec), Letters())
 
 
 def test_a_model_of_another_vocabulary_is_refused():

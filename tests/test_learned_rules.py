@@ -1,7 +1,5 @@
 """How rules are learned over a run, and the one that comes with the package."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +8,11 @@ from spinward.algorithms.lpg import LPG, OURS
 from spinward.algorithms.lpg_meta import LPGMeta
 from spinward.core import Transition, replace
 from spinward.envs.grids import Grid
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.experiments.lpg import going_on
 from spinward.loop import Parts
 from spinward.networks.table import Table
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.run.learned import read
 
@@ -24,7 +22,7 @@ def test_the_step_size_of_a_rule_falls_to_zero_over_its_run():
         lives=2, envs=2, rollout=4, updates=1, lifetime=2, predictions=3, width=4, tabular=True,
         descent="sgd", lr=0.01, agent_lr=(2.0,), anneal_steps=2 * 2 * 4 * 2 * 2,
     )  # fmt: skip
-    source = meta.source(partial(Rollout, Grid(2, 2, 1)))
+    source = source_for(meta.wants(None), Grid(2, 2, 1))
     assert source.stride * 2 == meta.anneal_steps
     running = program(Parts(meta, source, Environment()))
     state, moved = running.start(jax.random.key(0)[None]), []

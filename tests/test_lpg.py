@@ -13,16 +13,18 @@ from twin import ALGORITHMS, assert_same, first, tiny
 from spinward.algorithms import lpg
 from spinward.algorithms.lpg import Learned
 from spinward.core import Box, Discrete, Spec, Transition, replace, struct
+from spinward.envs import ids
 from spinward.envs.grids import Grid
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.learning import adam, descend, mean, standardise
 from spinward.losses.policy import policy_gradient
 from spinward.networks.rule import Rule
 from spinward.networks.table import states
 from spinward.rewards.environment import Environment
 from spinward.run import learned
+from spinward.run.assemble import assemble
 from spinward.run.cli import main
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
@@ -224,7 +226,7 @@ def test_meta_gradients_are_finite_differences_through_several_updates(descent, 
 @pytest.fixture(scope="module")
 def lives():
     """The state of a run of `META` after two steps, what they told, and a step more."""
-    closed = META.system(META.source(partial(Rollout, ROOM)), Environment())
+    closed = META.system(source_for(META.wants(ROOM.spec), ROOM), Environment())
     state, step = jax.jit(closed.init)(jax.random.key(1)), jax.jit(closed.step)
     for _ in range(2):
         state, metrics = step(state)
@@ -360,7 +362,7 @@ def test_the_rule_of_a_run_that_learned_one_is_used_by_the_command_line(tmp_path
 def test_no_rule_at_all_is_refused_where_none_is_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(lpg, "OURS", tmp_path / "none")
     with pytest.raises(SettingsError, match="give its run by --rule"):
-        Experiment(LPG(), "CartPole-v1", 10).parts()
+        assert assemble(Experiment(LPG(), "CartPole-v1", 10)).parts
 
 
 def test_rules_that_do_not_fit_are_refused_before_training(saved, tmp_path):
@@ -404,8 +406,8 @@ def test_what_else_cannot_work_is_refused():
     with pytest.raises(SettingsError, match="descent='fast' is not one of adam, rmsprop, sgd"):
         replace(META, descent="fast").check(ROOM.spec)
     with pytest.raises(SettingsError, match="environment in JAX"):
-        META.source(lambda envs, steps: None)
+        source_for(META.wants(ROOM.spec), ids.make("gymnasium:CartPole-v1"))
     with pytest.raises(SettingsError, match="a rule does not act"):
         META.act(None, None, (), None)
     with pytest.raises(SettingsError, match="settings are words"):
-        Experiment(LPG(learned=Learned("", RULE)), "CartPole-v1", 10).parts()
+        assert assemble(Experiment(LPG(learned=Learned("", RULE)), "CartPole-v1", 10)).parts

@@ -13,14 +13,15 @@ from spinward.envs.pendulum import Pendulum
 from spinward.envs.t_maze import TMaze
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
+from spinward.experience.layouts import SequenceLayout
+from spinward.experience.replay import Replay
 from spinward.experience.rollout import REWARD, Rollout
-from spinward.experience.sequences import Sequences
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.episodic import Episodic, episodic_novelty
 from spinward.networks.recurrent import MEMORY
 from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
 from spinward.networks.running import Running
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run.policy import Policy as Alone
 from spinward.targets.family import betas, gammas
 
@@ -48,7 +49,7 @@ def zeros(envs):
 @pytest.fixture(scope="module")
 def stored():
     """Sequences of the clock, of which everything that is stored can be foretold from `obs`."""
-    source = Sequences(Rollout(Clock(), 2, 3), counting, 6, 3, 5, 16, 7)
+    source = Replay(Rollout(Clock(), 2, 3), SequenceLayout(6, 3, 5, 16, 7), 3, counting)
     policy = Policy(partial(counting, source.spec), zeros)
 
     @jax.jit
@@ -81,8 +82,8 @@ def test_sequences_are_drawn_from_all_that_is_held_and_from_nothing_newer(stored
     source, (state, _) = stored
     assert int(state.rows) == 9 + 3 and state.data.reward.shape == (6, 2, 3)
     # Of six rows the oldest may have been overwritten, and three make a sequence.
-    assert source.sizes.window == 3
-    draws = jax.jit(jax.vmap(lambda k: source.sampler(state, k).obs[:, 0, :, :]))
+    assert source.layout.rows.window == 3
+    draws = jax.jit(jax.vmap(lambda k: source.layout.sample(state, k).obs[:, 0, :, :]))
     found = {tuple(x) for x in np.asarray(draws(jax.random.split(KEY, 20))).reshape(-1, 2)}
     rows = np.arange(12 - 5, 12 - 2) % 6  # three starts of each of two environments
     wanted = {tuple(np.asarray(state.data.obs["obs"])[r, e, 0]) for r in rows for e in range(2)}
@@ -91,7 +92,8 @@ def test_sequences_are_drawn_from_all_that_is_held_and_from_nothing_newer(stored
 
 def test_priorities_choose_sequences_and_follow_the_ring(stored):
     source, _ = stored
-    source = replace(source, prioritised=True, alpha=1.0)
+    layout = replace(source.layout, prioritised=True, alpha=1.0)
+    source = replace(source, layout=layout)
     policy = Policy(partial(counting, source.spec), zeros)
 
     @jax.jit
@@ -101,8 +103,8 @@ def test_priorities_choose_sequences_and_follow_the_ring(stored):
             state, batch, _ = source.collect(state, policy, k)
         index = batch.extras["index"]
         liked = index == index.max()
-        state = source.reweigh(state, batch, jnp.where(liked, 1e6, 0.0))
-        drawn = source.sampler(replace(state, source=()), key)
+        state = source.update_priorities(state, batch, jnp.where(liked, 1e6, 0.0))
+        drawn = source.layout.sample(replace(state, source=()), key)
         weights = state.priorities.levels[0]
         return index, drawn.extras, weights
 

@@ -10,10 +10,10 @@ from spinward.algorithms.ppo import PPO
 from spinward.core import Box, Dict, Discrete, Spec, Transition, replace
 from spinward.envs.finite import Finite, mdp_of
 from spinward.errors import SettingsError
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.loop import Parts
 from spinward.networks.distillation import Distillation, Whitener, distance
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.count import Count
 from spinward.rewards.rnd import RND
 from spinward.targets.returns import outlasting
@@ -237,7 +237,7 @@ def test_ppo_crosses_a_chain_by_a_bonus_unless_the_end_of_an_episode_cuts_it(bon
     ppo = PPO(envs=8, rollout=32, lr=2e-3, hidden=(16,))
     crossed = []
     for gamma in (0.0, 0.99):
-        source = ppo.source(lambda envs, steps: Rollout(row_of_states(), envs, steps))
+        source = source_for(ppo.wants(None), row_of_states())
         running = program(Parts(ppo, source, replace(bonus, gamma=gamma)))
         _, metrics = running.advance(running.start(keys(3)), 100)
         late = {name: np.asarray(metrics[name][:, -25:]) for name in ("episodes", "episode_return")}

@@ -11,7 +11,7 @@ from twin import ALGORITHMS, copied, first, tiny
 
 from spinward.core import MASK, Box, Dict, Discrete, Spec, Transition, replace
 from spinward.errors import SettingsError
-from spinward.experience.rollout import Rollout
+from spinward.experience.material import source_for
 from spinward.loop import Parts, system
 from spinward.networks.heads import Duelling, Q
 from spinward.networks.noisy import perturbed, with_noise
@@ -50,7 +50,7 @@ def learned(algorithm, iterations):
     """Values of what can be seen, and greedy actions, after learning each of the probes."""
 
     def one(which):
-        source = algorithm.source(partial(Rollout, Suite(which, DISCRETE)))
+        source = source_for(algorithm.wants(Suite(which, DISCRETE).spec), Suite(which, DISCRETE))
         closed = system(Parts(algorithm, source, Environment()))
         state = closed.init(jax.random.PRNGKey(1))
         state, _ = jax.lax.scan(lambda s, _: closed.step(s), state, length=iterations)

@@ -14,7 +14,7 @@ from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
 from spinward.learning import passes
 from spinward.networks.recurrent import CELLS, MEMORY, RecurrentActorCritic
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run.policy import Policy
 
 KEY = jax.random.key(0)

@@ -1,7 +1,5 @@
 """Replay: images stored once, priorities, memory, and all of it saved and on a host."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +11,13 @@ from twin import ALGORITHMS, CLOCK, Clock, HostClock, assert_same, copied, keys,
 from spinward.core import Box, Discrete, Policy, Spec, replace
 from spinward.errors import SettingsError
 from spinward.experience import memory
-from spinward.experience.buffer import Sizes, draw, empty, reweigh, write
+from spinward.experience.layouts import StepLayout
 from spinward.experience.priorities import FLOOR, Priorities, importance
-from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
-from spinward.experience.vector import Vector
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run import checkpoint
+from spinward.run.assemble import assemble
+from spinward.run.experiment import Experiment
 
 ROWS, STEPS, ENVS = 24, 4, 3
 
@@ -35,19 +33,19 @@ POLICY = Policy(act, lambda envs: ())
 def films():
     """Draws from the same rows stored whole and image by image, after each of 39 batches."""
     source = Rollout(Film(), ENVS, STEPS)
-    whole = Sizes(72, 2, 50, 3, STEPS, stack=1, prioritised=False)
-    once = whole._replace(stack=STACK)
+    whole = StepLayout(72, STEPS, 2, 50, window=3)
+    once = replace(whole, stack=STACK)
 
     @jax.jit
     def step(source_state, one, other, key):
         source_state, batch, _ = source.collect(source_state, POLICY, key)
-        one, other = write(one, batch, whole), write(other, batch, once)
-        drawn = draw(one, key, 0.0, whole), draw(other, key, 0.0, once)
+        one, other = whole.write(one, batch), once.write(other, batch)
+        drawn = whole.sample(one, key), once.sample(other, key)
         return source_state, one, other, drawn
 
     state = source.init(jax.random.key(0), ())
     _, batch, _ = source.collect(state, POLICY, jax.random.key(0))
-    one, other, found = empty(batch, whole), empty(batch, once), []
+    one, other, found = whole.empty(batch), once.empty(batch), []
     for i in range(40):
         state, one, other, drawn = step(state, one, other, jax.random.key(i))
         if i:
@@ -88,13 +86,13 @@ def test_a_million_frames_of_atari_fit_in_eight_gigabytes():
 
 @pytest.mark.parametrize(("stack", "prioritised"), [(1, False), (1, True), (STACK, True)])
 def test_the_bytes_foretold_are_those_of_the_ring(stack, prioritised):
-    sizes = Sizes(800, 1, 4, 1, 4, stack, prioritised)
+    layout = StepLayout(800, 4, 1, 4, stack=stack, prioritised=prioritised)
     source = Rollout(Film(), ENVS, 4)
     shapes = jax.eval_shape(
         lambda k: source.collect(source.init(k, ()), POLICY, k)[1], jax.random.key(0)
     )
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    held = sum(x.nbytes for x in jax.tree.leaves(empty(zeros, sizes)))
+    held = sum(x.nbytes for x in jax.tree.leaves(layout.empty(zeros)))
     assert held == pytest.approx(
         memory.replay_bytes(source.spec, 800, 4, stack, prioritised), rel=0.01
     )
@@ -105,22 +103,24 @@ def test_a_ring_larger_than_memory_is_refused_with_the_numbers(monkeypatch):
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6))
     algorithm = ALGORITHMS["dqn"](capacity=1_000_000, stack=4)
     with pytest.raises(SettingsError, match=r"capacity=1000000 .* 7\.\d\d GB of 4\.0 GB"):
-        algorithm.check(spec)
-    replace(algorithm, capacity=400_000).check(spec)
+        memory.require_memory(1_000_000, bytes_of(algorithm, 1_000_000, spec))
+    memory.require_memory(400_000, bytes_of(algorithm, 400_000, spec))
     with pytest.raises(SettingsError, match=r"3\.01 GB for each of 2 seeds"):
-        memory.require_memory(400_000, algorithm_bytes(algorithm, 400_000, spec), 2)
+        memory.require_memory(400_000, bytes_of(algorithm, 400_000, spec), 2)
+    with pytest.raises(SettingsError, match="capacity=9000000 is more than memory holds"):
+        assert assemble(Experiment(ALGORITHMS["dqn"](capacity=9 * 10**6), "Maze", 100)).parts
 
 
-def algorithm_bytes(algorithm, capacity, spec):
-    return replace(algorithm, capacity=capacity).replay_bytes(spec)
+def bytes_of(algorithm, capacity, spec):
+    return memory.wanted_bytes(replace(algorithm, capacity=capacity).wants(spec), spec)
 
 
 def test_stacks_are_refused_where_there_are_no_images_or_no_history():
     with pytest.raises(SettingsError, match="stack=4 needs images"):
         tiny(ALGORITHMS["dqn"], stack=4).check(CLOCK)
-    source = Replay(Vector(HostFilm(broken=True), ENVS, STEPS), ROWS, 8, 1, 4, stack=STACK)
+    algorithm = tiny(ALGORITHMS["dqn"], stack=STACK, hidden=(700, 700))
     with pytest.raises(SettingsError, match=r"stack=3 .* no history of images"):
-        source.init(keys(1), ())
+        program(parts(algorithm, HostFilm(broken=True))).start(keys(1))
 
 
 @pytest.mark.parametrize("leaves", [1, 5, 32, 33, 1000, 40_000])
@@ -162,12 +162,12 @@ def test_importance_is_the_formula_of_the_paper():
 
 @pytest.mark.parametrize("window", [1, 3])
 def test_what_can_be_drawn_by_priority_is_what_can_be_drawn_uniformly(window):
-    sizes = Sizes(ROWS, 1, 300, window, STEPS, stack=1, prioritised=True)
+    layout = StepLayout(ROWS, STEPS, 1, 300, window, prioritised=True)
     source = Rollout(Clock(), ENVS, STEPS)
     state = source.init(jax.random.key(0), ())
     _, batch, _ = source.collect(state, POLICY, jax.random.key(0))
-    step = jax.jit(partial(write, sizes=sizes))
-    ring = empty(batch, sizes)
+    step = jax.jit(layout.write)
+    ring = layout.empty(batch)
     for i in range(1, 16):
         ring = step(ring, batch)
         rows = STEPS * i
@@ -180,19 +180,20 @@ def test_what_can_be_drawn_by_priority_is_what_can_be_drawn_uniformly(window):
 
 
 def test_priorities_are_powers_of_errors_but_for_what_is_overwritten_next():
-    sizes = Sizes(ROWS, 1, 40, 1, STEPS, stack=1, prioritised=True)
+    layout = StepLayout(ROWS, STEPS, 1, 40, prioritised=True, alpha=0.7)
     source = Rollout(Clock(), ENVS, STEPS)
     state = source.init(jax.random.key(0), ())
     _, batch, _ = source.collect(state, POLICY, jax.random.key(0))
-    ring = empty(batch, sizes)
-    step = jax.jit(partial(write, sizes=sizes))
+    ring = layout.empty(batch)
+    step = jax.jit(layout.write)
     for _ in range(7):
         before, ring = ring, step(ring, batch)
-    drawn = jax.jit(partial(draw, beta=0.4, sizes=sizes))(before, jax.random.key(0))
+    drawn = jax.jit(layout.sample)(before, jax.random.key(0))
     error = jnp.linspace(-3.0, 3.0, 40)[None]
     weight = drawn.weight.at[0, 0, 0].set(0.0)
     index = np.asarray(drawn.extras["index"])
-    told = jax.jit(partial(reweigh, alpha=0.7, sizes=sizes))(ring, index, weight, error).priorities
+    drawn = replace(drawn, weight=weight)
+    told = jax.jit(layout.update_priorities)(ring, drawn, error).priorities
     after = np.asarray(told.levels[0])
     assert told.top == pytest.approx((3.0 + FLOOR) ** 0.7)
     expected = np.array(ring.priorities.levels[0])

@@ -14,8 +14,9 @@ from twin import ALGORITHMS, home, logged, needs_data, tiny
 
 from spinward.envs.cartpole import CartPole
 from spinward.errors import Stopped
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run import checkpoint
+from spinward.run.assemble import assemble
 from spinward.run.run import create, load, train
 from spinward.run.shards import folders
 
@@ -171,7 +172,7 @@ def test_a_run_on_a_host_goes_on_with_its_agent_and_replay(name, data, tmp_path)
 
 def last_state(run):
     experiment = run.experiment
-    made = program(experiment.parts())
+    made = program(assemble(experiment).parts)
     fresh = made.start(experiment.keys())
     made.close()
     return checkpoint.load(checkpoint.latest(run.path / "shards/0/checkpoints")[0], fresh)[0]

@@ -11,13 +11,12 @@ ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
     ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("host",), ("loop",),
-    ("program",), ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
+    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("loop",),
+    ("programs",), ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
-    "loop.py", "program.py", "host.py", "experience/replay.py", "experience/sequences.py",
-    "experience/vector.py", "experience/workers.py", "experience/generation.py",
+    "programs/seeds.py", "programs/python.py", "experience/vector.py", "experience/workers.py", "experience/generation.py",
     "evaluation/episodes.py", "envs/check.py", "run/policy.py", "run/results.py", "run/logged.py",
 }  # fmt: skip
 GYMNASIUM = {
@@ -25,6 +24,17 @@ GYMNASIUM = {
     for name in ("classic", "gymnasium", "opening", "ids", "workers", "inspection")
 }
 PICKLE = {"envs/processes.py", "envs/workers.py"}  # between a run and its own child processes
+
+
+# `hasattr` and `getattr` with a literal: on values that are not ours, each with its reason.
+FOREIGN = {
+    "envs/gymnax.py": "spaces of gymnax, in versions that differ",
+    "envs/envpool.py": "private fields of a pool that tell what it takes",
+    "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
+    "envs/processes.py": "what the operating system has",
+    "envs/ids.py": "a class of the user's own, before it is known what it is",
+    "run/arrays.py": "leaves that may be numbers",
+}
 
 
 def part(name):
@@ -79,6 +89,33 @@ def test_calls_stand_only_where_they_may(name):
             assert ast.unparse(node.value) == "False"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
             assert "allow_pickle" in {k.arg for k in node.keywords}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nobody_asks_our_own_parts_what_they_have(name):
+    for node in ast.walk(TREES[name]):
+        asks = isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr")
+        if asks and isinstance(node.args[1], ast.Constant):
+            assert name in FOREIGN, ast.unparse(node)
+
+
+def files_of(name):
+    """The files of ours that a file imports."""
+    found = set()
+    for module in imports(TREES[name]):
+        top, _, rest = module.partition(".")
+        file = rest.replace(".", "/") + ".py"
+        if top == "spinward" and file in TREES and file != name:
+            found.add(file)
+    return found
+
+
+def test_files_import_each_other_in_no_circle():
+    left = {name: files_of(name) for name in TREES}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"a circle among {', '.join(sorted(left))}"
 
 
 def test_every_part_has_its_place_in_the_order():

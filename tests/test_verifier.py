@@ -16,6 +16,7 @@ from spinward.experience.generation import Generation
 from spinward.rewards import verifier
 from spinward.rewards.verifier import Verifier
 from spinward.run import settings
+from spinward.run.assemble import assemble
 from spinward.run.cli import train as command
 from spinward.run.experiment import Experiment
 from spinward.run.run import load
@@ -110,7 +111,7 @@ def test_a_function_that_cannot_judge_is_refused_before_training(name, error, sa
 )
 def test_what_writes_nothing_is_not_judged(algorithm, env, said):
     with pytest.raises(SettingsError, match=said):
-        Experiment(algorithm, env, 1, reward=Verifier(f"{HERE}:nothing")).parts()
+        assert assemble(Experiment(algorithm, env, 1, reward=Verifier(f"{HERE}:nothing"))).parts
 
 
 def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp_path):

@@ -19,8 +19,9 @@ from spinward.experience import workers
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Worker, Workers, merged
 from spinward.loop import Parts
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
+from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
 
 PPO, A2C = ALGORITHMS["ppo"], ALGORITHMS["a2c"]
@@ -135,8 +136,9 @@ def test_episodes_of_several_workers_are_averaged_over_episodes():
 )
 def test_workers_that_cannot_work_are_refused_before_anything_starts(settings, said):
     with pytest.raises(SettingsError, match=said):
-        Experiment(**{"algorithm": PPO(), "env": "CartPole-v1", "steps": 100, **settings}).parts()
-    Experiment(A2C(), "CartPole-v1", 100, workers=2, first_come=True).parts()
+        whole = {"algorithm": PPO(), "env": "CartPole-v1", "steps": 100, **settings}
+        assert assemble(Experiment(**whole)).parts
+    assert assemble(Experiment(A2C(), "CartPole-v1", 100, workers=2, first_come=True)).parts
 
 
 def test_without_ray_one_is_told_what_to_install(monkeypatch):

@@ -19,9 +19,9 @@ from spinward.envs.cartpole import CartPole
 from spinward.envs.pendulum import Pendulum
 from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
-from spinward.experience.collect import collector
-from spinward.experience.dataset import Dataset
-from spinward.experience.texts import Texts
+from spinward.experience.material import Data, source_for
+from spinward.experience.texts import TextBatches
+from spinward.experience.wanted import Logged, Prompts, Texts
 from spinward.learning import Learner, adam, descend
 from spinward.loop import Parts
 from spinward.networks.decoder import Decoder, Shape
@@ -106,6 +106,7 @@ class Letters:
 
     prompt: int = 2
     end: int = 1
+    vocabulary: None = None
 
     @property
     def spec(self):
@@ -124,18 +125,23 @@ def written(ranked, rows=20):
     letters = np.random.default_rng(0).integers(2, LETTERS, (rows, ranked, 4)).astype(np.int32)
     letters[:, 0, 3] = 5
     weight = np.broadcast_to(np.arange(1, 4) > 1, (rows, ranked, 3)).astype(np.float32)
-    return Texts(steps(letters, weight), Letters().spec)
+    return TextBatches(steps(letters, weight), Letters().spec)
 
 
 def parts(algorithm, env=None):
     """The loop's parts around an algorithm, with what fits it if no env is given."""
-    if env is None and hasattr(algorithm, "start"):
-        reads = getattr(algorithm, "reads", "")
-        env = written(2 if reads == "pairs" else 1) if reads else Letters()
-    if env is None and needs_data(type(algorithm)):
+    want = algorithm.wants(CartPole().spec)
+    if env is None and isinstance(want, Texts):
+        env = written(2 if want.kind == "pairs" else 1)
+    if env is None and isinstance(want, Prompts):
+        env = Letters()
+    if env is None and isinstance(want, Logged):
         data = Transition(**logged(), weight=np.ones(200, np.float32), extras={})
-        env = Dataset(jax.tree.map(jnp.asarray, data), CartPole().spec)
-    source = algorithm.source(collector(env or home(algorithm)))
+        env = Data(data, CartPole().spec)
+    env = env or home(algorithm)
+    texts = env if isinstance(env, TextBatches) else None
+    data = env if isinstance(env, Data) else None
+    source = source_for(algorithm.wants(env.spec), env, data, texts)
     return Parts(algorithm, source, Environment())
 
 

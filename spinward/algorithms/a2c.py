@@ -7,15 +7,16 @@ A3C), are corrected by V-trace (Espeholt et al., 2018, arXiv:1802.01561); for ot
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Spec, Transition, config, struct
 from spinward.experience.batches import check_minibatches
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, descend, linear, means, rmsprop, standardise
 from spinward.losses.policy import policy_gradient
 from spinward.networks.acting import draw, remember
@@ -57,16 +58,14 @@ class A2C:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
-    corrects_lag: ClassVar[bool] = True  # for steps that an older policy took
-
     act, memory = draw, remember
 
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, 1, 1)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout, corrects_lag=True)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return rmsprop(lr, self.max_grad_norm, self.decay, self.eps)

@@ -1,13 +1,14 @@
 """Behaviour cloning: the policy under which logged actions are most likely (Pomerleau, 1989)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, no_memory
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.experience.wanted import Logged
 from spinward.learning import Learner, adam, descend, flatten, means
 from spinward.networks.heads import Policy
 
@@ -22,15 +23,13 @@ class BC:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Policy.init
 
-    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
-
     memory = no_memory
 
     def check(self, spec: Spec) -> None:
         """Any space will do."""
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.batch, self.updates)
+    def wants(self, spec: Spec) -> Logged:
+        return Logged(self.updates, self.batch)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:

@@ -7,17 +7,17 @@ arXiv:2404.19733), without which the likelihood of both texts may fall, and that
 nobody has seen rise.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from spinward.algorithms.sft import SFT, Agent
-from spinward.core import Key, Metrics, Source, Spec, Transition, config
+from spinward.core import Key, Metrics, Reader, Spec, Transition, config
 from spinward.errors import SettingsError
-from spinward.experience.text_settings import check_start, optimiser
+from spinward.experience.text_settings import check_start, optimiser, with_start
+from spinward.experience.wanted import Texts
 from spinward.learning import Learner, descend, linear
 from spinward.losses.preference import dpo, ipo
 from spinward.losses.tokens import average, total
@@ -45,19 +45,19 @@ class DPO:
     temperature: float = 1.0  # which logits are divided by, when it writes
     start: Any = None  # the model to begin with; --model names it
 
-    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
-    reads: ClassVar[str] = "pairs"  # rows of its data
-
     memory = SFT.memory
     act = SFT.act
+
+    def opened(self, reader: Reader) -> "DPO":
+        return with_start(self, reader)
 
     def check(self, spec: Spec) -> None:
         check_start(self, spec)
         if self.loss_type not in LOSSES:
             raise SettingsError(f"loss_type={self.loss_type!r} is not one of {', '.join(LOSSES)}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.batch, self.updates)
+    def wants(self, spec: Spec) -> Texts:
+        return Texts("pairs", self.updates, self.batch, self.start.shape.context)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         model = trained(key, self.start, self.lora)

@@ -20,7 +20,6 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
     Spec,
     Transition,
     config,
@@ -29,9 +28,9 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.memory import replay_bytes, require_images, require_memory
-from spinward.experience.replay import Replay
-from spinward.experience.ring import check_ring, replayed, rows
+from spinward.experience.batches import check_stored
+from spinward.experience.memory import require_images
+from spinward.experience.wanted import Samples, rows, samples
 from spinward.learning import Learner, adam, clipped, descend, linear, means
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
@@ -90,9 +89,9 @@ class DQN:
         name = type(self).__name__
         if not isinstance(spec.action, Discrete):
             raise SettingsError(f"{name} needs one discrete action, not {spec.action}")
-        check_ring(self)
-        capacity, stride = rows(self, self.capacity), self.envs * self.rollout
-        if min(rows(self, self.warmup), capacity - self.rollout) < self.n_step:
+        check_stored(self)
+        want, stride = self.wants(spec), self.envs * self.rollout
+        if min(rows(want, self.warmup), rows(want, self.capacity) - self.rollout) < self.n_step:
             raise SettingsError(
                 f"n_step={self.n_step} is more than there is of each environment in "
                 f"warmup={self.warmup}, or in capacity={self.capacity} beside a rollout"
@@ -110,21 +109,13 @@ class DQN:
         if not getattr(self, "huber", 1.0) > 0.0:
             raise SettingsError(f"huber={self.huber} must be more than 0")
         require_images(spec, self.stack)
-        require_memory(self.capacity, self.replay_bytes(spec))
 
-    def replay_bytes(self: Any, spec: Spec) -> int:
-        """The memory that replay takes for each seed."""
-        prioritised = getattr(self, "prioritised", False)
-        spec = replace(spec, envs=self.envs)
-        capacity = rows(self, self.capacity)
-        return replay_bytes(spec, capacity, self.rollout, self.stack, prioritised)
-
-    def source(self: Any, collect: Callable[[int, int], Source]) -> Replay:
-        replay = replace(replayed(self, collect), window=self.n_step, stack=self.stack)
+    def wants(self: Any, spec: Spec) -> Samples:
+        want = samples(self, window=self.n_step, stack=self.stack)
         if not getattr(self, "prioritised", False):
-            return replay
+            return want
         exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}
-        return replace(replay, prioritised=True, **exponents)
+        return replace(want, prioritised=True, **exponents)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         if self.rmsprop:

@@ -55,9 +55,7 @@ class EnsembleDQN:
     network: Callable[..., Any] = Heads.init
 
     memory = no_memory
-    source, replay_bytes, env_steps, epsilon_at = (
-        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
-    )  # fmt: skip
+    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
     act, update, look = DQN.act, DQN.update, DQN.look
 
     # Methods that take `self: Any` serve REM too.

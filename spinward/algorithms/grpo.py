@@ -10,7 +10,6 @@ Departs from the paper: the price of the distance may be a part of the reward, o
 gradient is that of KL(pi || pi_ref); that of the paper's k3 is of KL(pi_ref || pi).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,11 +18,12 @@ from jax import Array
 
 from spinward.algorithms.ppo_tokens import KL_IN, PPOTokens
 from spinward.algorithms.sft import SFT, Agent
-from spinward.core import Key, Metrics, Source, Spec, Transition, config, replace
+from spinward.core import Key, Metrics, Reader, Spec, Transition, config, replace
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.generation import without_prompts
-from spinward.experience.text_settings import check_room, check_start, optimiser
+from spinward.experience.text_settings import check_start, optimiser, with_start
+from spinward.experience.wanted import Prompts
 from spinward.learning import Learner, descend_on_sum, linear, passes
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
@@ -63,6 +63,9 @@ class GRPO:
     memory = SFT.memory
     act = PPOTokens.act
 
+    def opened(self, reader: Reader) -> "GRPO":
+        return with_start(self, reader)
+
     def check(self, spec: Spec) -> None:
         check_start(self, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, "tokens")
@@ -73,11 +76,8 @@ class GRPO:
                 expected = ", ".join(filter(None, known))
                 raise SettingsError(f"{name}={getattr(self, name)!r} is not one of {expected}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        source: Any = collect(self.envs, self.rollout)
-        source = replace(source, group=self.group) if hasattr(source, "group") else source
-        check_room(self, source)
-        return source
+    def wants(self, spec: Spec) -> Prompts:
+        return Prompts(self.envs, self.rollout, self.group, self.start.shape.context)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         model = trained(key, self.start, self.lora)

@@ -9,7 +9,6 @@ learned by, without which predictions could come to mean nothing.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
+    Reader,
     Spec,
     Transition,
     config,
@@ -35,6 +34,7 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, clipped, descend, means, rmsprop
 from spinward.networks.distributions import Categorical
 from spinward.networks.normaliser import RewardScaler
@@ -44,7 +44,6 @@ from spinward.networks.table import states
 OURS = Path(spinward.__file__).parent / "data" / "lpg_rule"
 OF_A_RUN = "agent.learner.model."  # where a run of `lpg_meta` has its rules [seed]
 DESCENTS = ("adam", "rmsprop", "sgd")
-Read = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +80,8 @@ class LPG:
 
     memory = no_memory
 
-    def opened(self, read: Read) -> "LPG":
-        """With the rule that `rule` names, read by `read(path) -> (arrays by name, info)`."""
+    def opened(self, reader: Reader) -> "LPG":
+        """With the rule that `rule` names."""
         if self.learned is not None:
             raise SettingsError(
                 "learned is for the loop alone: a run's settings are words, so save the rule "
@@ -93,7 +92,8 @@ class LPG:
                 "rule='' names none, and none came with this installation: learn one "
                 "(spinward train lpg_meta Grid-Small) and give its run by --rule"
             )
-        return replace(self, learned=rule_of(*read(Path(self.rule or OURS)), self.rule or "ours"))
+        found = reader.arrays(Path(self.rule or OURS))
+        return replace(self, learned=rule_of(*found, self.rule or "ours"))
 
     def check(self, spec: Spec) -> None:
         if not isinstance(spec.action, Discrete):
@@ -104,8 +104,8 @@ class LPG:
         if self.tabular:
             states(spec.obs)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def optimiser(self) -> optax.GradientTransformation:
         if self.descent == "rmsprop":

@@ -11,7 +11,6 @@ which kept them there; with the step size falls the weight of the agents' entrop
 """
 
 import itertools
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,7 +27,6 @@ from spinward.core import (
     Obs,
     Policy,
     Reward,
-    Source,
     Spec,
     System,
     TrainState,
@@ -41,6 +39,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.lifetimes import Lifetimes, together
 from spinward.experience.rollout import Rollout, finite, where
+from spinward.experience.wanted import Lives
 from spinward.learning import (
     Learner,
     adam,
@@ -129,11 +128,8 @@ class LPGMeta:
             if not getattr(self, name):
                 raise SettingsError(f"{name} must have a number at least")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Lifetimes:
-        source = collect(self.envs, self.rollout)
-        if not isinstance(source, Rollout):
-            raise SettingsError("LPGMeta needs an environment in JAX: thousands live side by side")
-        return Lifetimes(source, self.lives, self.updates)
+    def wants(self, spec: Spec) -> Lives:
+        return Lives(self.envs, self.rollout, self.lives, self.updates)
 
     @property
     def inner(self) -> LPG:
@@ -192,7 +188,7 @@ class LPGMeta:
             agent = Agent(learner, arms, agent.updates + 1)
             return TrainState(agent, lives, (), key), metrics
 
-        return System(init, step, True, lambda saved, fresh: saved)
+        return System(init, step)
 
     def born(self, source: Lifetimes, reward: Reward, arms: Arms, key: Key) -> Life:
         """A life at its start, in a task of its own."""

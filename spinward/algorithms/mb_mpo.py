@@ -23,7 +23,6 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
     Spec,
     Transition,
     config,
@@ -36,6 +35,7 @@ from spinward.envs.imagined import Imagined, never
 from spinward.errors import SettingsError
 from spinward.experience.modelling import Steps, fit, optimiser
 from spinward.experience.rollout import Rollout
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, standardise
 from spinward.losses.policy import policy_gradient, surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
@@ -117,8 +117,8 @@ class MBMPO:
                 f"{self.envs * self.rollout} steps"
             )
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_policy, k_models = jax.random.split(key)

@@ -8,7 +8,6 @@ and bonuses is a running mean of replayed steps, for acting changes no agent; bo
 their running deviation, beside which a reward of 1 still counts; actors are as in r2d2.py.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +21,6 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
     Spec,
     Transition,
     config,
@@ -30,7 +28,7 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.sequences import Sequences
+from spinward.experience.wanted import Sequences
 from spinward.learning import Learner, adam, descend, mean, means
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
@@ -110,9 +108,7 @@ class NGU:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = "lstm"  # the memory: lstm or gru
 
-    replay_bytes, optimiser, epsilons, loss, window = (
-        R2D2.replay_bytes, R2D2.optimiser, R2D2.epsilons, R2D2.loss, R2D2.window,
-    )  # fmt: skip
+    optimiser, epsilons, loss, window = R2D2.optimiser, R2D2.epsilons, R2D2.loss, R2D2.window
 
     def check(self, spec: Spec) -> None:
         R2D2.check(self, spec)
@@ -129,8 +125,8 @@ class NGU:
         if not (self.episodic or self.lifelong):
             raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Sequences:
-        return replace(R2D2.source(self, collect), act=wander)
+    def wants(self, spec: Spec) -> Sequences:
+        return replace(R2D2.wants(self, spec), act=wander)
 
     def told(self, spec: Spec) -> int:
         """How many numbers the network is told beside an observation."""

@@ -17,13 +17,13 @@ from jax import Array
 from spinward.core import (
     Key,
     Metrics,
-    Source,
     Spec,
     Transition,
     config,
     struct,
 )
 from spinward.experience.batches import check_minibatches
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import clipped_surrogate
 from spinward.networks.acting import draw, remember
@@ -73,8 +73,8 @@ class PPO:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, eps=1e-5)

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
 from spinward.losses.policy import doubled_or_halved, dual_ascent, surrogate
 from spinward.networks.acting import draw, remember
@@ -71,8 +72,8 @@ class PPOPenalty:
         if self.adapt not in RULES:
             raise SettingsError(f"adapt={self.adapt!r} must be one of {', '.join(RULES)}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, eps=1e-5)

@@ -9,7 +9,6 @@ model of its own; its loss is not clipped; a completion that ran out of room end
 score has it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,10 +16,11 @@ from jax import Array
 
 from spinward.algorithms.ppo import PPO
 from spinward.algorithms.sft import SFT
-from spinward.core import Key, Memory, Metrics, Source, Spec, Transition, config, replace, struct
+from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
-from spinward.experience.text_settings import check_room, check_start, optimiser
+from spinward.experience.text_settings import check_start, optimiser, with_start
+from spinward.experience.wanted import Prompts
 from spinward.learning import Learner, descend, linear, mean, passes
 from spinward.losses.divergence import k2, k3
 from spinward.losses.policy import proportional
@@ -73,16 +73,17 @@ class PPOTokens:
 
     memory = SFT.memory
 
+    def opened(self, reader: Reader) -> "PPOTokens":
+        return with_start(self, reader)
+
     def check(self, spec: Spec) -> None:
         check_start(self, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, "tokens")
         if self.kl_in not in KL_IN:
             raise SettingsError(f"kl_in={self.kl_in!r} is not one of {', '.join(KL_IN)}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        source = collect(self.envs, self.rollout)
-        check_room(self, source)
-        return source
+    def wants(self, spec: Spec) -> Prompts:
+        return Prompts(self.envs, self.rollout, context=self.start.shape.context)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         head = value_head(self.start.shape.width)

@@ -50,9 +50,7 @@ class QRDQN:
     network: Callable[..., Any] = Heads.init
 
     memory = no_memory
-    source, replay_bytes, env_steps, epsilon_at = (
-        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
-    )  # fmt: skip
+    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
     act, update, look = DQN.act, DQN.update, DQN.look
 
     def check(self, spec: Spec) -> None:

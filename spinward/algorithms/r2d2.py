@@ -5,7 +5,6 @@ Departs from the paper: Retrace in place of n-step targets; actors are environme
 which act with the newest parameters; a sequence may go over the end of an episode.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
     Spec,
     Transition,
     config,
@@ -27,10 +25,9 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.memory import replay_bytes, require_memory
-from spinward.experience.ring import check_ring, rows
+from spinward.experience.batches import check_stored
 from spinward.experience.rollout import REWARD
-from spinward.experience.sequences import Sequences
+from spinward.experience.wanted import Sequences, rows
 from spinward.learning import Learner, adam, descend, means
 from spinward.networks.distributions import pick
 from spinward.networks.exploration import epsilon_greedy
@@ -92,8 +89,9 @@ class R2D2:
             raise SettingsError("hidden=() must end with the width of the memory")
         if self.trace < 1 or self.burn_in < 0:
             raise SettingsError(f"trace={self.trace} must be at least 1, burn_in={self.burn_in} 0")
-        check_ring(replace(self, batch=1))
-        held = min(rows(self, self.warmup), rows(self, self.capacity) - self.rollout)
+        check_stored(replace(self, batch=1))
+        want = self.wants(spec)
+        held = min(rows(want, self.warmup), rows(want, self.capacity) - self.rollout)
         if held < self.window:
             raise SettingsError(
                 f"burn_in + trace + 1 = {self.window} is more than there is of each environment in "
@@ -102,7 +100,6 @@ class R2D2:
         for share in ("gamma", "lam", "epsilon", "target_epsilon", "priority_max"):
             if hasattr(self, share) and not 0.0 <= getattr(self, share) <= 1.0:
                 raise SettingsError(f"{share}={getattr(self, share)} must be between 0 and 1")
-        require_memory(self.capacity, self.replay_bytes(spec))
 
     @property
     def window(self: Any) -> int:
@@ -114,27 +111,21 @@ class R2D2:
         assert isinstance(spec.action, Discrete)
         return spec.action.n + 1
 
-    def replay_bytes(self: Any, spec: Spec) -> int:
-        """The memory that replay takes for each seed."""
-        capacity = rows(self, self.capacity)
-        steps = replay_bytes(replace(spec, envs=self.envs), capacity, self.rollout)
-        numbers = capacity * (self.told(spec) + 4) + 2 * self.hidden[-1] * capacity // self.rollout
-        return steps + 4 * self.envs * numbers
-
-    def source(self: Any, collect: Callable[[int, int], Source]) -> Sequences:
-        experience = collect(self.envs, self.rollout)
-        capacity, warmup = (rows(self, n) // self.rollout for n in (self.capacity, self.warmup))
+    def wants(self: Any, spec: Spec) -> Sequences:
         return Sequences(
-            experience,
-            wander,
-            capacity,
-            warmup,
+            self.envs,
+            self.rollout,
             self.updates,
             self.batch,
             self.window,
+            self.capacity,
+            self.warmup,
+            wander,
             self.prioritised,
             self.priority_exponent,
             self.importance_exponent,
+            extras=self.told(spec) + 4,
+            memory=2 * self.hidden[-1],
         )
 
     def optimiser(self: Any, lr: float | Array) -> optax.GradientTransformation:

@@ -53,9 +53,7 @@ class REM:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Heads.init
 
-    source, replay_bytes, env_steps, epsilon_at = (
-        DQN.source, DQN.replay_bytes, DQN.env_steps, DQN.epsilon_at,
-    )  # fmt: skip
+    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
     update, look, check, optimiser, init, each, values = (
         DQN.update, DQN.look, EnsembleDQN.check, EnsembleDQN.optimiser, EnsembleDQN.init,
         EnsembleDQN.each, EnsembleDQN.values,

@@ -6,16 +6,16 @@ deviation 1 by the one who uses them (rewards/learned.py), on what the policy wr
 learns, as Ziegler et al. do.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from spinward.algorithms.sft import SFT, Agent
-from spinward.core import Key, Metrics, Source, Spec, Transition, config
-from spinward.experience.text_settings import check_start, optimiser
+from spinward.core import Key, Metrics, Reader, Spec, Transition, config
+from spinward.experience.text_settings import check_start, optimiser, with_start
+from spinward.experience.wanted import Texts
 from spinward.learning import Learner, descend, linear
 from spinward.losses.preference import ranking
 from spinward.networks.language_policy import Trained, policy, score_head, scores, trained
@@ -36,17 +36,17 @@ class RewardModel:
     temperature: float = 1.0  # which logits are divided by, when it writes
     start: Any = None  # the model to begin with; --model names it
 
-    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
-    reads: ClassVar[str] = "pairs"  # rows of its data
-
     memory = SFT.memory
     act = SFT.act  # as the model would that it began with, had its layers not changed
+
+    def opened(self, reader: Reader) -> "RewardModel":
+        return with_start(self, reader)
 
     def check(self, spec: Spec) -> None:
         check_start(self, spec)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.batch, self.updates)
+    def wants(self, spec: Spec) -> Texts:
+        return Texts("pairs", self.updates, self.batch, self.start.shape.context)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_model, k_head = jax.random.split(key)

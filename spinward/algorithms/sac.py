@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
-from spinward.experience.ring import check_bounded, check_ring, replayed
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
+from spinward.experience.batches import check_bounded, check_stored
+from spinward.experience.wanted import Samples, samples
 from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Critics, GaussianActor
@@ -56,10 +57,10 @@ class SAC:
 
     def check(self, spec: Spec) -> None:
         check_bounded("sac", spec)
-        check_ring(self)
+        check_stored(self)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return replayed(self, collect)
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:

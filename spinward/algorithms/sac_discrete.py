@@ -18,7 +18,6 @@ from spinward.core import (
     Memory,
     Metrics,
     Obs,
-    Source,
     Spec,
     Transition,
     config,
@@ -26,7 +25,8 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.ring import check_ring, replayed
+from spinward.experience.batches import check_stored
+from spinward.experience.wanted import Samples, samples
 from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import ChoiceCritics
@@ -71,10 +71,10 @@ class SACDiscrete:
             raise SettingsError(
                 f"sac_discrete needs one discrete action; this environment has {spec.action}"
             )
-        check_ring(self)
+        check_stored(self)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return replayed(self, collect)
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:

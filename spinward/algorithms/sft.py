@@ -6,15 +6,15 @@ Departs from the paper: Adam at a step size that falls linearly, no dropout, and
 no model to start from, a small one from scratch.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Source, Spec, Transition, config, struct
-from spinward.experience.text_settings import check_start, optimiser
+from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, struct
+from spinward.experience.text_settings import check_start, optimiser, with_start
+from spinward.experience.wanted import Texts
 from spinward.learning import Learner, descend, linear, means
 from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import Trained, drawn, policy, trained
@@ -46,14 +46,15 @@ class SFT:
     context: int = 64  # tokens that a model from scratch can read
     start: Any = None  # the model to begin with; --model names it
 
-    offline: ClassVar[bool] = True  # it learns from data, and takes no steps
-    reads: ClassVar[str] = "completions"  # rows of its data
+    def opened(self, reader: Reader) -> "SFT":
+        return with_start(self, reader)
 
     def check(self, spec: Spec) -> None:
         check_start(self, spec, needed=False)
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.batch, self.updates)
+    def wants(self, spec: Spec) -> Texts:
+        context = self.context if self.start is None else self.start.shape.context
+        return Texts("completions", self.updates, self.batch, context)
 
     def shape(self, spec: Spec) -> Shape:
         vocab: Any = spec.action

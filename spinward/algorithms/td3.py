@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Source, Spec, Transition, config, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.errors import SettingsError
-from spinward.experience.ring import check_bounded, check_ring, replayed
+from spinward.experience.batches import check_bounded, check_stored
+from spinward.experience.wanted import Samples, samples
 from spinward.learning import Learner, adam, descend, means
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
@@ -56,12 +57,12 @@ class TD3:
 
     def check(self, spec: Spec) -> None:
         check_bounded("td3", spec)
-        check_ring(self)
+        check_stored(self)
         if self.delay < 1 or self.updates % self.delay:
             raise SettingsError(f"updates={self.updates} is no multiple of delay={self.delay}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return replayed(self, collect)
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:

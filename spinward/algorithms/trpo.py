@@ -13,9 +13,10 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
 from spinward.losses.policy import surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
@@ -72,8 +73,8 @@ class TRPO:
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm)

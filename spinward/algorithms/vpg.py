@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Source, Spec, Transition, config, struct
+from spinward.core import Key, Metrics, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
+from spinward.experience.wanted import Rollouts
 from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
 from spinward.losses.policy import policy_gradient
 from spinward.networks.acting import draw, remember
@@ -73,8 +74,8 @@ class VPG:
         if self.form == "average" and self.envs < 2:
             raise SettingsError(f"form='average' needs other envs to average; envs={self.envs}")
 
-    def source(self, collect: Callable[[int, int], Source]) -> Source:
-        return collect(self.envs, self.rollout)
+    def wants(self, spec: Spec) -> Rollouts:
+        return Rollouts(self.envs, self.rollout)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm)

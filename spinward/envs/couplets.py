@@ -83,7 +83,7 @@ class Couplets:
         alike = (noun - FIRST_NOUN) // FAMILY == (state - FIRST_NOUN) // FAMILY
         return jnp.where(well, jnp.where(alike & (noun != state), 1.0, 0.0), -1.0)
 
-    def rows(self, kind: str, count: int, seed: int = 0) -> list[dict[str, str]]:
+    def examples(self, kind: str, count: int, seed: int = 0) -> list[dict[str, str]]:
         """Rows of a data file: couplets, or pairs of second lines to the same first one, of which
         the chosen one rhymes and the rejected one does not."""
         random = np.random.default_rng(seed)

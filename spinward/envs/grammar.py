@@ -80,7 +80,7 @@ class Grammar:
         sentiment = jnp.asarray(SCORES)[jnp.maximum(padded[np.array(SLOTS)] - FIRST_ADJECTIVE, 0)]
         return jnp.where(well.all() & (padded[length:] == PAD).all(), sentiment.mean(), -1.0)
 
-    def rows(self, kind: str, count: int, seed: int = 0) -> list[dict[str, str]]:
+    def examples(self, kind: str, count: int, seed: int = 0) -> list[dict[str, str]]:
         """Rows of a data file: of completions of the grammar, or of pairs of them of which a
         scripted judge has chosen one, with the odds of Bradley and Terry (1952)."""
         random = np.random.default_rng(seed)

@@ -1,5 +1,6 @@
 """From an environment's name to the environment."""
 
+import dataclasses
 import difflib
 import importlib
 import importlib.util
@@ -62,28 +63,55 @@ PREFIXES = {
 }
 
 
-def make(name: str) -> Any:
-    """The environment called `name`: an `Env` in JAX or a `HostEnv`.
+def make(name: str, settings: dict[str, Any] | None = None) -> Any:
+    """The environment called `name`: an `Env` in JAX or a `HostEnv`, with settings of its own.
 
     Ours where we have it, else `gymnasium:ID`, `envpool:ID`, `gymnax:ID`, anybody's `module:Class`
-    or `path.py:Class`, and otherwise an id registered in Gymnasium.
+    or `path.py:Class`, and otherwise an id registered in Gymnasium, whose settings are the keyword
+    arguments of its `make`.
 
     Raises:
-        SettingsError: there is no such environment.
+        SettingsError: there is no such environment, or it has no such setting.
     """
+    settings = settings or {}
     if name in OWN:
-        return ours(OWN[name])()
+        return with_settings(name, ours(OWN[name])(), settings)
     prefix, _, rest = name.partition(":")
     if rest and prefix in PREFIXES:
-        return ours(PREFIXES[prefix])(rest)
+        return adapted(prefix, rest, settings)
     if rest:
         found = imported(name)
         acts = hasattr(found, "reset") or hasattr(found, "open")  # an Env or a HostEnv
         if acts and hasattr(found, "spec") and not is_gymnasium(found):
-            return found()
+            return with_settings(name, found(), settings)
     elif not name.startswith("ALE/"):
         check_registered(name)
-    return ours(PREFIXES["gymnasium"])(name)
+    return adapted("gymnasium", name, settings)
+
+
+def adapted(prefix: str, name: str, settings: dict[str, Any]) -> Any:
+    """An environment of another package: what is no setting of its adapter is its own keyword."""
+    adapter = ours(PREFIXES[prefix])
+    fields = {f.name for f in dataclasses.fields(adapter)} - {"id", "kwargs"}
+    own = {k: v for k, v in settings.items() if k in fields}
+    keywords = {k: v for k, v in settings.items() if k not in fields}
+    takes = "kwargs" in {f.name for f in dataclasses.fields(adapter)}
+    if not takes:
+        return with_settings(f"{prefix}:{name}", adapter(name), settings)
+    return adapter(name, tuple(keywords.items()), **own)
+
+
+def with_settings(name: str, env: Any, settings: dict[str, Any]) -> Any:
+    """`env`, a dataclass, with these fields."""
+    if not settings:
+        return env
+    fields = [f.name for f in dataclasses.fields(env)] if dataclasses.is_dataclass(env) else []
+    for setting in settings:
+        if setting not in fields:
+            near = difflib.get_close_matches(setting, fields, 1)
+            known = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields) or 'none'}"
+            raise SettingsError(f"{name} has no setting {setting!r}; {known}")
+    return dataclasses.replace(env, **settings)
 
 
 def ours(place: str) -> Any:

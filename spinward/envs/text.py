@@ -25,8 +25,17 @@ class Text(Protocol):
     def prompt(self) -> int: ...  # entries of a prompt
     @property
     def end(self) -> int: ...  # the token that ends a completion
+    @property
+    def vocabulary(self) -> Any: ...  # what tokens stand for; None where they are numbers only
     def reset(self, key: Key) -> tuple[Any, Array]: ...
     def score(self, state: Any, completion: Array) -> Array: ...
+
+
+@runtime_checkable
+class Corpus(Protocol):
+    """A task that writes texts to learn from itself."""
+
+    def examples(self, kind: str, count: int) -> list[dict[str, str]]: ...  # completions, or pairs
 
 
 def token_spec(vocab: int) -> Spec:

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Metrics, Replayed, TrainState, Transition, replace
+from spinward.core import Context, Metrics, QLearner, TrainState, Transition, replace
 from spinward.experience import stored
+from spinward.experience.logged import LoggedSteps
 from spinward.loop import Parts
-from spinward.program import compiled
-from spinward.targets.diagnostics import PEAK, bound, effective_rank, followed
+from spinward.programs.seeds import compiled
+from spinward.targets.diagnostics import bound, effective_rank, followed
 
 SAMPLES = 256  # steps that are looked at
 FEWEST = 16  # of them with a known return, or none is reported
@@ -24,23 +25,23 @@ POINTS = 20  # of a run at which the network is looked at
 
 
 def measure(
-    parts: Parts, state: TrainState, metrics: Metrics, network: bool = True
+    parts: Parts, state: TrainState, peaks: dict[str, np.ndarray], network: bool = True
 ) -> dict[str, list[float | None]]:
-    """What a Q-learner's run reports beside its own metrics [seed, iteration]; nothing for others.
+    """What a Q-learner's run reports beside its own metrics; nothing for others.
 
-    Peaks are of the whole interval; what needs the `network` is left out without. None where too
-    few returns are known yet, or no reward came.
+    `peaks` are the largest values [seed] of some metrics since the last log point. What needs the
+    `network` is left out without. None where too few returns are known yet, or no reward came.
     """
-    if "max_abs_q" not in metrics:
+    algorithm = parts.algorithm
+    if "max_abs_q" not in peaks or not isinstance(algorithm, QLearner):
         return {}
-    names = [name for name in metrics if name.startswith(PEAK)]
-    found = {name: np.asarray(metrics[name], float).max(1) for name in names}
-    limit = bound(found.pop("max_reward"), float(getattr(parts.algorithm, "gamma", 0.0)))
+    found = dict(peaks)
+    limit = bound(found.pop("max_reward"), float(algorithm.gamma))
     found["q_bound"] = np.where(limit > 0, limit, np.nan)
     over = found["max_abs_q"] > limit
     found["soft_divergence"] = np.where(limit > 0, over, np.nan)
-    if network and hasattr(parts.algorithm, "look") and isinstance(parts.source, Replayed):
-        seen = jax.device_get(looked(parts, state))
+    if network and (ring := stored.ring(parts.source, state.source)) is not None:
+        seen = jax.device_get(looked(parts, state, ring))
         found["effective_rank"] = effective_rank(seen.pop("features"))
         found |= seen
     return {name: in_json(values) for name, values in found.items()}
@@ -50,23 +51,24 @@ def in_json(values: np.ndarray) -> list[float | None]:
     return [float(x) if np.isfinite(x) else None for x in values]
 
 
-def looked(parts: Parts, state: TrainState) -> Metrics:
+def looked(parts: Parts, state: TrainState, ring: Any) -> Metrics:
     """The instruments that need the network, [seed] each; compiled once for all log points."""
-    replay: Any = parts.source
-    gamma = float(getattr(parts.algorithm, "gamma", 0.0))
-    rows = int(np.clip(2 * HORIZON / max(1.0 - gamma, 1e-3), *ROWS))
-    rows = min(rows, stored.capacity(state.source))
-    run = compiled(of_seeds(rows, getattr(replay, "stack", 1)), 0)
-    ring = replace(state.source, source=())
-    return run(parts.algorithm, parts.reward, state.agent, state.reward, ring)
+    algorithm: Any = parts.algorithm
+    shared = isinstance(parts.source, LoggedSteps)  # data, which all seeds learn from
+    rows = int(np.clip(2 * HORIZON / max(1.0 - float(algorithm.gamma), 1e-3), *ROWS))
+    rows = min(rows, ring.data.reward.shape[0 if shared else 1])
+    stack = parts.source.layout.stack  # type: ignore[attr-defined]
+    run = compiled(of_seeds(rows, stack, shared), 0)
+    return run(algorithm, parts.reward, state.agent, state.reward, ring)
 
 
 @functools.cache
-def of_seeds(rows: int, stack: int) -> Callable[..., Metrics]:
+def of_seeds(rows: int, stack: int, shared: bool) -> Callable[..., Metrics]:
     """`of_one` over seeds; the same function for the same sizes, so that it compiles once."""
 
     def run(algorithm: Any, reward: Any, *states: Any) -> Metrics:
-        return jax.vmap(partial(of_one, rows, stack, algorithm, reward))(*states)
+        one = partial(of_one, rows, stack, algorithm, reward)
+        return jax.vmap(one, (0, 0, None if shared else 0))(*states)
 
     return run
 
@@ -79,7 +81,7 @@ def of_one(
     env = jnp.broadcast_to(jnp.arange(envs), (rows, envs))
     steps = stored.steps_at(ring, jnp.broadcast_to(number[:, None], (rows, envs)), env, stack)
     steps = replace(steps, weight=jnp.where(number[:, None] >= 0, steps.weight, 0.0))
-    _, steps, _ = reward.label(judge, steps, jax.random.PRNGKey(0))
+    _, steps, _ = reward.label(judge, steps, jax.random.PRNGKey(0), Context(replayed=True))
     returns, known = followed(steps, algorithm.gamma)
     count = known.sum()
     at = evenly(jnp.where(count >= FEWEST, known, steps.weight > 0).reshape(-1))

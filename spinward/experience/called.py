@@ -4,7 +4,7 @@ One program holds acting, storing and learning, where `Vector` needs a call of J
 arrays to hand over and back. Over seeds a step is one call for the environments of all.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,6 @@ class Called:
 
     spec: Spec
     steps: int
-    on_device: ClassVar[bool] = True
 
     @property
     def stride(self) -> int:

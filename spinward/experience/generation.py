@@ -6,7 +6,7 @@ there; one that runs out of steps is truncated in the last row.
 """
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,6 @@ class Generation:
     envs: int
     steps: int
     group: int = 1
-    on_device: ClassVar[bool] = True
 
     @property
     def spec(self) -> Spec:

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config
+from spinward.core import Key, Memory, Metrics, Policy, Spec, Tasks, Transition, config
+from spinward.envs.several import Several
 from spinward.experience.rollout import Rollout
 
 
@@ -25,27 +26,23 @@ class Lifetimes:
         return self.source.spec
 
     @property
-    def on_device(self) -> bool:
-        return True
-
-    @property
     def stride(self) -> int:
         return self.source.stride * self.lives * (self.updates + 1)
 
     def task(self, key: Key) -> Rollout:
         """The source of one life."""
         env = self.source.env
-        task = env.drawn(key) if hasattr(env, "drawn") else env
+        task = env.drawn(key) if isinstance(env, Tasks) else env
         return Rollout(task, self.source.envs, self.source.steps)
 
     @property
     def kinds(self) -> int:
         """How many kinds of tasks there are."""
-        return getattr(self.source.env, "kinds", 1)
+        return self.source.env.kinds if isinstance(self.source.env, Several) else 1
 
     def kind(self, task: Rollout) -> Any:
         """Which of them a task is."""
-        return getattr(task.env, "which", 0) if self.kinds > 1 else 0
+        return task.env.which if isinstance(task.env, Several) else 0
 
     def init(self, key: Key, memory: Memory) -> Any:
         """All tasks, and the state of each."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 
-from spinward.core import Box, Spec
+from spinward.core import Box, Spec, replace
 from spinward.errors import SettingsError
 from spinward.experience import frames, priorities
+from spinward.experience.wanted import Samples, Sequences, Want, rows
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 GB = 1e9
@@ -29,6 +30,17 @@ def replay_bytes(
         held = rows * (step + 2 * seen)
     leaves = 4 * rows * priorities.BRANCHES / (priorities.BRANCHES - 1) if prioritised else 0
     return int(spec.envs * (held + leaves))
+
+
+def wanted_bytes(want: Want, spec: Spec) -> int:
+    """What the store of one seed takes, where something wanted is stored; else 0."""
+    if not isinstance(want, Samples | Sequences):
+        return 0
+    spec, capacity = replace(spec, envs=want.envs), rows(want, want.capacity)
+    if isinstance(want, Samples):
+        return replay_bytes(spec, capacity, want.steps, want.stack, want.prioritised)
+    numbers = capacity * want.extras + want.memory * capacity // want.steps
+    return replay_bytes(spec, capacity, want.steps) + 4 * want.envs * numbers
 
 
 def machine_bytes() -> int:

@@ -45,7 +45,7 @@ class Priorities:
             levels.append(level.at[index].set(total, mode="drop"))
         return Priorities(tuple(levels), self.top)
 
-    def noted(self, value: Array) -> "Priorities":
+    def raise_max(self, value: Array) -> "Priorities":
         """With `value` [m] heeded in what new leaves get."""
         return Priorities(self.levels, jnp.maximum(self.top, value.max()))
 

@@ -1,7 +1,6 @@
-"""Replayed experience: a ring of what a source collects, sampled in windows of time."""
+"""Replayed experience: a ring of what a source collects, laid out and drawn from by a layout."""
 
-import functools
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import (
+    Box,
     Discrete,
     Key,
     Memory,
@@ -19,40 +19,38 @@ from spinward.core import (
     config,
     replace,
 )
-from spinward.experience.buffer import (
-    ReplayState,
-    Sampler,
-    Sizes,
-    add,
-    empty,
-    write,
-)
-from spinward.experience.frames import require_history
+from spinward.experience.layouts import ReplayState, StepLayout
 from spinward.networks.torso import mask, uniform_choice
+
+
+def random_action(
+    spec: Spec, obs: Any, memory: Memory, key: Key
+) -> tuple[Array, Memory, dict[str, Any]]:
+    """A uniformly random one that is allowed, before there is an agent, and its probability."""
+    if isinstance(spec.action, Discrete):
+        allowed = mask(obs)
+        action = uniform_choice(key, allowed, (spec.envs, spec.action.n))
+        count = spec.action.n if allowed is None else allowed.sum(-1)
+        return action, memory, {"log_prob": -jnp.log(jnp.broadcast_to(count, (spec.envs,)))}
+    action = spec.action.sample(key, (spec.envs,))
+    return action, memory, {}
 
 
 @config
 class Replay:
-    """Stores what `source` collects; batches are [updates, window, batch] of stored steps.
+    """Stores what `source` collects and hands out what `layout` draws, of the steps before those
+    that were taken last: so that neither learning nor stepping waits for the other.
 
-    It draws before it adds, so that neither learning nor stepping waits for the other: a step can
-    be replayed one iteration after it was taken. `init` fills it with uniformly random actions.
+    `init` fills the ring by `act`, without an agent; a step that depended on whether there is
+    enough would run both branches and copy the ring. All methods are of one seed.
     """
 
     source: Any  # a Source of [steps, env]
-    capacity: int  # rows kept
-    warmup: int  # rows of random actions before the first update; a multiple of the source's steps
-    updates: int  # updates in each iteration
-    batch: int  # windows in each update
-    window: int = 1  # consecutive steps of one env in each sample
-    stack: int = 1  # newest images in an observation's last axis, of which each is stored once
-    prioritised: bool = False  # draw by the priorities that `reweigh` is told, not uniformly
-    alpha: float = 0.6  # exponent of a priority in the odds of being drawn
-    beta: float = 0.4  # exponent of what makes up for those odds: `extras["importance"]`
-
-    @property
-    def on_device(self) -> bool:
-        return self.source.on_device
+    layout: Any  # a StepLayout or a SequenceLayout
+    warmup: int  # rows of the ring by `act` before the first update
+    act: Callable[..., Any] = random_action  # (spec, obs, memory, key) -> action, memory, extras
+    logged: Any = None  # a LoggedSteps: a share of every batch is drawn from it
+    passes_on: bool = False  # hand out what was collected itself, and only keep it in the ring
 
     @property
     def spec(self) -> Spec:
@@ -67,101 +65,98 @@ class Replay:
         return self.source.keys
 
     @property
-    def sizes(self) -> Sizes:
-        sizes = (self.capacity, self.updates, self.batch, self.window, self.source.steps)
-        return Sizes(*sizes, self.stack, self.prioritised)
+    def written(self) -> int:
+        """Rows of the ring that one rollout of the source is."""
+        return self.source.steps if isinstance(self.layout, StepLayout) else 1
 
     def init(self, key: Key, memory: Memory) -> ReplayState:
-        spec = self.spec
-
-        def act(obs: Any, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
-            if isinstance(spec.action, Discrete):
-                shape = (spec.envs, spec.action.n)
-                return uniform_choice(key, mask(obs), shape), memory, {}
-            return spec.action.sample(key, (spec.envs,)), memory, {}
-
-        k_init, k_warm = self.split(key)
-        fill = self.fill if self.on_device else self.fill_on_host
-        # Images come in many small batches: one of all the warm-up would not fit.
-        steps = self.source.steps if self.stack > 1 else self.warmup
-        warm = replace(self.source, steps=steps)
+        if self.passes_on:
+            return ReplayState(self.source.init(key, memory), self.blank(), jnp.int32(0))
+        k_init, k_warm = jax.random.split(key)
         source = self.source.init(k_init, memory)
-        return fill(warm, source, Policy(act, lambda envs: memory), k_warm)
-
-    def fill(self, warm: Any, source: Any, policy: Policy, key: Key) -> ReplayState:
-        """The ring with its first rows, from batches of `warm`."""
+        warm, parts = self.filling()
+        policy = self.filler(memory)
 
         def step(state: ReplayState, key: Key) -> tuple[ReplayState, None]:
             source, batch, _ = warm.collect(state.source, policy, key)
-            state = write(replace(state, source=()), batch, self.sizes)
-            return replace(state, source=source), None
+            return replace(self.write(replace(state, source=()), batch), source=source), None
 
-        shapes = jax.eval_shape(lambda s: warm.collect(s, policy, key)[1], source)
+        shapes = jax.eval_shape(lambda s: warm.collect(s, policy, k_warm)[1], source)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        state = replace(empty(zeros, self.sizes), source=source)
-        if warm.steps == self.warmup:
-            return step(state, key)[0]
-        return jax.lax.scan(step, state, jax.random.split(key, self.warmup // warm.steps))[0]
+        state = replace(self.layout.empty(zeros), source=source)
+        if parts == 1:
+            return step(state, k_warm)[0]
+        return jax.lax.scan(step, state, jax.random.split(k_warm, parts))[0]
 
-    def fill_on_host(self, warm: Any, source: Any, policy: Policy, key: Key) -> ReplayState:
-        policy = policy._replace(act=jax.jit(jax.vmap(policy.act)))
-        parts = self.warmup // warm.steps
-        state: Any = None
-        for k_part in [key] if parts == 1 else split_on_host(key, parts):
-            source, batch, _ = warm.collect(source, policy, k_part)
-            batch = replace(batch, extras={})
-            if state is None:
-                if self.stack > 1:
-                    require_history(batch, self.stack)
-                state = jax.vmap(partial(empty, sizes=self.sizes))(batch)
-            state = write_on_host(state, batch, self.sizes)
-        return replace(state, source=source)
+    def filling(self) -> tuple[Any, int]:
+        """The source whose batches fill the ring at first, and how many of them.
+
+        Images come in many small batches: one of all the warm-up would not fit.
+        """
+        if isinstance(self.layout, StepLayout) and self.layout.stack == 1:
+            return replace(self.source, steps=self.warmup), 1
+        return self.source, self.warmup // self.written
+
+    def filler(self, memory: Memory) -> Policy:
+        """What acts before there is an agent."""
+        spec, act = self.spec, self.act
+        return Policy(lambda *args: act(spec, *args), lambda envs: memory)
 
     def collect(
         self, state: ReplayState, policy: Policy, key: Key
     ) -> tuple[ReplayState, Transition, Metrics]:
         k_draw, k_run = self.split(key)
         source, new, metrics = self.source.collect(state.source, policy, k_run)
-        renewed = self.sampler.renewed if self.on_device else jax.vmap(self.sampler.renewed)
-        following, batch = renewed(replace(state, source=()), replace(new, extras={}), k_draw)
-        return replace(following, source=source), batch, metrics
+        state, batch = self.add_and_sample(replace(state, source=()), new, k_draw)
+        return replace(state, source=source), batch, metrics
 
-    def split(self, key: Key) -> Key:
-        return jax.random.split(key) if self.on_device else split_on_host(key, 2)
+    def split(self, key: Key) -> tuple[Key, Key]:
+        """Keys for drawing and for the source, which has `key` itself where nothing is drawn."""
+        return (key, key) if self.passes_on else tuple(jax.random.split(key))  # type: ignore[return-value]
 
-    def reopen(self, saved: ReplayState, fresh: ReplayState) -> ReplayState:
-        return replace(saved, source=self.source.reopen(saved.source, fresh.source))
+    def write(self, state: ReplayState, batch: Transition) -> ReplayState:
+        """The ring with what was collected."""
+        return self.layout.write(state, batch)
 
-    def close(self) -> None:
-        self.source.close()
+    def sample(self, state: ReplayState, key: Key) -> Transition:
+        """A batch from the ring."""
+        return self.with_logged(self.layout.sample(state, key), key)
 
-    @property
-    def sampler(self) -> Sampler:
-        return Sampler(self.alpha, self.beta, self.sizes)
+    def add_and_sample(
+        self, state: ReplayState, new: Transition, key: Key
+    ) -> tuple[ReplayState, Transition]:
+        """The ring with what is `new`, and a batch from before it."""
+        if self.passes_on:
+            return self.write(state, new), new
+        state, batch = self.layout.add_and_sample(state, new, key)
+        return state, self.with_logged(batch, key)
 
-    def stored(self, state: ReplayState, source: Any, batch: Transition) -> ReplayState:
-        put = write if self.on_device else write_on_host
-        after = put(replace(state, source=()), replace(batch, extras={}), self.sizes)
-        return replace(after, source=source)
+    def with_logged(self, batch: Transition, key: Key) -> Transition:
+        """`batch` and, along the axis of windows, what is drawn from logged data."""
+        if self.logged is None:
+            return batch
+        drawn = self.logged.sample(jax.random.fold_in(key, 1))
 
-    def reweigh(self, state: ReplayState, batch: Transition, priority: Array) -> ReplayState:
-        """See `Sampler.reweighed`."""
-        raised = self.sampler.reweighed if self.on_device else reweigh_on_host(self.sampler)
-        return replace(raised(replace(state, source=()), batch, priority), source=state.source)
+        def join(a: Array, b: Array) -> Array:
+            return jnp.concatenate([a, b.astype(a.dtype)], 2)
 
+        joined: Transition = jax.tree.map(join, batch, drawn)
+        return joined
 
-split_on_host = jax.jit(
-    lambda key, parts: jax.vmap(lambda k: tuple(jax.random.split(k, parts)))(key),
-    static_argnums=1,
-)
-add_on_host = jax.jit(jax.vmap(add), donate_argnums=0)
-write_on_host = jax.jit(
-    lambda state, batch, sizes: jax.vmap(partial(write, sizes=sizes))(state, batch),
-    static_argnums=2,
-    donate_argnums=0,
-)
+    def update_priorities(
+        self, state: ReplayState, batch: Transition, priority: Array
+    ) -> ReplayState:
+        """With the `priority` [updates, batch] of what was drawn."""
+        ring = self.layout.update_priorities(replace(state, source=()), batch, priority)
+        return replace(ring, source=state.source)
 
-
-@functools.cache
-def reweigh_on_host(sampler: Sampler) -> Any:
-    return jax.jit(jax.vmap(sampler.reweighed), donate_argnums=0)
+    def blank(self) -> Transition:
+        """A ring of zeros for steps without extras."""
+        spec = self.spec
+        shape = self.layout.capacity, spec.envs
+        obs: Any = jax.tree.map(jnp.asarray, spec.zeros(*shape))
+        kind = jnp.float32 if isinstance(spec.action, Box) else jnp.int32
+        action = jnp.zeros((*shape, *spec.action.shape), kind)
+        number, flag = jnp.zeros(shape), jnp.zeros(shape, bool)
+        steps = Transition(obs, action, number, flag, flag, obs, number, {})
+        return jax.tree.map(jnp.copy, steps)  # a buffer of its own for each, to be donated

@@ -1,6 +1,6 @@
 """Experience from an environment in JAX; on device, the only place that resets."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,6 @@ class Rollout:
     env: Any  # an Env
     envs: int
     steps: int
-    on_device: ClassVar[bool] = True
 
     @property
     def spec(self) -> Spec:

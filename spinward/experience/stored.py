@@ -1,4 +1,4 @@
-"""What a ring holds, read without drawing from it; and a ring around a source that has none."""
+"""What a ring holds, read without drawing from it."""
 
 import functools
 from collections.abc import Callable
@@ -9,62 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Box, Key, Memory, Metrics, Policy, Spec, Transition, config, replace
-from spinward.experience.replay import ReplayState, add, add_on_host
+from spinward.core import Transition, replace
+from spinward.experience.layouts import StepLayout
+from spinward.experience.logged import LoggedSteps
+from spinward.experience.replay import Replay
 
 
-@config
-class Recorded:
-    """Passes on what `source` collects, and keeps the newest of it in a ring."""
-
-    source: Any  # a Source of [steps, env]
-    capacity: int  # rows kept: a multiple of the source's steps
-
-    @property
-    def on_device(self) -> bool:
-        return self.source.on_device
-
-    @property
-    def spec(self) -> Spec:
-        return self.source.spec
-
-    @property
-    def stride(self) -> int:
-        return self.source.stride
-
-    @property
-    def keys(self) -> Any:
-        return self.source.keys
-
-    def init(self, key: Key, memory: Memory) -> ReplayState:
-        leading = () if self.on_device else (len(key),)
-        data = blank(self.spec, (*leading, self.capacity, self.spec.envs))
-        return ReplayState(self.source.init(key, memory), data, jnp.zeros(leading, jnp.int32))
-
-    def collect(
-        self, state: ReplayState, policy: Policy, key: Key
-    ) -> tuple[ReplayState, Transition, Metrics]:
-        source, batch, metrics = self.source.collect(state.source, policy, key)
-        store = add if self.on_device else add_on_host
-        kept = replace(batch, extras={})
-        return ReplayState(source, *store(state.data, state.rows, kept)), batch, metrics
-
-    def reopen(self, saved: ReplayState, fresh: ReplayState) -> ReplayState:
-        source = self.source.reopen(saved.source, fresh.source)
-        return ReplayState(source, saved.data, saved.rows)
-
-    def close(self) -> None:
-        self.source.close()
-
-
-def blank(spec: Spec, shape: tuple[int, ...]) -> Transition:
-    """A ring [*shape, ...] of the steps of such an environment."""
-    obs: Any = jax.tree.map(jnp.asarray, spec.zeros(*shape))
-    kind = jnp.float32 if isinstance(spec.action, Box) else jnp.int32
-    action = jnp.zeros((*shape, *spec.action.shape), kind)
-    number, flag = jnp.zeros(shape), jnp.zeros(shape, bool)
-    steps = Transition(obs, action, number, flag, flag, obs, number, {})
-    return jax.tree.map(jnp.copy, steps)  # a buffer of its own for each, to be donated
+def ring(source: Any, state: Any) -> Any:
+    """The ring of single steps that batches of `source` are drawn from; None if there is none.
+    It has a leading axis of seeds, but for logged data, which all seeds share."""
+    if isinstance(source, LoggedSteps):
+        return source.ring
+    steps = isinstance(source, Replay) and isinstance(source.layout, StepLayout)
+    return replace(state, source=()) if steps else None
 
 
 def written(state: Any) -> int:

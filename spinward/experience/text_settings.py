@@ -7,13 +7,17 @@ import jax
 import optax
 from jax import Array
 
-from spinward.core import Source, Spec
-from spinward.envs.text import Text
+from spinward.core import Discrete, Reader, Spec, replace
 from spinward.errors import SettingsError
-from spinward.experience.generation import Generation
 from spinward.learning import adam
 from spinward.networks.decoder import FAMILIES
 from spinward.networks.lora import Lora
+
+
+def with_start(settings: Any, reader: Reader) -> Any:
+    """The settings with the model that a run begins with, where one is named."""
+    start = reader.start()
+    return settings if start is None else replace(settings, start=start)
 
 
 def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
@@ -26,7 +30,7 @@ def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
         raise SettingsError(f"temperature={settings.temperature} must be above 0")
     if settings.lora < 0:
         raise SettingsError(f"lora={settings.lora} must be a rank, or 0")
-    tokens: int = getattr(spec.action, "n", 0)
+    tokens = spec.action.n if isinstance(spec.action, Discrete) else 0
     if spec.obs.shape != () or not tokens:  # type: ignore[union-attr]
         raise SettingsError(f"{name} writes text, and needs a task of text, such as Grammar")
     if start is None:
@@ -51,20 +55,6 @@ def check_scratch(settings: Any) -> None:
         raise SettingsError(
             f"width={settings.width} must be an even number for each of heads={settings.heads}"
         )
-
-
-def check_room(settings: Any, source: Source) -> None:
-    """Raises SettingsError where prompts and what follows are longer than the model can read."""
-    if not isinstance(source, Generation):
-        raise SettingsError(f"{type(settings).__name__} writes: it needs a task of text")
-    task: Text = source.task
-    size, context = task.prompt + settings.rollout, settings.start.shape.context
-    if size > context:
-        raise SettingsError(
-            f"prompts of {task.prompt} tokens and rollout={settings.rollout} more are longer than "
-            f"the model's context = {context}"
-        )
-    source.check()
 
 
 def optimiser(settings: Any, lr: float | Array) -> optax.GradientTransformation:

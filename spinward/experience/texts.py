@@ -1,6 +1,6 @@
 """Written texts to learn from: all of them in random order, then again in another."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ class Place:
 
 
 @config
-class Texts:
+class TextBatches:
     """Batches are [updates, time, batch * ranked]: a row of the data is one text, or several for
     the same prompt from the best to the worst, which are consecutive columns."""
 
@@ -27,7 +27,6 @@ class Texts:
     spec: Spec
     updates: int = 1
     batch: int = 32  # rows of each gradient step
-    on_device: ClassVar[bool] = True
 
     @property
     def stride(self) -> int:

@@ -6,7 +6,7 @@ Every array has a leading axis of seeds: observations are [seed, env, ...], batc
 
 import dataclasses
 from functools import cached_property, partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,6 @@ class Vector:
     envs: int
     steps: int
     handle: Handle = dataclasses.field(default_factory=Handle)
-    on_device: ClassVar[bool] = False
 
     @cached_property
     def spec(self) -> Spec:

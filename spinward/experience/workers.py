@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,13 +23,15 @@ from spinward.core import (
     Metrics,
     Policy,
     Spec,
+    Threaded,
     Transition,
     replace,
 )
 from spinward.errors import EnvironmentFailedError, SettingsError
 from spinward.experience import calls
 from spinward.experience.called import Called, Host
-from spinward.experience.collect import collector
+from spinward.experience.rollout import Rollout
+from spinward.experience.vector import Vector
 
 INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
 LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
@@ -54,7 +56,6 @@ class Workers:
     workers: int = 1
     first_come: bool = False
     staff: "Staff" = dataclasses.field(default_factory=lambda: Staff())
-    on_device: ClassVar[bool] = False
 
     def check(self) -> None:
         if self.workers < 1 or self.envs % self.workers:
@@ -147,10 +148,11 @@ class Worker:
     def begin(self, agent: Any, key: Key) -> None:
         """Opens the environments: here, where what they raise finds its way to the run."""
         env = self.make()
-        env = env.on_one_core() if hasattr(env, "on_one_core") else env
-        self.source: Any = collector(env)(self.envs, self.steps)
-        self.call: Callable[..., Any] = lambda program, *args: program(*args)
+        env = env.on_one_core() if isinstance(env, Threaded) else env
         far = isinstance(env, HostEnv)
+        make = Vector if far else Rollout
+        self.source: Any = make(env, self.envs, self.steps)
+        self.call: Callable[..., Any] = lambda program, *args: program(*args)
         if far and calls.work():  # from inside the program that acts
             far, host = False, Host(env)
             self.source, self.call = Called(self.source.spec, self.steps), host.checked
@@ -196,7 +198,7 @@ class Staff:
         self.actors = [self.actor() for _ in range(source.workers)]
 
     def actor(self) -> Any:
-        source, cache = self.source, getattr(jax.config, "jax_compilation_cache_dir", None)
+        source, cache = self.source, jax.config.values["jax_compilation_cache_dir"]
         variables = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
         if cache and self.ours:
             variables |= {

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,14 @@ from spinward.algorithms.lpg import LPG, rule_of
 from spinward.algorithms.lpg_meta import LPGMeta
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace
 from spinward.envs.grids import Grid
+from spinward.experience.material import source_for
 from spinward.experience.rollout import Rollout
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.loop import Parts, system
 from spinward.networks.rule import Rule
 from spinward.networks.table import TabularActorCritic
 from spinward.networks.towers import Separate
-from spinward.program import compiled
+from spinward.programs.seeds import compiled
 from spinward.rewards.environment import Environment
 from spinward.run import plot
 from spinward.run.files import discard, write_atomically
@@ -118,7 +119,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 def learned_rules(seeds: int, steps: int, out: Path) -> tuple[list[Rule], list[Run]]:
     """The rules of runs, which are gone on with if they were stopped. Each seed is a run: side by
     side their lives are more than a cache holds, and take half as long again."""
-    length = steps * META.source(partial(Rollout, Grid())).stride
+    length = steps * source_for(META.wants(Grid().spec), Grid()).stride
     meta, runs, rules = replace(META, anneal_steps=length), [], []
     for seed in range(seeds):
         name = f"lpg-meta-{seed}"
@@ -196,7 +197,6 @@ class Earning:
 
     source: Any  # a Rollout
     endless: bool  # as if each episode went on with the next one
-    on_device: ClassVar[bool] = True
 
     @property
     def spec(self) -> Spec:

@@ -18,7 +18,6 @@ from jax import Array
 from spinward.algorithms.ngu import NGU
 from spinward.algorithms.r2d2 import R2D2
 from spinward.core import Key, replace
-from spinward.envs import ids
 from spinward.envs.rooms import PRESS
 from spinward.experience.rollout import heard
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
@@ -102,7 +101,7 @@ def holds(rows: list[Row]) -> bool:
 def explored(learned: Run, explore: bool) -> Explored:
     """What each seed's agent comes to, in the mean over its episodes [seed]."""
     agents = learned.agents()
-    env: Any = ids.make(learned.config["env"])
+    env: Any = learned.experiment.env.make()
 
     def one(agent: Any, key: Key) -> Explored:
         return walked(agents.algorithm, agent, env, key, explore)

@@ -21,7 +21,7 @@ from spinward.experiments import summarise
 from spinward.experiments.reproduction import Reproduction, Row, row_of
 from spinward.networks.language_policy import policy, scores
 from spinward.rewards.judge import Judge
-from spinward.run import language, plot
+from spinward.run import assemble, plot
 from spinward.run.files import write_atomically
 
 LABELS, EPOCHS, ITERATIONS = 64, 8, 100
@@ -77,8 +77,8 @@ def climbed(out: Path, model: str, judge: Path, seeds: int) -> Climb:
 
 def best_of(model: str, judge: str) -> list[Point]:
     """The best of each n completions of SFT by the reward model."""
-    learned, experiment = language.of_run(model)
-    settings = experiment.algorithm
+    learned, made = assemble.of_run(model)
+    settings = made.algorithm
     writer = policy(settings, learned)
     source = Generation(Grammar(), PROMPTS * COUNTS[-1], settings.rollout, group=COUNTS[-1])
 
@@ -87,7 +87,7 @@ def best_of(model: str, judge: str) -> list[Point]:
         return chosen.sample(key), memory, {}
 
     _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(0))
-    found = np.asarray(scores(language.of_run(judge)[0], batch))
+    found = np.asarray(scores(assemble.of_run(judge)[0], batch))
     proxy = (found - found.mean()) / found.std()
     grouped = partial(np.reshape, shape=(PROMPTS, COUNTS[-1]))
     return curve(grouped(proxy), grouped(np.asarray(batch.reward.sum(0))), COUNTS)

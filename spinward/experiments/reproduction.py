@@ -22,7 +22,7 @@ import spinward
 from spinward.errors import SettingsError
 from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from spinward.run import report
-from spinward.run.experiment import Experiment
+from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.files import discard, write_atomically
 from spinward.run.run import Run, create, load
 from spinward.run.settings import modules
@@ -57,7 +57,7 @@ class Reproduction:
 
 def names() -> list[str]:
     """The experiments there are, as `spinward reproduce` calls them."""
-    found = [name for name in modules("experiments") if hasattr(module(name), "run")]
+    found = [name for name in modules("experiments") if "run" in vars(module(name))]
     return [name.replace("_", "-") for name in found]
 
 
@@ -181,7 +181,7 @@ def trained(
     The run itself is in `runs/reproduce/runs`, and is gone on with if it is there already with the
     same settings. `more` are fields of an `Experiment`: `reward`, `seed`, `shards` or `logs`.
     """
-    experiment = Experiment(algorithm, env, steps, seeds, **more)
+    experiment = Experiment(algorithm, EnvChoice(env), steps, seeds, **more)
     folder = Path("runs/reproduce/runs")
     wanted = json.loads(experiment.to_json())
     if (folder / name / "config.json").is_file():

@@ -24,7 +24,7 @@ from spinward.experiments.summarise import last
 from spinward.experiments.text_presets import COUPLETS
 from spinward.networks.language_policy import policy
 from spinward.rewards.verifier import Verifier
-from spinward.run import language, plot
+from spinward.run import assemble, plot
 from spinward.run.files import write_atomically
 from spinward.run.run import Run
 
@@ -85,14 +85,14 @@ def expected_pairs(share: float) -> float:
 
 def written(run: Run, seed: int) -> Transition:
     """Completions that a seed of a run draws, with the task's own scores."""
-    found, experiment = language.of_run(str(run.path), seed)
-    writer = policy(experiment.algorithm, found)
+    found, made = assemble.of_run(str(run.path), seed)
+    writer = policy(made.algorithm, found)
 
     def act(obs: Any, memory: Any, key: Any) -> Any:
         chosen, memory, _ = writer.step(obs, memory)
         return chosen.sample(key), memory, {}
 
-    source = Generation(Couplets(), COMPLETIONS, experiment.algorithm.rollout)
+    source = Generation(Couplets(), COMPLETIONS, made.algorithm.rollout)
     return source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(seed))[1]
 
 

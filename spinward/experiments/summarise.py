@@ -69,7 +69,7 @@ def fine_tuned(out: Path, name: str) -> Run:
 def reward_model(out: Path, sft: Run, labels: int, epochs: int, name: str, seed: int = 1) -> Run:
     """From so many comparisons, which are kept in a file beside the curves."""
     pairs = out / f"{name}.jsonl"
-    rows = [json.dumps(row) for row in Grammar().rows("pairs", labels, seed)]
+    rows = [json.dumps(row) for row in Grammar().examples("pairs", labels, seed)]
     write_atomically(pairs, ("\n".join(rows) + "\n").encode())
     steps = labels * epochs // BATCH
     settings: dict[str, Any] = {**GRAMMAR["RewardModel"], "batch": BATCH, "updates": 8}

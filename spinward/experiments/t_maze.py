@@ -32,7 +32,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     for name, algorithm in AGENTS.items():
         slug = name.lower().replace(",", "").replace(" ", "-")
         learned = trained(algorithm, "T-Maze", STEPS, count, out, f"t-maze-{slug}")
-        published = 1.0 if getattr(algorithm, "recurrent", "") else 0.5
+        published = 1.0 if algorithm.recurrent else 0.5
         rows.append(row_of(name, learned.evaluate(EPISODES).per_seed, published))
         curves.append(plot.Curve(name, *learned.curves()))
     picture = out / "curves.png"

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from spinward.core import Key, Metrics, Spec, Transition, config, replace
+from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, config, replace
 
 
 @config
@@ -17,6 +17,6 @@ class Clipped:
         return ()
 
     def label(
-        self, state: tuple[()], batch: Transition, key: Key
+        self, state: tuple[()], batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[tuple[()], Transition, Metrics]:
         return state, replace(batch, reward=jnp.sign(batch.reward)), {}

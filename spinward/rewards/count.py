@@ -11,7 +11,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import MASK, Key, Metrics, Obs, Spec, Transition, config, replace, struct
+from spinward.core import (
+    MASK,
+    ROLLOUT,
+    Context,
+    Key,
+    Metrics,
+    Obs,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
 from spinward.errors import SettingsError
 from spinward.networks.normaliser import parts_of
 from spinward.targets.returns import check_discount, outlasting
@@ -53,11 +65,11 @@ class Count:
         return Counts(table, codes, jnp.zeros(envs, jnp.int32), jnp.int32(0), plane)
 
     def label(
-        self, state: Counts, batch: Transition, key: Key
+        self, state: Counts, batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[Counts, Transition, Metrics]:
         """Of rollouts [time, env], or of what is drawn from a replay, counted as it is drawn."""
         codes = self.coded(state.plane, flat(batch.next_obs, batch.reward.shape))
-        if self.episodic and batch.reward.ndim == 2:
+        if self.episodic and not context.replayed:
             state, visits = self.within_episodes(state, codes, batch)
         elif self.episodic:
             raise SettingsError(

@@ -1,6 +1,6 @@
 """The environment's own reward."""
 
-from spinward.core import Key, Metrics, Spec, Transition, config
+from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, config
 
 
 @config
@@ -11,6 +11,6 @@ class Environment:
         return ()
 
     def label(
-        self, state: tuple[()], batch: Transition, key: Key
+        self, state: tuple[()], batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[tuple[()], Transition, Metrics]:
         return state, batch, {}

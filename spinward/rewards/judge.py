@@ -1,14 +1,24 @@
 """A reward model's score of each completion, at its last token (Ziegler et al., 2019,
 arXiv:1909.08593, section 2.1; Stiennon et al., 2020, arXiv:2009.01325)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, replace, struct
+from spinward.core import (
+    ROLLOUT,
+    Context,
+    Key,
+    Metrics,
+    Reader,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.networks.language_policy import scores
 
@@ -32,7 +42,7 @@ class Judge:
     texts: int = 256  # completions to find the scale with, before any is learned from
     model: Any = None  # what was learned in `run`
 
-    def opened(self, read: Callable[[str], Any]) -> "Judge":
+    def opened(self, reader: Reader) -> "Judge":
         """With its model read.
 
         Raises:
@@ -41,7 +51,7 @@ class Judge:
         """
         if not self.run:
             raise SettingsError("run='': name the run of a reward model with --reward-model")
-        model = read(self.run)
+        model = reader.trained(self.run)
         if model.head is None:
             raise SettingsError(f"run={self.run!r} trained a policy; expected a reward model")
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(model)):
@@ -51,7 +61,9 @@ class Judge:
     def init(self, key: Key, spec: Spec) -> Scale:
         return Scale(jnp.float32(0.0), jnp.float32(0.0), jnp.float32(0.0))
 
-    def label(self, state: Scale, batch: Transition, key: Key) -> tuple[Scale, Transition, Metrics]:
+    def label(
+        self, state: Scale, batch: Transition, key: Key, context: Context = ROLLOUT
+    ) -> tuple[Scale, Transition, Metrics]:
         found = jax.lax.stop_gradient(scores(self.model, batch))
         state = self.scale(state, found)
         score = (found - state.mean) / jnp.maximum(state.deviation, 1e-6)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, replace, struct
+from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, config, replace, struct
 from spinward.learning import Learner, adam, descend, mean
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.normaliser import Moments
@@ -54,7 +54,9 @@ class RND:
             predictor, nets.target, Whitener.init(spec), total, Moments.init(), jnp.int32(0)
         )
 
-    def label(self, state: Judge, batch: Transition, key: Key) -> tuple[Judge, Transition, Metrics]:
+    def label(
+        self, state: Judge, batch: Transition, key: Key, context: Context = ROLLOUT
+    ) -> tuple[Judge, Transition, Metrics]:
         """Of rollouts [time, env], or of what is drawn from a replay, in which no row of steps goes
         on: there the scale is that of a step's bonus."""
         shape, whole = batch.reward.shape, (-1, batch.reward.shape[-1])
@@ -65,7 +67,9 @@ class RND:
         whitener = state.whitener.add(seen, weight)
         seen = whitener(seen)
         bonus = distance(state.predictor.model, state.target, seen)
-        total, totals = self.totals(state.total, bonus) if len(shape) == 2 else (state.total, bonus)
+        total, totals = (
+            (state.total, bonus) if context.replayed else self.totals(state.total, bonus)
+        )
         moments = state.moments.add(totals, weight)
         loud = (state.labels >= self.quiet).astype(jnp.float32)
         bonus = loud * weight * bonus * jax.lax.rsqrt(moments.var + 1e-12)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, replace
+from spinward.core import ROLLOUT, Context, Key, Metrics, Reader, Spec, Transition, config, replace
 from spinward.envs.ids import imported
 from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
@@ -29,11 +29,11 @@ class Verifier:
     """`score(prompt, completion)`, two texts, is a number: the reward of the last token."""
 
     function: str = ""  # module:function, or path.py:function
-    judge: Callable[..., Any] | None = None  # of tokens and weights; what `worded` makes of it
+    judge: Callable[..., Any] | None = None  # of tokens and weights; what `opened` makes of it
 
-    def worded(self, vocabulary: Any) -> "Verifier":
+    def opened(self, reader: Reader) -> "Verifier":
         """With the words that tokens stand for."""
-        return replace(self, judge=functools.partial(judged, self.function, vocabulary))
+        return replace(self, judge=functools.partial(judged, self.function, reader.vocabulary()))
 
     def rehearse(self, source: Any) -> None:
         """Judges an empty completion of one prompt, before anything is learned.
@@ -65,7 +65,7 @@ class Verifier:
             told = f"reward {self.function} gives {found} for an empty completion of {prompt!r}"
             raise NonFiniteError(told)
 
-    def because(self) -> str:
+    def failure(self) -> str:
         """Why a reward is no number, if the function failed."""
         return FAILED.get(self.function, "")
 
@@ -73,7 +73,7 @@ class Verifier:
         return ()
 
     def label(
-        self, state: tuple[()], batch: Transition, key: Key
+        self, state: tuple[()], batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[tuple[()], Transition, Metrics]:
         assert self.judge is not None
         each = jax.ShapeDtypeStruct(batch.reward.shape[1:], jnp.float32)

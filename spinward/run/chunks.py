@@ -18,10 +18,12 @@ from typing import Any, BinaryIO, cast
 import jax
 import numpy as np
 
-from spinward.core import Box, Replayed, Spec, TrainState, replace
+from spinward.core import Box, Spec, TrainState, replace
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience import stored
-from spinward.program import compiled
+from spinward.experience.layouts import StepLayout
+from spinward.experience.replay import Replay
+from spinward.programs.seeds import compiled
 from spinward.run import files
 
 NAME = re.compile(r"(\d{10,18})-(\d{10,18})-([0-9a-f]{16})\.npz", re.ASCII)
@@ -40,12 +42,15 @@ def recorded(source: Any, log_every: int) -> Any:
     spec: Spec = source.spec
     if not isinstance(spec.obs, Box):
         raise SettingsError("log_data=True needs observations of one array; these are a dict")
-    if isinstance(source, Replayed):
+    if isinstance(source, Replay):
+        if not isinstance(source.layout, StepLayout):
+            raise SettingsError("log_data=True cannot keep the steps of an algorithm on sequences")
         return source
     steps = source.stride // spec.envs
     row = spec.envs * (2 * spec.zeros(1).nbytes + 4 * int(np.prod(spec.action.shape)) + 10)
     fits = [n for n in range(1, log_every + 1) if log_every % n == 0 and n * steps * row <= RING]
-    return stored.Recorded(source, steps * max(fits, default=1))
+    layout = StepLayout(steps * max(fits, default=1), steps, updates=0, batch=0)
+    return Replay(source, layout, 0, passes_on=True)
 
 
 class DataLog:
@@ -54,7 +59,7 @@ class DataLog:
     def __init__(self, folder: Path, source: Any, state: TrainState, resumed: bool, seed: int):
         """Removes what was written after `state`, which is that of a checkpoint if `resumed`."""
         self.seed = seed  # the first of the shard's
-        self.stack = getattr(source, "stack", 1)
+        self.stack = source.layout.stack
         self.folder, self.steps = folder, source.source.stride // source.spec.envs
         self.first = self.taken = stored.written(state.source) if resumed else 0
         self.held: list[dict[str, np.ndarray]] = []
@@ -62,15 +67,14 @@ class DataLog:
         cut(folder, self.first)
         self.take(state)
 
-    def room(self, state: TrainState, upto: int) -> int:
-        """In how many iterations, a divisor of `upto`, no row is lost."""
-        most = stored.capacity(state.source) // self.steps
-        return next(n for n in range(upto, 0, -1) if upto % n == 0 and n <= max(1, most))
-
-    def due(self, state: TrainState, iterations: int) -> bool:
-        """Whether so many more would write over rows that were not taken."""
+    def room(self, state: TrainState) -> int:
+        """How many iterations write over no row that was not taken."""
         waiting = stored.written(state.source) - self.taken
-        return waiting + self.steps * iterations > stored.capacity(state.source)
+        return (stored.capacity(state.source) - waiting) // self.steps
+
+    def due(self, state: TrainState) -> bool:
+        """Whether the next iteration would write over rows that were not taken."""
+        return self.room(state) < 1
 
     def take(self, state: TrainState) -> None:
         """Copies the rows that are new."""
@@ -189,7 +193,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
         end, start = before.name.split("-")[1], after.name.split("-")[0]
         if before.parent == after.parent and start != end:
             raise DamagedFileError(f"{path}: expected a chunk between {before.name} and {after}")
+    folders = sorted({p.parent for p in found})
     parts = [arrays(p) for p in found]
+    for part, path in zip(parts, found, strict=True):
+        part["seed"] = np.full(len(part["reward"]), folders.index(path.parent))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -13,20 +13,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.core import Metrics, Replayed, TrainState
+from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
-from spinward.experience import stored
-from spinward.faults import because, explain, in_metrics, unfinite
-from spinward.loop import Parts
-from spinward.program import Program, program
+from spinward.experience.replay import Replay
+from spinward.faults import explain, failure, in_metrics, unfinite
+from spinward.programs.choose import program
+from spinward.programs.seeds import Program
 from spinward.rewards.environment import Environment
 from spinward.run import checkpoint, record
+from spinward.run.assemble import Assembled
+from spinward.run.between import Between, Changes
 from spinward.run.chunks import DataLog
 from spinward.run.experiment import Experiment
+from spinward.run.folders import run_of
 
 SAVING_SHARE = 0.05  # of a run's time that saving may take
-LOOK_S = 0.2  # between looks at whether a run on a host was asked to stop
+LOOK_S = 0.2  # between looks at whether a run was asked to stop
 
 
 class Point(NamedTuple):
@@ -41,36 +44,43 @@ class Point(NamedTuple):
     done: int  # iterations in them
 
 
-def drive(
-    experiment: Experiment,
-    folder: Path,
-    watch: Callable[[Point], None] = lambda point: None,
-    checkpoint_s: float = 30.0,
-) -> None:
-    """Trains to the end, from the last good checkpoint of `folder` where there is one.
+STOP = "stop"  # what a watcher returns to end a run, all saved
+Watch = Callable[[Point], Any]
+
+
+class Options(NamedTuple):
+    """How a run is driven: nothing of it changes what is learned, but for what `between` does."""
+
+    watch: Watch = lambda point: None
+    checkpoint_s: float = 30.0
+    between: Between | None = None  # see `run/between.py`
+
+
+def drive(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
+    """Trains some seeds of a run to the end, from the last good checkpoint of their `folder` where
+    there is one.
 
     Raises:
-        Stopped: Ctrl-C or SIGTERM came; all is saved.
+        Stopped: Ctrl-C or SIGTERM came, or a watcher asked for it; all is saved.
         NonFiniteError: training broke; the last finite state is saved.
         DiskError: something could not be written; the last checkpoint is good.
     """
-    Driver(experiment, folder, watch, checkpoint_s).run()
+    Driver(made, shard, folder, options).run()
 
 
 class Driver:
     """A run under way: the open program, log and place in it."""
 
-    def __init__(
-        self, experiment: Experiment, folder: Path, watch: Callable[[Point], None], save_s: float
-    ):
-        self.experiment, self.folder, self.watch, self.save_s = experiment, folder, watch, save_s
-        self.parts: Parts = experiment.parts()
-        self.on_device = self.parts.source.on_device
-        self.stride = self.parts.source.stride
-        self.iterations, self.log_every = experiment.plan(self.stride)
+    def __init__(self, made: Assembled, shard: Experiment, folder: Path, options: Options):
+        self.experiment, self.parts, self.folder = shard, made.parts, folder
+        self.options = options
+        self.stride = made.stride
+        self.iterations, self.log_every = self.experiment.plan(self.stride)
         self.program: Program = program(self.parts)
-        self.pace = 1  # iterations that a host does in a row
-        self.config = hashlib.sha256(experiment.to_json(False).encode()).hexdigest()
+        self.pace = 1  # iterations in a row, as many as fit between two looks at what was asked
+        self.config = hashlib.sha256(self.experiment.to_json(False).encode()).hexdigest()
+        self.changes = Changes(folder / "between", options.between, self.log_every)
+        self.interval = record.Interval()
 
     def run(self) -> None:
         state, self.iteration, size = self.begin()
@@ -99,11 +109,12 @@ class Driver:
     def check_rewards(self, state: TrainState) -> None:
         """Refuses what random steps before the first update earned, where an algorithm has no room
         for it and learns from rewards as they are."""
-        check = getattr(self.experiment.algorithm, "check_rewards", None)
-        plain = isinstance(self.experiment.reward, Environment)
-        if check and plain and isinstance(self.parts.source, Replayed):
-            seen = np.asarray(state.source.data.reward[:, : stored.written(state.source)])
-            check(float(seen.min()), float(seen.max()))
+        algorithm, source = self.parts.algorithm, self.parts.source
+        plain = isinstance(self.parts.reward, Environment)
+        if plain and isinstance(algorithm, LimitsRewards) and isinstance(source, Replay):
+            rows = int(np.asarray(state.source.rows).flat[0])
+            seen = np.asarray(state.source.data.reward[:, :rows])
+            algorithm.check_rewards(float(seen.min()), float(seen.max()))
 
     def open_data(self, state: TrainState) -> DataLog | None:
         """What keeps the experience as a data set, where that was asked for."""
@@ -123,23 +134,22 @@ class Driver:
                 f"{path} was saved under other settings than config.json has; "
                 "undo the change to it, or train a new run"
             )
+        self.interval = record.Interval(info.get("interval"))
         return self.program.reopen(state, fresh), number, info["log_bytes"]
 
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
-        pieces: list[Metrics] = []
-        stretch = self.data.room(state, self.log_every) if self.data else self.log_every
         while self.iteration < self.iterations:
-            state, metrics = self.advance(state, self.paced(stretch - self.iteration % stretch))
-            pieces.append(metrics)
+            state = self.changes.at(self.iteration, state)
+            state, metrics = self.advance(state, self.chunk_size(state))
+            self.interval.add(metrics)
             at_point = self.iteration % self.log_every == 0
-            if self.data and (at_point or self.data.due(state, stretch)):
+            if self.data and (at_point or self.data.due(state)):
                 self.data.take(state)
             if at_point:
-                self.report(jax.tree.map(lambda *x: np.concatenate(x, 1), *pieces), state)
-                pieces = []
+                self.report(state, asked)
             since = time.monotonic() - saved_at
-            due = not pieces and since > max(self.save_s, saving_s / SAVING_SHARE)
+            due = since > max(self.options.checkpoint_s, saving_s / SAVING_SHARE)
             if due or asked or self.iteration == self.iterations:
                 before = time.monotonic()
                 self.save(state, self.iteration)
@@ -152,28 +162,29 @@ class Driver:
                     f"continue with: spinward resume {run_of(self.folder)}"
                 )
 
-    def paced(self, iterations: int) -> int:
-        """So many, or on a host fewer: as many as it does between two looks at what was asked."""
-        return iterations if self.on_device else min(iterations, self.pace)
+    def chunk_size(self, state: TrainState) -> int:
+        """How many iterations to run before the next look: at most up to the next log point, and
+        none whose steps would be lost to the data set."""
+        upto = self.log_every - self.iteration % self.log_every
+        room = self.data.room(state) if self.data else upto
+        return max(1, min(upto, self.pace, room))
 
     def advance(self, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
         """Goes on, or finds out what broke and leaves the last finite state on disk."""
         began = time.monotonic()
         try:
             after, metrics = self.program.advance(state, iterations)
-            metrics = jax.device_get(metrics)
         except NonFiniteError as error:  # found by a host environment, before it was learned from
             reached, done = error.reached
             self.save(reached, self.iteration + done)
             raise
         if time.monotonic() - began < LOOK_S / 2:
             self.pace = max(self.pace, 2 * iterations)
-        good = metrics["finite"].all()
-        if good and not (self.on_device and any(unfinite(after.agent))):
+        if metrics["finite"].all():
             self.iteration += iterations
             return after, metrics
-        if self.on_device:
-            before, self.iteration, seed = self.locate()
+        if self.program.repeats:
+            before, self.iteration, seed = self.locate(self.iteration)
             what = explain(self.parts, seed_of(before, seed))
         else:
             self.iteration += metrics["finite"].shape[1] - 1
@@ -187,35 +198,48 @@ class Driver:
             f"saved in {run_of(self.folder)}"
         )
 
-    def locate(self) -> tuple[TrainState, int, int]:
-        """The state before the iteration that broke, its number, and the seed, by repeating."""
+    def locate(self, good: int) -> tuple[TrainState, int, int]:
+        """The state before the iteration that broke, its number, and the seed, by repeating: all
+        up to the iteration `good` went well."""
         state, at, _ = self.begin()
-        whole = self.iteration - self.iteration % self.log_every
-        while at < self.iteration:
-            size = min(self.log_every - at % self.log_every, self.iteration - at)
-            state, _ = self.program.advance(state, size)
+        while at < self.iterations:
+            state = self.changes.at(at, state, asks=False)
+            upto = self.log_every - at % self.log_every
+            size = min(upto, good - at) if at < good else 1
+            before = jax.tree.map(lambda x: x.copy(), state) if at >= good else state
+            state, metrics = self.program.advance(state, size)
+            if at >= good:
+                for seed in range(self.experiment.seeds):
+                    fine = metrics["finite"][seed].all()
+                    if not fine or any(unfinite(seed_of(state, seed).agent)):
+                        return before, at, seed
+                if at > good + self.log_every:
+                    break
+            self.interval.add(metrics)
+            if (at + size) % self.log_every == 0:
+                self.interval = record.Interval()
             at += size
-        while at < whole + self.log_every:
-            before = jax.tree.map(lambda x: x.copy(), state)
-            state, metrics = self.program.advance(state, 1)
-            good = [bool(row.all()) for row in np.asarray(metrics["finite"])]
-            for seed in range(self.experiment.seeds):
-                if not bool(good[seed]) or any(unfinite(seed_of(state, seed).agent)):
-                    return before, at, seed
-            at += 1
-        told = because(self.parts.reward) or "is memory damaged?"
+        told = failure(self.parts.reward) or "is memory damaged?"
         raise NonFiniteError(f"training broke, but not when it was repeated; {told}")
 
-    def report(self, metrics: Metrics, state: TrainState) -> None:
+    def report(self, state: TrainState, asked: list[int]) -> None:
+        """Writes a log point, and asks whoever watches whether to go on."""
         env_steps, steps = (n * self.stride for n in (self.iteration, self.iterations))
-        line = record.line(metrics, self.iteration, env_steps)
+        line = self.interval.line(self.iteration, env_steps)
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
         looks = point % max(1, points // q_diagnostics.POINTS) == 0
-        line |= q_diagnostics.measure(self.parts, state, metrics, looks)
+        line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, looks)
+        self.interval = record.Interval()
         self.log.write(line)
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
         self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
-        self.watch(Point(self.iteration, self.iterations, env_steps, steps, line, seconds, done))
+        at = self.iteration, self.iterations, env_steps, steps
+        try:
+            if self.options.watch(Point(*at, line, seconds, done)) == STOP:
+                asked.append(0)
+        except BaseException:
+            self.save(state, self.iteration)
+            raise
 
     def save(self, state: TrainState, iteration: int) -> None:
         if self.data:  # whose chunk ends here, so that a resumed run can go on from it
@@ -225,13 +249,9 @@ class Driver:
             "env_steps": iteration * self.stride,
             "log_bytes": self.log.sync(),
             "config_sha256": self.config,
+            "interval": self.interval.to_json(),
         }
         checkpoint.save(self.folder / "checkpoints", iteration, state, info)
-
-
-def run_of(folder: Path) -> Path:
-    """The run whose shard `folder` is."""
-    return folder.parent.parent
 
 
 def seed_of(state: TrainState, seed: int) -> TrainState:

@@ -15,8 +15,7 @@ from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Sample, sample
 from spinward.networks.language_policy import scores
 from spinward.networks.sampling import Sampling
-from spinward.run import device, language, texts
-from spinward.run.run import load
+from spinward.run import assemble, device, language, texts
 
 TOGETHER = 64  # completions written side by side
 
@@ -67,7 +66,7 @@ def generate(
     for name, value, least in (("tokens", tokens, 0), ("count", count, 1)):
         if value < least:
             raise SettingsError(f"{name}={value} must be at least {least}")
-    found = language.model(str(model))
+    found = assemble.model(str(model))
     given = [read(prompt, found.vocabulary) for prompt in prompts] + of_file(data, found)
     asked, judge = of_task(str(model), given, seed)
     tokens = length(asked, tokens, found.decoder.shape.context)
@@ -135,7 +134,7 @@ def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], S
     """What is `given`, or else a prompt of the task that a run was trained on; and what that task
     says of a completion, where this does not depend on the prompt that was drawn."""
     is_run = (Path(model) / "shards").is_dir()
-    task: Any = language.task(load(model).experiment) if is_run else None
+    task: Any = assemble.of_run(model)[1].env if is_run else None
     if task is None or isinstance(task, Prompts):
         if not given:
             raise SettingsError(f"{model} has no prompts of its own: give one with --prompt")
@@ -153,7 +152,7 @@ def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], S
 
 def by_model(run: str, vocab: int) -> Scorer:
     """The scores of the reward model that a run trained."""
-    judge, _ = language.of_run(run)
+    judge, _ = assemble.of_run(run)
     if judge.head is None:
         raise SettingsError(f"{run} trained a policy; expected a reward model")
     if judge.decoder.shape.vocab != vocab:

@@ -10,7 +10,8 @@ import numpy as np
 
 from spinward.core import Policy
 from spinward.errors import SettingsError
-from spinward.experience.collect import collector
+from spinward.experience.material import collected
+from spinward.experience.vector import Vector
 from spinward.run.files import write_atomically
 from spinward.run.run import Run
 
@@ -22,12 +23,12 @@ def record(run: Run, path: Path, steps: int, seed: int = 0) -> int:
     if path.suffix != ".npz":
         raise SettingsError(f"{path}: expected a name that ends in .npz")
     agents = run.agents()
-    source: Any = collector(agents.env)(ENVS, -(-steps // ENVS))
+    source: Any = collected(agents.env, ENVS, -(-steps // ENVS), False)
     act = partial(agents.algorithm.act, explore=False)
     memory = agents.algorithm.memory
     key, agent = jax.random.PRNGKey(seed), agents.agent
     agent = jax.tree.map(lambda x: x[seed], agent)
-    if source.on_device:
+    if not isinstance(source, Vector):
         policy = Policy(partial(act, agent), partial(memory, agent))
         state = source.init(key, memory(agent, ENVS))
         _, batch, _ = source.collect(state, policy, key)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from spinward.core import Renders
 from spinward.errors import SettingsError
 from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from spinward.run import plot, report
@@ -33,6 +34,8 @@ def curve(run: Run) -> plot.Curve:
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
     """One HTML file on a run, with the curves of `others` beside its own."""
+    from spinward.run.experiment import choices
+
     config, result = run.config, summary(run)
     first = config["seed"]
     rows = [
@@ -40,16 +43,16 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         for i, value in enumerate(result["per_seed"])
     ]
     kind = config["algorithm"]["class"].rpartition(":")[2]
-    steps_of = "updates" if config["data"] else "env steps"
     curves = [c for c in map(curve, (run, *others)) if len(c.steps)]
     points = run.points
+    steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
     notes = [
         "Returns are the environment's own, of the episodes trained on, exploration included.",
         resume_note(run),
     ]
     page = report.html(
-        f"{kind} in {config['env']}",
+        f"{kind} in {choices(config)[0]}",
         {**result, **facts},
         curves,
         rows,
@@ -66,12 +69,13 @@ def resume_note(run: Run) -> str:
     """What a resume of the run gives, and why."""
     from spinward.core import HostEnv
     from spinward.envs import ids
+    from spinward.run.experiment import choices
 
-    name = run.config["env"]
-    if ids.is_own_code(name) and not run.trust:
+    env, data = choices(run.config)
+    if ids.is_own_code(env.name) and not run.trust:
         return "Its environment is code of its own, which was not run to write this."
-    far = run.config["workers"] or isinstance(ids.make(name), HostEnv)
-    if far and not run.config["data"]:
+    steps = not data or data.share < 1.0
+    if steps and (run.config["workers"] or isinstance(env.make(), HostEnv)):
         return (
             "A resumed run goes on with the same agent, data and keys, but its environments, which "
             "cannot be saved in mid-episode, start anew (statistical resume)."
@@ -106,7 +110,7 @@ def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
                 break
         opened.close()
         return
-    if not hasattr(env, "render"):
+    if not isinstance(agents.env, Renders):
         raise SettingsError(
             f"{type(env).__name__} has no renderer; expected a method render(state)"
         )

@@ -1,20 +1,22 @@
 """A run in its folder: train it, open it, ask it for curves, scores and its policy."""
 
 import itertools
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from spinward.envs import ids
+from spinward.core import Box, Dict, UserReward
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.workers import require_ray
-from spinward.run import checkpoint, device, language, shards
-from spinward.run.drive import Point
-from spinward.run.experiment import Experiment, from_config, read_config
+from spinward.run import device, folders, settings, shards
+from spinward.run.assemble import Assembled, assemble
+from spinward.run.between import Between
+from spinward.run.drive import Options, Watch
+from spinward.run.experiment import DataChoice, EnvChoice, Experiment, from_config, read_config
 from spinward.run.files import write_atomically
 from spinward.run.policy import Policy
 
@@ -26,47 +28,50 @@ def train(
     seeds: int = 1,
     seed: int = 0,
     reward: Any = None,
-    data: str | Path = "",
+    data: str | Path | DataChoice = "",
     out: str | Path = "runs",
     name: str = "",
-    watch: Callable[[Point], None] = lambda point: None,
+    watch: Watch = lambda point: None,
     checkpoint_s: float = 30.0,
-    shards: int = 0,
-    log_data: bool = False,
-    workers: int = 0,
-    first_come: bool = False,
-    model: str | Path = "",
+    env_settings: dict[str, Any] | None = None,
+    between: Between | None = None,
+    **more: Any,
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
-    `algorithm` is settings such as `PPO(lr=3e-4)`, `env` a name (see `spinward.envs.ids.make`),
-    `steps` env steps of each seed, or gradient steps where `data` names what to learn from: a file,
-    or the folder of a run that kept its experience because of `log_data`. `workers` are actors of
-    Ray that share the environments; with `first_come` their batches are learned from as they come.
-    `model` is the language model to begin with: a folder of a checkpoint, or of a run.
+    `algorithm` is settings such as `PPO(lr=3e-4)`, `env` a name (see `spinward.envs.ids.make`) and
+    `env_settings` its own, `steps` env steps of each seed, or gradient steps where `data` names
+    what to learn from. `more` are further fields of an `Experiment`, such as `workers` or `model`.
+
+    `watch(point)` is called at each log point and may return `spinward.STOP`, which ends the run
+    with all saved; `between(state, iteration) -> state` is too, and training goes on from what it
+    returns (see `run/between.py`).
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    more: dict[str, Any] = {} if reward is None else {"reward": reward}
-    more |= {"workers": workers, "first_come": first_come, "model": str(model)}
-    experiment = Experiment(
-        algorithm, env, steps, seeds, seed, data=str(data), shards=shards, log_data=log_data, **more
-    )
-    return create(experiment, Path(out), name).train(watch, checkpoint_s, trust=True)
+    more |= {} if reward is None else {"reward": reward}
+    more |= {} if between is None else {"shards": 1}
+    chosen = EnvChoice(str(env), env_settings or {})
+    given = data if isinstance(data, DataChoice) else DataChoice(str(data))
+    fields = {"env": chosen, "steps": steps, "seeds": seeds, "seed": seed, "data": given, **more}
+    experiment = settings.checked(Experiment, {"algorithm": algorithm, **fields})
+    run = create(experiment, Path(out), name)
+    return run.train(watch, checkpoint_s, trust=True, between=between)
 
 
 def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
-    """A new folder for `experiment`, which is checked first."""
+    """A new folder for `experiment`, which is assembled and checked first."""
     device.prepare()
-    parts = experiment.parts()
-    if hasattr(parts.reward, "rehearse"):
-        parts.reward.rehearse(parts.source)
+    made = assemble(experiment)
+    reward = made.parts.reward
+    if isinstance(reward, UserReward):
+        reward.rehearse(made.parts.source)
     if experiment.workers:
         require_ray()
     kind = type(experiment.algorithm).__name__.lower()
-    env = experiment.env.rpartition("/")[2].replace(":", "-")
+    env = experiment.env.name.rpartition("/")[2].replace(":", "-")
     taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))
     for folder in (out / n for n in ([name] if name else taken)):
         try:
@@ -79,7 +84,9 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
                 ) from None
             continue
         write_atomically(folder / "config.json", experiment.to_json().encode())
-        return Run(folder)
+        run = Run(folder)
+        run.__dict__["made"] = made
+        return run
     raise AssertionError("names never run out")
 
 
@@ -107,30 +114,31 @@ class Run:
     def experiment(self) -> Experiment:
         return from_config(self.config, self.trust)
 
+    @cached_property
+    def made(self) -> Assembled:
+        """What the run is made of, assembled once."""
+        device.prepare()
+        return assemble(self.experiment)
+
     def train(
         self,
-        watch: Callable[[Point], None] = lambda point: None,
+        watch: Watch = lambda point: None,
         checkpoint_s: float = 30.0,
         trust: bool = False,
+        between: Between | None = None,
     ) -> "Run":
         """Goes on from the last checkpoint to the end; does nothing if it is there."""
         self.trust = self.trust or trust
-        if not self.trust and (judge := getattr(self.experiment.reward, "function", "")):
-            raise SettingsError(f"this run is judged by {judge}; --trust runs its code")
-        device.prepare()
-        shards.train(self.shards, self.path, watch, checkpoint_s, self.trust)
+        reward = self.made.experiment.reward
+        if not self.trust and isinstance(reward, UserReward):
+            raise SettingsError(f"this run is judged by {reward.function}; --trust runs its code")
+        shards.train(self.made, self.path, Options(watch, checkpoint_s, between), self.trust)
         return self
-
-    @property
-    def shards(self) -> list[Experiment]:
-        """The experiment of each process that shares the seeds."""
-        experiment = self.experiment
-        return shards.shards_of(experiment, experiment.parts().source.on_device)
 
     @property
     def points(self) -> list[dict[str, Any]]:
         """The log points: iteration, env_steps, and a list over seeds for each metric."""
-        return shards.points(self.path)
+        return folders.points(self.path)
 
     def curves(self, metric: str = "episode_return") -> tuple[np.ndarray, np.ndarray]:
         """Steps [point] and a metric [seed, point]; NaN where a seed ended no episode.
@@ -153,27 +161,27 @@ class Run:
 
     def agents(self) -> Agents:
         """The agents of the last good checkpoint, with what they act in."""
-        device.prepare()
-        experiment = self.experiment
-        parts = experiment.parts()
-        spec = parts.source.spec
+        made = self.made
+        return Agents(made.algorithm, made.agents(self.path), made.env, made.experiment.seeds)
 
-        def init(key: jax.Array) -> Any:
-            return parts.algorithm.init(key, spec)
+    def evaluate(
+        self,
+        episodes: int = 100,
+        explore: bool = False,
+        seed: int = 0,
+        env: str | EnvChoice = "",
+    ) -> Score:
+        """Returns of so many whole episodes of each seed's policy, without exploration; in another
+        environment where `env` names one.
 
-        agents = []
-        for shard, folder in zip(self.shards, shards.folders(self.path), strict=True):
-            path, _ = checkpoint.latest(folder / "checkpoints")
-            like = {"agent": jax.eval_shape(jax.vmap(init), shard.keys())}
-            agents.append(checkpoint.load(path, like, whole=False)[0]["agent"])
-        agent = jax.tree.map(lambda *x: np.concatenate(x), *agents)
-        texts = hasattr(parts.algorithm, "start")
-        env = language.task(experiment) if texts else ids.make(experiment.env)
-        return Agents(parts.algorithm, agent, env, experiment.seeds)
-
-    def evaluate(self, episodes: int = 100, explore: bool = False, seed: int = 0) -> Score:
-        """Returns of so many whole episodes of each seed's policy, without exploration."""
-        return evaluate(self.agents(), episodes, explore, seed)
+        Raises:
+            SettingsError: the other environment shows or takes something else.
+        """
+        agents = self.agents()
+        if env:
+            choice = env if isinstance(env, EnvChoice) else EnvChoice(env)
+            agents = agents._replace(env=fitting(choice, self.made))
+        return evaluate(agents, episodes, explore, seed)
 
     def policy(self, seed: int = 0) -> Policy:
         """The policy of one of the run's seeds: `action = policy(obs)`."""
@@ -181,3 +189,30 @@ class Run:
         return Policy(
             agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
         )
+
+
+def fitting(choice: EnvChoice, made: Assembled) -> Any:
+    """The environment of a choice, for agents that were trained in another.
+
+    Raises:
+        SettingsError: its observations or actions are others.
+    """
+    env = choice.make()
+    for what in ("obs", "action"):
+        theirs, ours = getattr(env.spec, what), getattr(made.spec, what)
+        if shape_of(theirs) != shape_of(ours):
+            name = {"obs": "shows", "action": "takes"}[what]
+            raise SettingsError(
+                f"{choice} {name} {theirs}; this run was trained in {made.experiment.env}, which "
+                f"{name} {ours}"
+            )
+    return env
+
+
+def shape_of(space: Any) -> Any:
+    """What an agent depends on: the parts, shapes and types of a space, and choices; no bounds."""
+    if isinstance(space, Box):
+        return space.shape, space.dtype
+    if isinstance(space, Dict):
+        return tuple((name, shape_of(box)) for name, box in space.items)
+    return space

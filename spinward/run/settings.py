@@ -40,13 +40,8 @@ def only_config(module: Any) -> Any:
     """The settings class a module defines: the one whose fields all have defaults."""
     for value in vars(module).values():
         own = isinstance(value, type) and value.__module__ == module.__name__
-        if (
-            own
-            and dataclasses.is_dataclass(value)
-            and hasattr(
-                value, "source" if module.__name__.startswith("spinward.algorithms") else "label"
-            )
-        ):
+        law = "wants" if module.__name__.startswith("spinward.algorithms") else "label"
+        if own and dataclasses.is_dataclass(value) and law in vars(value):
             return value
     raise SettingsError(f"{module.__name__} defines no settings class")
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from spinward.errors import SpinwardError
 from spinward.run import device, shards
+from spinward.run.assemble import assemble
+from spinward.run.drive import Options
 from spinward.run.experiment import from_config, read_config
+from spinward.run.folders import shards_of
 
 
 def main(words: list[str]) -> int:
@@ -18,9 +21,9 @@ def main(words: list[str]) -> int:
     device.prepare()
     try:
         whole = from_config(read_config(Path(run) / "config.json"), trust == "True")
-        shard = shards.shards_of(whole, on_device=True)[int(index)]
+        shard = shards_of(whole, on_device=True)[int(index)]
         folder = Path(run) / "shards" / index
-        shards.train_one(shard, folder, lambda point: None, float(checkpoint_s))
+        shards.train_one(assemble(shard), shard, folder, Options(checkpoint_s=float(checkpoint_s)))
     except SpinwardError as error:
         said = {"kind": type(error).__name__, "message": str(error)}
         print(f"\n{json.dumps(said)}", file=sys.stderr)

@@ -11,76 +11,41 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from spinward import errors
-from spinward.core import replace
 from spinward.errors import SettingsError, SpinwardError, Stopped
 from spinward.run import record
-from spinward.run.drive import Point, drive, run_of, stopping
+from spinward.run.assemble import Assembled
+from spinward.run.drive import STOP, Options, Point, Watch, drive, stopping
 from spinward.run.experiment import Experiment
+from spinward.run.folders import merged, run_of
 
-DEFAULT = 2  # whatever the number of cores, so that results do not depend on it
 POLL_S = 0.1
 
 
-def shards_of(experiment: Experiment, on_device: bool) -> list[Experiment]:
-    """The experiment of each shard: consecutive seeds, as evenly as they divide."""
-    automatic = DEFAULT if on_device and jax.default_backend() == "cpu" else 1
-    count = min(experiment.shards or automatic, experiment.seeds)
-    if count > 1 and not on_device:
-        raise SettingsError(f"shards={count}: the seeds of a host environment are one batch; use 1")
-    sizes = [experiment.seeds // count + (i < experiment.seeds % count) for i in range(count)]
-    starts = [experiment.seed + sum(sizes[:i]) for i in range(count)]
-    return [
-        replace(experiment, seed=start, seeds=size, shards=1)
-        for start, size in zip(starts, sizes, strict=True)
-    ]
+def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
+    """Trains all shards to their end: one here, several as processes.
 
-
-def folders(run: Path) -> list[Path]:
-    """The folders of a run's shards, in the order of their seeds."""
-    return sorted((run / "shards").glob("[0-9]*"))
-
-
-def points(run: Path) -> list[dict[str, Any]]:
-    """The log points that all shards have, with the seeds of all."""
-    logs = [record.read(folder / "metrics.jsonl") for folder in folders(run)]
-    return [merged(lines) for lines in zip(*logs, strict=False)]
-
-
-def merged(lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    whole = dict(lines[0])
-    for line in lines[1:]:
-        whole |= {k: whole[k] + v for k, v in line.items() if isinstance(v, list)}
-    return whole
-
-
-def train(
-    experiments: list[Experiment],
-    run: Path,
-    watch: Callable[[Point], None],
-    checkpoint_s: float,
-    trust: bool,
-) -> None:
-    """Trains all shards to their end: one here, several as processes."""
-    for i in range(len(experiments)):
+    Raises:
+        SettingsError: a hook between chunks, which processes of their own do not have.
+    """
+    count = len(made.shards)
+    if count > 1 and options.between is not None:
+        raise SettingsError(f"between works in one process, and this run has {count}: shards=1")
+    for i in range(count):
         (run / "shards" / str(i)).mkdir(parents=True, exist_ok=True)
-    if len(experiments) == 1:
-        train_one(experiments[0], run / "shards" / "0", watch, checkpoint_s)
+    if count == 1:
+        train_one(made, made.shards[0], run / "shards" / "0", options)
     else:
-        supervise(experiments, run, watch, checkpoint_s, trust)
+        supervise(made, run, options, trust)
 
 
-def train_one(
-    experiment: Experiment, folder: Path, watch: Callable[[Point], None], checkpoint_s: float
-) -> None:
+def train_one(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
     with alone(folder):
-        drive(experiment, folder, watch, checkpoint_s)
+        drive(made, shard, folder, options)
 
 
 @contextlib.contextmanager
@@ -105,22 +70,18 @@ def alone(folder: Path, wait_s: float = 20.0) -> Iterator[None]:
         yield
 
 
-def supervise(
-    experiments: list[Experiment],
-    run: Path,
-    watch: Callable[[Point], None],
-    checkpoint_s: float,
-    trust: bool,
-) -> None:
+def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None:
     """Runs the shards as processes, tells how far all are, and ends as the first that failed."""
-    words = [sys.executable, "-m", "spinward.run.shard", str(run), str(checkpoint_s), str(trust)]
-    progress = Progress(experiments[0], run, watch)
+    words = [sys.executable, "-m", "spinward.run.shard"]
+    words += [str(run), str(options.checkpoint_s), str(trust)]
+    progress = Progress(made, run, options.watch)
     with contextlib.ExitStack() as stack, stopping() as asked:
-        children = [stack.enter_context(child(words, run, i)) for i in range(len(experiments))]
+        children = [stack.enter_context(child(words, run, i)) for i in range(len(made.shards))]
         forwarded = False
         while any(c.poll() is None for c in children):
             time.sleep(POLL_S)
-            progress.tell()
+            if progress.tell() == STOP:
+                asked.append(0)
             failed = any(c.poll() not in (None, 0) for c in children)
             if (asked or failed) and not forwarded:
                 forwarded = True
@@ -154,21 +115,33 @@ def child(words: list[str], run: Path, i: int) -> Iterator[subprocess.Popen[byte
 class Progress:
     """Passes on each log point that all shards have reached."""
 
-    def __init__(self, experiment: Experiment, run: Path, watch: Callable[[Point], None]):
-        self.run, self.watch = run, watch
-        self.stride = experiment.parts().source.stride
-        self.iterations, _ = experiment.plan(self.stride)
-        self.began, before = time.monotonic(), points(run)
-        self.told = len(before)
-        self.first = before[-1]["iteration"] if before else 0
+    def __init__(self, made: Assembled, run: Path, watch: Watch):
+        self.watch, self.stride = watch, made.stride
+        self.iterations, _ = made.experiment.plan(self.stride)
+        places = [run / "shards" / str(i) / "metrics.jsonl" for i in range(len(made.shards))]
+        self.logs = [record.Tail(place) for place in places]
+        self.waiting: list[list[dict[str, Any]]] = [[] for _ in places]
+        before = self.gained()
+        self.began, self.first = time.monotonic(), before[-1]["iteration"] if before else 0
 
-    def tell(self) -> None:
-        for line in points(self.run)[self.told :]:
-            self.told += 1
+    def gained(self) -> list[dict[str, Any]]:
+        """The log points that are new in all shards."""
+        for waiting, log in zip(self.waiting, self.logs, strict=True):
+            waiting += log.read()
+        count = min(map(len, self.waiting))
+        lines = list(zip(*(waiting[:count] for waiting in self.waiting), strict=True))
+        self.waiting = [waiting[count:] for waiting in self.waiting]
+        return [merged(line) for line in lines]
+
+    def tell(self) -> Any:
+        """What the watcher said of the last of them."""
+        answer = None
+        for line in self.gained():
             done = line["iteration"] - self.first
             seconds, steps = time.monotonic() - self.began, self.iterations * self.stride
             at = line["iteration"], self.iterations, line["env_steps"], steps
-            self.watch(Point(*at, line, seconds, done))
+            answer = self.watch(Point(*at, line, seconds, done))
+        return answer
 
 
 def failure(folder: Path, code: int) -> SpinwardError:

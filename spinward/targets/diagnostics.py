@@ -6,7 +6,7 @@ A Q-learner hands out `extremes` from its loss and `peaks` from its update, and 
 `evaluation/q_diagnostics.py` does the rest at each log point.
 """
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,16 @@ from spinward.targets.returns import reward_to_go
 FORBIDDEN = 1e8  # no value: actions that a mask forbids have less than minus this
 KNOWN = 0.05  # share of its discounted future that may be missing from a return that is known
 PEAK = "max_"  # of a metric whose largest counts, not its mean
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A network whose layers read what its torso makes of observations."""
+
+    @property
+    def torso(self) -> Any: ...
+    @property
+    def layers(self) -> Any: ...
 
 
 @struct
@@ -83,7 +93,7 @@ def effective_rank(features: np.ndarray, delta: float = 0.01) -> np.ndarray:
 def last_features(network: Any, obs: Obs) -> Array:
     """What the last layer of `network` sees [row, dim]; nothing, [row, 0], where it is not made of
     a `torso` and `layers` as ours are."""
-    if hasattr(network, "torso") and hasattr(network, "layers"):
+    if isinstance(network, Layered):
         return network.layers.features(network.torso(obs))
     return jnp.zeros((jax.tree.leaves(obs)[0].shape[0], 0))
 

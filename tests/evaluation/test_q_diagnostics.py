@@ -11,9 +11,9 @@ from spinward.core import Transition, replace
 from spinward.envs.pendulum import Pendulum
 from spinward.envs.probe import ProbeDiscount
 from spinward.evaluation import q_diagnostics
-from spinward.experience.collect import collector
+from spinward.experience.material import source_for
 from spinward.loop import Parts
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.run.run import train
 from spinward.targets.diagnostics import bound, effective_rank, extremes, followed, peaks
@@ -91,7 +91,7 @@ def test_the_effective_rank_counts_the_directions_that_matter(shape):
 def measured(env, model=None, iterations=60, **settings):
     """What is measured of DQN after some steps, with `model` put in place of its networks."""
     algorithm = tiny(DQN, gamma=0.9, capacity=1024, **settings)
-    parts = Parts(algorithm, algorithm.source(collector(env)), Environment())
+    parts = Parts(algorithm, source_for(algorithm.wants(env.spec), env), Environment())
     run = program(parts)
     state, metrics = run.advance(run.start(jax.random.PRNGKey(0)[None]), iterations)
     metrics = jax.device_get(metrics)

@@ -19,8 +19,8 @@ from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import Trained
 from spinward.networks.layers import Linear
 from spinward.networks.sampling import Sampling
+from spinward.run import assemble, language, pretrained
 from spinward.run import generate as writing
-from spinward.run import language, pretrained
 from spinward.run.chat import Template
 from spinward.run.cli.main import main
 from spinward.run.generate import generate
@@ -56,8 +56,8 @@ def runs(monkeypatch, tmp_path):
     decoder = model(Words.size)
     head = Linear(jnp.cos(jnp.arange(16.0))[:, None], jnp.ones(1))
     found = {"judge": head, "policy": None, "broken": Linear(jnp.full((16, 1), jnp.nan), head.b)}
-    monkeypatch.setattr(language, "of_run", lambda n: (Trained(decoder, found[n]), None))
-    monkeypatch.setattr(language, "model", lambda name: language.Model(decoder, Words()))
+    monkeypatch.setattr(assemble, "of_run", lambda n: (Trained(decoder, found[n]), None))
+    monkeypatch.setattr(assemble, "model", lambda name: language.Model(decoder, Words()))
     (tmp_path / "policy" / "shards").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(writing, "load", lambda name: SimpleNamespace(experiment=None))
@@ -157,7 +157,7 @@ def test_reward_models_that_do_not_fit_are_told(runs, monkeypatch, folder):
         generate("policy", (), 8, 4, reward_model="policy")
     with pytest.raises(NonFiniteError, match="score of a completion is not finite"):
         generate("policy", (), 8, 4, reward_model="broken")
-    monkeypatch.setattr(language, "model", language.public)
+    monkeypatch.setattr(assemble, "model", language.public)
     with pytest.raises(
         SettingsError, match=f"{Words.size} tokens and the model has 257: they do not fit"
     ):
@@ -180,7 +180,7 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
     assert main([*words, "--best-of", "4"]) == 2
     assert "needs a judge" in capsys.readouterr().err
     assert main([*words, "--best-of", "4", "--count", "2"]) == 2
-    monkeypatch.setattr(language, "model", language.public)
+    monkeypatch.setattr(assemble, "model", language.public)
     assert main(["generate", str(folder / "nowhere"), "--prompt", "a"]) == 2
     assert "there is no such folder" in capsys.readouterr().err
     rows = folder / "rows.jsonl"

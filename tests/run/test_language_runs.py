@@ -21,6 +21,8 @@ from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.judge import Judge
 from spinward.rewards.verifier import Verifier
 from spinward.run import language, pretrained
+from spinward.run.assemble import assemble, of_run
+from spinward.run.assemble import model as model_of
 from spinward.run.cli import train as command
 from spinward.run.experiment import Experiment
 
@@ -46,17 +48,17 @@ def steps(tmp_path_factory):
 
 def test_each_step_begins_with_what_the_one_before_has_learned(steps):
     sft, judge, ppo = steps
-    first, first_experiment = language.of_run(str(sft.path))
-    model = language.model(str(sft.path))
+    first, first_experiment = of_run(str(sft.path))
+    model = model_of(str(sft.path))
     for a, b in zip(jax.tree.leaves(model.decoder), jax.tree.leaves(first.decoder), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert model.vocabulary.end == Grammar.end and first_experiment.env == "Grammar"
+    assert model.vocabulary.end == Grammar.end and first_experiment.experiment.env.name == "Grammar"
     point = ppo.points[0]
     assert abs(point["kl"][0]) < 1e-5  # from where it began
     assert abs(point["judged"][0]) < 2.0 and point["episode_return"] != point["score"]
-    assert language.of_run(str(judge.path))[0].head is not None
+    assert of_run(str(judge.path))[0].head is not None
     assert ppo.experiment.model == str(sft.path)
-    assert ppo.experiment.parts().algorithm.start.shape == first.decoder.shape
+    assert assemble(ppo.experiment).parts.algorithm.start.shape == first.decoder.shape
 
 
 def test_the_price_of_a_nat_falls_while_the_distance_is_below_its_target(steps):
@@ -71,7 +73,7 @@ def test_a_policy_that_writes_is_evaluated_by_the_scores_of_its_task(steps):
 
 def test_low_rank_changes_of_a_run_are_merged_where_it_is_built_on(steps, tmp_path):
     algorithm = GRPO(envs=4, group=2, rollout=9, lora=2)
-    run = Experiment(algorithm, "Grammar", 36, model=str(steps[0].path)).parts().algorithm
+    run = assemble(Experiment(algorithm, "Grammar", 36, model=str(steps[0].path))).parts.algorithm
     agent = run.init(jax.random.key(0), Grammar().spec)
     assert len(jax.tree.leaves(agent.learner.model.decoder)) == 14  # two for each projection
     assert run.start is not None
@@ -95,7 +97,7 @@ def test_low_rank_changes_of_a_run_are_merged_where_it_is_built_on(steps, tmp_pa
 def test_what_cannot_work_is_refused_before_anything_is_made(algorithm, settings, said):
     experiment = Experiment(algorithm, steps=1, **{"env": "Grammar", **settings})
     with pytest.raises(SettingsError, match=said):
-        experiment.parts()
+        assert assemble(experiment).parts
 
 
 def test_a_comparison_without_a_difference_is_refused_by_its_row(steps, tmp_path):
@@ -104,7 +106,7 @@ def test_a_comparison_without_a_difference_is_refused_by_its_row(steps, tmp_path
     path.write_text(json.dumps({**same, "rejected": "was bad"}) + "\n" + json.dumps(same))
     experiment = Experiment(RewardModel(), "Grammar", 1, data=str(path), model=str(steps[0].path))
     with pytest.raises(SpinwardError, match=r"rows.jsonl, row 2: chosen and rejected"):
-        experiment.parts()
+        assert assemble(experiment).parts
 
 
 @pytest.fixture

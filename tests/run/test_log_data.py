@@ -13,8 +13,9 @@ from twin import ALGORITHMS, copied, keys, tiny
 
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError, Stopped
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.run import chunks
+from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment, read_data
 from spinward.run.run import create, load, train
 
@@ -49,7 +50,7 @@ def test_a_data_set_of_a_replay_is_all_that_was_ever_put_into_it(whole):
     run = whole["dqn"]
     experiment = run.experiment
     algorithm = experiment.algorithm
-    plain = Experiment(algorithm, ENV, experiment.steps, 2).parts()
+    plain = assemble(Experiment(algorithm, ENV, experiment.steps, 2)).parts
     closed = program(plain)
     state = closed.start(keys(2))
     newest = [copied(state.source.data.obs[:, : algorithm.warmup // algorithm.envs])]

@@ -8,9 +8,9 @@ import pytest
 from spinward.algorithms.dqn import DQN
 from spinward.envs import ids
 from spinward.envs.finite import Finite, chain, garnet, grid, mdp_of
-from spinward.experience.collect import collector
+from spinward.experience.material import source_for
 from spinward.loop import Parts
-from spinward.program import program
+from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.targets import dynamic_programming as dp
 from spinward.targets import tabular
@@ -147,7 +147,7 @@ def test_deep_q_learning_with_a_table_for_a_network_comes_to_the_optimal_values(
         hidden=(), envs=16, updates=2, batch=64, lr=3e-3, gamma=GAMMA, target_every=20,
         epsilon=0.5, explore_steps=1, capacity=20_000, warmup=2_000, huber=100.0,
     )  # fmt: skip
-    run = program(Parts(algorithm, algorithm.source(collector(env)), Environment()))
+    run = program(Parts(algorithm, source_for(algorithm.wants(env.spec), env), Environment()))
     state, _ = run.advance(run.start(jax.random.PRNGKey(0)[None]), 2000)
     q = jax.vmap(lambda model: model(jnp.eye(5)))(state.agent.learner.model)[0]
     np.testing.assert_allclose(q[:4], best[:4], atol=0.03)

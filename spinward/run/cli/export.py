@@ -12,17 +12,17 @@ def run(words: list[str]) -> int:
     parser.add_argument("--out", required=True, help="folder to write")
     ask = parser.read(words)
     from spinward.run import pretrained
-    from spinward.run.language import of_run, task
+    from spinward.run.assemble import of_run
     from spinward.run.run import load
 
     if not 0 <= ask.seed < (seeds := load(ask.run).config["seeds"]):
         parser.error(f"--seed {ask.seed}: the run has seeds 0 to {seeds - 1}")
-    trained, experiment = of_run(ask.run, ask.seed)
+    trained, made = of_run(ask.run, ask.seed)
     out = Path(ask.out)
     if out.exists() and any(out.iterdir()):
         parser.error(f"{out} is not empty; choose another --out")
     pretrained.save(out, trained.decoder)
-    vocabulary = task(experiment).vocabulary
+    vocabulary = made.env.vocabulary
     if hasattr(vocabulary, "save"):
         vocabulary.save(out)
     say(f"{out} holds the model: {', '.join(sorted(p.name for p in out.iterdir()))}")

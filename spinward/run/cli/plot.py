@@ -13,6 +13,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     ask = parser.read(words)
     from spinward.run import plot
+    from spinward.run.experiment import choices
     from spinward.run.results import curve, summary
     from spinward.run.run import load
 
@@ -25,7 +26,7 @@ def run(words: list[str]) -> int:
         print(plot.table(curves))
         return 0
     path = Path(ask.out) if ask.out else runs[0].path / "curve.png"
-    title = ", ".join(dict.fromkeys(run.config["env"] for run in runs))
+    title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
     plot.save(plot.figure(curves, title), path)
     say(f"picture: {path}")
     return 0

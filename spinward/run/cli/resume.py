@@ -19,6 +19,6 @@ def run(words: list[str]) -> int:
     began = time.monotonic()
     run = load(ask.run, ask.trust)
     say(f"resuming {run.path}: {resume_note(run)}")
-    run.train(Progress(run.experiment), ask.checkpoint_every)
+    run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)
     return 0

@@ -30,6 +30,7 @@ def run(words: list[str]) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     from spinward.errors import SpinwardError
+    from spinward.run.experiment import choices
     from spinward.run.results import summary
     from spinward.run.run import load
 
@@ -39,7 +40,7 @@ def describe(path: Path) -> dict[str, Any]:
         return {
             "run": str(path),
             "algorithm": config["algorithm"]["class"].rpartition(":")[2],
-            "env": config["env"],
+            "env": str(choices(config)[0]),
             "seeds": config["seeds"],
             "steps": config["steps"],
             "env_steps": points[-1]["env_steps"] if points else 0,

@@ -1,10 +1,13 @@
 """`spinward train ALGORITHM ENV`: settings are flags, by their names."""
 
 import argparse
+import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
 
+from spinward.errors import SettingsError
 from spinward.run import settings
 from spinward.run.cli.parser import Parser, print_json, say
 from spinward.run.cli.progress import Progress
@@ -15,17 +18,18 @@ LENGTHS = {"steps": 100_000, "updates": 10_000}
 def run(words: list[str]) -> int:
     name = next((w for w in words if not w.startswith("-")), "")
     kind = settings.find("algorithms", name) if name else None
+    words, own = own_settings(words)
     parser = make_parser(kind)
     ask = parser.read(words)
     began = time.monotonic()
-    experiment = experiment_of(kind, ask)
+    experiment = experiment_of(kind, ask, own)
     from spinward.experience import memory
     from spinward.run.run import create
 
     run = create(experiment, Path(ask.out), ask.name)
     seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
-    if needed := experiment.replay_bytes(experiment.make_env().spec):
+    if needed := run.made.store_bytes:
         say(memory.statement(needed, experiment.seeds))
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
@@ -87,11 +91,43 @@ def checked(hint: Any) -> Any:
     return value
 
 
-def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
+def own_settings(words: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """What `--env.KEY VALUE`, `--reward.KEY VALUE` and `--data.KEY VALUE` say, by part, and the
+    other words. A value is read as JSON where it is that: a number, true, a list.
+
+    Raises:
+        SettingsError: a key without a value.
+    """
+    rest: list[str] = []
+    found: dict[str, dict[str, Any]] = {"env": {}, "reward": {}, "data": {}}
+    left = iter(words)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        part, _, key = flag.removeprefix("--").partition(".")
+        if not (flag.startswith("--") and part in found and key):
+            rest.append(word)
+            continue
+        value = value if equals else next(left, "")
+        if not value or (not equals and value.startswith("--")):
+            raise SettingsError(f"{flag} needs a value: {flag} VALUE")
+        found[part][key.replace("-", "_")] = read_value(value)
+    return rest, found
+
+
+def read_value(text: str) -> Any:
+    """A number, true, false or a list, where that is what it says; else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, Any]]) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
     from spinward.experiments.paper_presets import named
     from spinward.experiments.presets import preset
-    from spinward.run.experiment import Experiment
+    from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
     given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
     chosen, reward = preset(kind, ask.env, ask.steps)
@@ -101,14 +137,17 @@ def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
         reward = reward_of(ask.reward)
     if ask.reward_model:
         reward = settings.find("rewards", "judge")(run=ask.reward_model)
+    if own["reward"]:
+        fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
+        reward = settings.checked(type(reward), fields | own["reward"])
     return Experiment(
         algorithm,
-        ask.env,
+        EnvChoice(ask.env, own["env"]),
         ask.steps,
         ask.seeds,
         ask.seed,
         reward,
-        ask.data,
+        settings.checked(DataChoice, {"path": ask.data, **own["data"]}),
         ask.logs,
         log_data=ask.log_data,
         workers=ask.workers,
@@ -142,7 +181,7 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
                 "final": result,
             }
         )
-    data, offline = run.config["data"], getattr(run.experiment.algorithm, "offline", False)
+    data, offline = run.made.experiment.data, run.made.logged_only
     none = (
         f"learned from {data or 'what the task has'}"
         if offline

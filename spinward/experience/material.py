@@ -1,0 +1,199 @@
+"""Fits what an algorithm wants to what a run has: the only place that builds sources.
+
+An environment in JAX becomes a rollout, one on a host is stepped in batches or by actors; logged
+data are a ring that nobody writes to. Where both are given, batches are of both.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from spinward.core import HostEnv, Source, Spec, Transition, replace
+from spinward.envs.text import Text
+from spinward.errors import SettingsError
+from spinward.experience.generation import Generation
+from spinward.experience.layouts import SequenceLayout, StepLayout
+from spinward.experience.lifetimes import Lifetimes
+from spinward.experience.logged import LoggedSteps, logged_ring
+from spinward.experience.replay import Replay
+from spinward.experience.rollout import Rollout
+from spinward.experience.texts import TextBatches
+from spinward.experience.vector import Vector
+from spinward.experience.wanted import (
+    Lives,
+    Logged,
+    Prompts,
+    Rollouts,
+    Samples,
+    Sequences,
+    Texts,
+    Want,
+    rows,
+)
+
+Collector = Callable[[int, int, bool], Source]  # of envs, steps, and whether policies may be old
+
+
+class Data(NamedTuple):
+    """Logged steps, and how much of every batch is drawn from them."""
+
+    steps: Transition  # [rows, ...]
+    spec: Spec
+    share: float = 1.0
+
+
+def source_for(
+    want: Want,
+    env: Any = None,
+    data: Data | None = None,
+    written: TextBatches | None = None,
+    collector: Collector | None = None,
+) -> Source:
+    """The source of what is wanted.
+
+    `env` is an `Env`, a `HostEnv` or a `Text`, `written` the texts of a data set (see
+    `experience/texts.py`), and `collector` makes rollouts where actors hold the environments.
+
+    Raises:
+        SettingsError: what is wanted cannot be had from these.
+    """
+    collect = collector or partial(collected, env)
+    match want:
+        case Rollouts():
+            refuse(data, "it learns from the steps of its own policy alone")
+            return collect(want.envs, want.steps, want.corrects_lag)
+        case Lives():
+            refuse(data, "its agents learn from their own steps alone")
+            return Lifetimes(in_jax(env, want), want.lives, want.updates)
+        case Sequences():
+            refuse(data, "it replays what its own memory was, which no data set holds")
+            return sequences(want, collect(want.envs, want.steps, False))
+        case Samples():
+            return samples(want, collect, data)
+        case Logged():
+            if data is None:
+                raise SettingsError(
+                    "this algorithm learns from logged data: name a file with --data "
+                    "(`spinward data record RUN --out FILE` makes one)"
+                )
+            return logged(data, want.updates, want.batch, want.window)
+        case Prompts():
+            return completions(want, env)
+        case Texts():
+            return corpus(want, written)
+
+
+def refuse(data: Data | None, why: str) -> None:
+    if data is not None:
+        raise SettingsError(f"this algorithm cannot use data: {why}")
+
+
+def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
+    """Rollouts of so many copies of an environment."""
+    return Vector(env, envs, steps) if isinstance(env, HostEnv) else Rollout(env, envs, steps)
+
+
+def in_jax(env: Any, want: Lives) -> Rollout:
+    if isinstance(env, HostEnv):
+        raise SettingsError("this algorithm needs an environment in JAX: thousands live at once")
+    return Rollout(env, want.envs, want.steps)
+
+
+def completions(want: Prompts, task: Any) -> Generation:
+    if not isinstance(task, Text):
+        raise SettingsError("this algorithm writes texts, and needs a task of text, as Grammar is")
+    source = Generation(task, want.envs, want.steps, want.group)
+    source.check()
+    if want.context and task.prompt + want.steps > want.context:
+        raise SettingsError(
+            f"prompts of {task.prompt} tokens and rollout={want.steps} more are longer than "
+            f"the model's context = {want.context}"
+        )
+    return source
+
+
+def corpus(want: Texts, written: TextBatches | None) -> TextBatches:
+    if written is None:
+        raise SettingsError("this algorithm learns from written texts: name a file with --data")
+    return replace(written, updates=want.updates, batch=want.batch)
+
+
+def sequences(want: Sequences, source: Any) -> Replay:
+    capacity, warmup = (rows(want, n) // want.steps for n in (want.capacity, want.warmup))
+    layout = SequenceLayout(
+        capacity,
+        want.steps,
+        want.updates,
+        want.batch,
+        want.window,
+        want.prioritised,
+        want.alpha,
+        want.beta,
+    )
+    return Replay(source, layout, warmup, want.act)
+
+
+def samples(want: Samples, collect: Collector, data: Data | None) -> Source:
+    if data is not None and data.share == 1.0:
+        options = {"prioritised": want.prioritised, "alpha": want.alpha, "beta": want.beta}
+        return logged(data, want.updates, want.batch, want.window, keep=want.keep, **options)
+    layout = step_layout(want)
+    source = collect(want.envs, want.steps, False)
+    replay = Replay(source, layout, rows(want, want.warmup))
+    if data is None:
+        return replay
+    if want.prioritised:
+        raise SettingsError("prioritised=True draws from one store; with data.share below 1 use 0")
+    count = round(data.share * want.batch)
+    if not 0 < count < want.batch:
+        raise SettingsError(
+            f"data.share={data.share} of batch={want.batch} leaves no window of data, or none of "
+            "the environment's"
+        )
+    offline = logged(data, want.updates, count, want.window, keep=want.keep)
+    layout = replace(layout, batch=want.batch - count)
+    return replace(replay, layout=layout, logged=offline)
+
+
+def step_layout(want: Samples) -> StepLayout:
+    """How the replay of an environment lies in memory."""
+    return StepLayout(
+        rows(want, want.capacity),
+        want.steps,
+        want.updates,
+        want.batch,
+        want.window,
+        want.stack,
+        want.prioritised,
+        want.alpha,
+        want.beta,
+        want.keep,
+    )
+
+
+def logged(
+    data: Data, updates: int, batch: int, window: int, keep: tuple[str, ...] = (), **options: Any
+) -> LoggedSteps:
+    """Windows of a data set, which keeps of its extras what is wanted."""
+    if missing := [name for name in keep if name not in data.steps.extras]:
+        raise SettingsError(f"the data lack {', '.join(missing)}, which this algorithm needs")
+    steps = replace(data.steps, extras={name: data.steps.extras[name] for name in keep})
+    count = steps.reward.shape[0]
+    if count < window:
+        raise SettingsError(f"the data have {count} steps; windows of {window} are wanted")
+    layout = StepLayout(count, 0, updates, batch, window, keep=keep, **options)
+    return LoggedSteps(logged_ring(steps), layout, data.spec)
+
+
+def innermost(source: Any) -> Any:
+    """The source that takes the steps, within whatever stores or shares them out."""
+    while isinstance(source, Replay | Lifetimes):
+        source = source.source
+    return source
+
+
+def with_innermost(source: Any, new: Any) -> Any:
+    """`source` with `new` in place of what takes its steps."""
+    if isinstance(source, Replay | Lifetimes):
+        return replace(source, source=with_innermost(source.source, new))
+    return new

@@ -1,0 +1,127 @@
+"""What an algorithm learns from, as values: `material.py` fits them to what a run has.
+
+An algorithm says what experience it wants, never where it comes from: `Samples` are replayed steps
+of an environment where there is one, and rows of logged data where there are data.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from spinward.core import config
+
+
+@config
+class Rollouts:
+    """Steps of the current policy, each learned from once: batches are [steps, envs]."""
+
+    envs: int  # environments stepped side by side
+    steps: int  # of each between updates
+    corrects_lag: bool = False  # whether steps of an older policy may be learned from
+
+
+@config
+class Samples:
+    """Stored steps, drawn at random: batches are [updates, window, batch]."""
+
+    envs: int  # environments stepped side by side
+    steps: int  # of each between updates
+    updates: int  # gradient steps after them
+    batch: int  # windows in each gradient step
+    capacity: int  # env steps kept
+    warmup: int  # env steps of random actions before the first update
+    window: int = 1  # consecutive steps of one environment in each sample
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    prioritised: bool = False  # draw by priorities, not uniformly
+    alpha: float = 0.6  # exponent of a priority in the odds of being drawn
+    beta: float = 0.4  # exponent of the weight that makes up for those odds
+    keep: tuple[str, ...] = ()  # extras of `act` that are stored with each step
+
+
+@config
+class Sequences:
+    """Stored sequences with the memory before their first step: batches are
+    [updates, window, batch]."""
+
+    envs: int  # environments stepped side by side
+    steps: int  # of each between updates; sequences begin so many steps apart
+    updates: int  # gradient steps after them
+    batch: int  # sequences in each gradient step
+    window: int  # steps in each sequence
+    capacity: int  # env steps kept
+    warmup: int  # env steps of `act` before the first update
+    act: Callable[..., Any]  # (spec, obs, memory, key) -> action, memory, extras
+    prioritised: bool = False  # draw by priorities, not uniformly
+    alpha: float = 0.6  # exponent of a priority in the odds of being drawn
+    beta: float = 0.4  # exponent of the weight that makes up for those odds
+    extras: int = 0  # numbers that `act` leaves with each step, for the statement of memory
+    memory: int = 0  # numbers of the memory before a sequence, likewise
+
+
+@config
+class Logged:
+    """Rows of logged data alone: batches are [updates, window, batch]."""
+
+    updates: int  # gradient steps in an iteration
+    batch: int  # windows in each gradient step
+    window: int = 1  # consecutive steps of one episode in each sample
+
+
+@config
+class Texts:
+    """Written texts in random order: batches are [updates, time, batch * ranked]."""
+
+    kind: str  # of row: completions, or pairs
+    updates: int  # gradient steps in an iteration
+    batch: int  # rows of each gradient step
+    context: int  # tokens that the model can read
+
+
+@config
+class Prompts:
+    """Completions that the policy writes after prompts: batches are [time, envs]."""
+
+    envs: int  # completions between updates
+    steps: int  # tokens of each at most
+    group: int = 1  # completions of each prompt
+    context: int = 0  # tokens that the model can read; 0: any number
+
+
+@config
+class Lives:
+    """Rollouts of many agents, each in a task of its own: batches are [life, steps, envs]."""
+
+    envs: int  # environments of each agent
+    steps: int  # of each environment between updates
+    lives: int  # agents
+    updates: int  # of an agent in each iteration
+
+
+class Stored(Protocol):
+    """The settings of an algorithm that say what is stored and drawn."""
+
+    @property
+    def envs(self) -> int: ...
+    @property
+    def rollout(self) -> int: ...
+    @property
+    def updates(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+
+
+def samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples:
+    """What the settings of an algorithm that replays single steps ask for."""
+    sizes = settings.envs, settings.rollout, settings.updates, settings.batch
+    return Samples(*sizes, settings.capacity, settings.warmup, window, stack)
+
+
+Want = Rollouts | Samples | Sequences | Logged | Texts | Prompts | Lives
+
+
+def rows(want: Samples | Sequences, steps: int) -> int:
+    """So many env steps as rows of all envs, rounded up to whole iterations."""
+    return -(-steps // (want.envs * want.steps)) * want.steps

@@ -1,0 +1,94 @@
+"""A compiled program that calls its environments on a host, all seeds in one call for each step."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from spinward.core import Key, Metrics, TrainState, replace
+from spinward.errors import NonFiniteError
+from spinward.experience.called import Host
+from spinward.experience.replay import Replay
+from spinward.experience.rollout import finite
+from spinward.experience.vector import VectorState
+from spinward.loop import Parts, system
+from spinward.programs.device import start_all
+from spinward.programs.seeds import Program, by_seed, compiled, joined, over_seeds
+
+ROWS = 256  # iterations of one call, at most
+
+
+def program(parts: Parts, host: Host) -> Program:
+    """A program that calls the environments of `host`."""
+
+    def start(key: Key) -> TrainState:
+        host.open(len(key) * parts.source.spec.envs)
+        state: TrainState = host.checked(compiled(start_all, 0), parts, key)
+        return state
+
+    return Program(start, partial(advance, parts, host), start, reopen, host.close, False)
+
+
+def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
+    """The saved state with fresh environments, which cannot be brought back into an episode."""
+    return replace(saved, source=with_fresh(saved.source, fresh.source))
+
+
+def with_fresh(saved: Any, fresh: Any) -> Any:
+    if isinstance(saved, VectorState):
+        return fresh
+    return replace(saved, source=with_fresh(saved.source, fresh.source))
+
+
+def advance(
+    parts: Parts, host: Host, state: TrainState, iterations: int
+) -> tuple[TrainState, Metrics]:
+    """All seeds after so many iterations, or before the first that is not finite.
+
+    Raises:
+        NonFiniteError: an environment's numbers are not; it has `reached`.
+    """
+    pieces: list[Metrics] = []
+    done, good = 0, True
+    run = compiled(chunk, 1, donated="state")
+    while done < iterations and good:
+        more = min(ROWS, iterations - done)
+        before, state, rows, count = host.run(run, parts, state, more)
+        metrics = by_seed(rows, int(count))
+        done += int(count)
+        good = not host.error and bool(metrics["finite"][:, -1].all())
+        if not good:
+            state = replace(before, source=state.source)
+        if host.error:
+            if isinstance(host.error, NonFiniteError):
+                host.error.reached = state, done - 1
+            raise host.error
+        pieces.append(metrics)
+    return state, joined(pieces)
+
+
+def chunk(
+    parts: Parts, state: TrainState, iterations: Any
+) -> tuple[TrainState, TrainState, Metrics, Any]:
+    """All seeds before the last and after so many iterations, of which there are fewer if one is
+    not finite; the metrics of `ROWS` of them [iteration, seed], and how many there were.
+
+    The state before has no source, whose memory is handed over from one to the next.
+    """
+    step = over_seeds(system(parts).step, isinstance(parts.source, Replay))
+
+    def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        i, _, _, state, rows = carry
+        after, metrics = step(state)
+        metrics["finite"] &= over_seeds(finite)(after.agent)
+        rows = {name: rows[name].at[i].set(metrics[name]) for name in rows}
+        return i + 1, metrics["finite"].all(), replace(state, source=()), after, rows
+
+    shapes = jax.eval_shape(step, state)[1]
+    rows = {name: jnp.zeros((ROWS, *x.shape), x.dtype) for name, x in shapes.items()}
+    begin = jnp.int32(0), jnp.bool_(True), replace(state, source=()), state, rows
+    count, _, before, state, rows = jax.lax.while_loop(
+        lambda carry: (carry[0] < iterations) & carry[1], body, begin
+    )
+    return before, state, rows, count

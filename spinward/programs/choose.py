@@ -1,0 +1,47 @@
+"""Which program runs a system: the only place that decides."""
+
+from typing import Any
+
+import jax
+
+from spinward.experience import calls
+from spinward.experience.called import Called, Host
+from spinward.experience.material import innermost, with_innermost
+from spinward.experience.vector import Vector
+from spinward.experience.workers import Workers
+from spinward.loop import Parts, first_agent
+from spinward.programs import calling, device, python
+from spinward.programs.seeds import Program
+
+LARGE = 1_000_000  # numbers in an agent, of which learning takes much longer than waking a thread
+
+
+def program(parts: Parts) -> Program:
+    """What runs the loop of all seeds.
+
+    Where experience is computed with the agent, that is one program on the device. With
+    environments on a host it calls them; but a large agent learns while they are stepped, and
+    actors are waited for, in a loop in Python.
+    """
+    host = innermost(parts.source)
+    if not on_host(parts):
+        return device.program(parts)
+    if isinstance(host, Vector) and calls.work() and not large(parts):
+        source: Any = with_innermost(parts.source, Called(host.spec, host.steps))
+        return calling.program(parts._replace(source=source), Host(host.env))
+    return python.program(parts, host)
+
+
+def on_host(parts: Parts) -> bool:
+    """Whether environments are stepped outside the compiled program, so that a run cannot be
+    repeated bit for bit, and its seeds are one batch."""
+    return isinstance(innermost(parts.source), Vector | Workers)
+
+
+def large(parts: Parts) -> bool:
+    """Whether learning takes long enough to be worth overlapping with stepping."""
+    algorithm, source, reward = parts
+    shapes = jax.eval_shape(
+        lambda key: first_agent(algorithm, reward, source.spec, key)[0], jax.random.key(0)
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes)) >= LARGE

@@ -1,0 +1,65 @@
+"""A whole run as one compiled program, for experience that is computed where the agent is."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from spinward.core import Key, Metrics, TrainState
+from spinward.experience.replay import Replay
+from spinward.loop import Parts, system
+from spinward.programs.seeds import ROWS, Program, by_seed, compiled, joined, over_seeds
+
+
+def program(parts: Parts) -> Program:
+    fresh = partial(jax.eval_shape, partial(start_all, parts))
+    run = partial(start, parts), partial(advance, parts), fresh
+    return Program(*run, lambda saved, fresh: jax.device_put(saved), lambda: None, True)
+
+
+def start(parts: Parts, key: Key) -> TrainState:
+    """The states of all seeds, from their keys [seed]."""
+    state: TrainState = compiled(start_all, 0)(parts, key)
+    return state
+
+
+def start_all(parts: Parts, key: Key) -> TrainState:
+    state: TrainState = over_seeds(lambda k: system(parts).init(k))(key)
+    return state
+
+
+def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
+    """All seeds after so many iterations, or up to the first that is not finite; `state` is used
+    up. However many they are, the program is the same, and so are its bits."""
+    pieces: list[Metrics] = []
+    left, good = iterations, True
+    run = compiled(chunk, 1, donated="state")
+    while left and good:
+        more = min(ROWS, left)
+        state, rows, count = run(parts, state, more)
+        pieces.append(by_seed(rows, int(count)))
+        left -= more
+        good = int(count) == more and bool(pieces[-1]["finite"][:, -1].all())
+    return state, joined(pieces)
+
+
+def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState, Metrics, Any]:
+    """All seeds after at most so many iterations, metrics of `ROWS` [iteration, seed], and how many
+    iterations there were."""
+    step = over_seeds(system(parts).step, isinstance(parts.source, Replay))
+
+    def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        i, _, state, rows = carry
+        state, metrics = step(state)
+        rows = {name: rows[name].at[i].set(metrics[name]) for name in rows}
+        return i + 1, metrics["finite"].all(), state, rows
+
+    shapes = jax.eval_shape(step, state)[1]
+    rows = {name: jnp.zeros((ROWS, *x.shape), x.dtype) for name, x in shapes.items()}
+    count, _, state, rows = jax.lax.while_loop(
+        lambda carry: (carry[0] < iterations) & carry[1],
+        body,
+        (jnp.int32(0), jnp.bool_(True), state, rows),
+    )
+    return state, rows, count

@@ -1,0 +1,295 @@
+"""A loop in Python around environments on a host: stepping and learning overlap.
+
+It is for agents whose update takes long, and for environments in other processes. Acting and
+learning are compiled; every state has a leading axis of seeds.
+"""
+
+import functools
+import operator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spinward.core import (
+    Algorithm,
+    HostSource,
+    Key,
+    Memory,
+    Metrics,
+    Policy,
+    Reward,
+    Spec,
+    TrainState,
+    replace,
+)
+from spinward.errors import NonFiniteError
+from spinward.experience.frames import require_history
+from spinward.experience.layouts import StepLayout
+from spinward.experience.replay import Replay
+from spinward.loop import PRIORITY, Parts, context_of, first_agent, learning, replays, summary
+from spinward.programs.seeds import Program, healthy, over_seeds
+
+THREAD = ThreadPoolExecutor(1)  # which starts when it is first given something to do
+
+
+def program(parts: Parts, host: HostSource) -> Program:
+    """The loop around what steps the environments, which `parts.source` is or stores from."""
+    step = stepper(parts, host)
+
+    def start(key: Key) -> TrainState:
+        agent, memory, reward_state, k_source, key = first(parts)(key)
+        replay = parts.source if isinstance(parts.source, Replay) else None
+        if replay is None:
+            return TrainState(agent, host.init(k_source, memory), reward_state, key)
+        return TrainState(agent, filled(replay, host, k_source, memory), reward_state, key)
+
+    def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
+        if isinstance(parts.source, Replay):
+            within = host.reopen(saved.source.source, fresh.source.source)
+            return replace(saved, source=replace(saved.source, source=within))
+        return replace(saved, source=host.reopen(saved.source, fresh.source))
+
+    return Program(start, partial(advance, step, []), start, reopen, host.close, False)
+
+
+def first(parts: Parts) -> Callable[[Key], tuple[Any, Memory, Any, Key, Key]]:
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec)  # hashable
+    found: Callable[..., Any] = compiled_first(*settings)
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def compiled_first(algorithm: Algorithm, reward: Reward, spec: Spec) -> Any:
+    return jax.jit(jax.vmap(partial(first_agent, algorithm, reward, spec)))
+
+
+class Compiled(NamedTuple):
+    """What acts, learns and stores, over seeds; the same settings compile once in a process."""
+
+    act: Callable[..., Any]
+    memory: Callable[..., Memory]
+    split: Callable[[Key], tuple[Any, ...]]
+    learn: Callable[..., Any]
+    names: list[str]  # of the metrics of `learn`, known when it was traced
+
+
+def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, Metrics]]:
+    """One iteration of all seeds: `step(state, unused)`, where `unused` is an agent that nobody
+    needs, in whose memory the next one is made."""
+    replay = parts.source if isinstance(parts.source, Replay) else None
+    draws = replays(parts.source)
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, draws, host.keys)
+    made = compiled(*settings)  # hashable
+    drawn = replace(replay, source=()) if replay else ()  # how batches are drawn
+
+    def learned(unused: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
+        found = made.learn(unused, drawn, state.agent, state.reward, *batch)
+        agent, reward_state, metrics, priority = found
+        # One array to fetch, not a dozen, and not before the environments have been stepped.
+        fetch = lambda: dict(zip(made.names, np.asarray(metrics).T, strict=True))  # noqa: E731
+        return agent, reward_state, fetch, priority
+
+    def step(state: TrainState, unused: Any) -> tuple[TrainState, Metrics]:
+        key, k_draw, k_run, k_learn = made.split(state.key)
+        policy = Policy(made.act(state.agent), partial(made.memory, state.agent), state.agent)
+        if not draws:
+            within = state.source.source if replay else state.source
+            within, new, ran = host.collect(within, policy, k_run)
+            experience = stored(replay, state.source, within, new) if replay else within
+            found = learned(unused, state, new, k_draw, k_learn)
+        else:  # what is learned from does not wait for what is done
+            ring = replace(state.source, source=())
+            answer = in_background(learned, unused, state, ring, k_draw, k_learn)
+            within, new, ran = host.collect(state.source.source, policy, k_run)
+            found = answer()
+            experience = stored(replay, state.source, within, new)
+        agent, reward_state, fetch, priority = found
+        if priority:
+            experience = reweighed(replay, experience, *priority)
+        return TrainState(agent, experience, reward_state, key), {**ran, **fetch()}
+
+    return step
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(
+    algorithm: Algorithm,
+    reward: Reward,
+    spec: Spec,
+    draws: bool,
+    keys: Callable[[Key], Any],
+) -> Compiled:
+    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
+    begun = partial(first_agent, algorithm, reward, spec)
+    agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
+    act = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
+    names: list[str] = []
+
+    def improve(
+        replay: Any, unused: Any, agent: Any, reward_state: Any, found: Any, k_draw: Key, key: Key
+    ) -> Any:
+        del unused
+        batch = replay.sample(found, k_draw) if draws else found
+        context = context_of(draws, algorithm, agent)
+        labels = learning(algorithm, reward, context, agent, reward_state, batch, key)
+        (*_, labelled), (_, agent, reward_state, batch, improved) = labels
+        metrics = summary(labelled, improved)
+        names[:] = metrics
+        priority = improved.get(PRIORITY)
+        told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
+        return agent, reward_state, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
+
+    def learn(unused: Any, replay: Any, *states: Any) -> Any:
+        return over_seeds(partial(improve, replay))(unused, *states)
+
+    def split(key: Key) -> tuple[Any, ...]:
+        key, k_run, k_learn = jax.random.split(key, 3)
+        k_draw, k_run = jax.random.split(k_run) if draws else (k_run, k_run)
+        return key, k_draw, keys(k_run), k_learn
+
+    # An agent that is used up lends its memory to the new one: that much of new pages would take
+    # a fifth of an update from pixels.
+    donating = jax.jit(learn, donate_argnums=0, keep_unused=True)
+    return Compiled(act, memory, jax.jit(jax.vmap(split)), donating, names)
+
+
+def filled(replay: Replay, host: Any, key: Key, memory: Memory) -> Any:
+    """The rings of all seeds with their first rows, as `Replay.init` has them on a device."""
+    if replay.passes_on:
+        seeds = len(key)
+        rings = jax.vmap(lambda _: replay.layout.empty(replay.blank()))(jnp.arange(seeds))
+        return replace(rings, source=host.init(key, memory))
+    k_init, k_warm = split_keys(key, 2)
+    source = host.init(k_init, memory)
+    warm, parts = replay.filling()
+    policy = replay.filler(memory)
+    policy = policy._replace(act=jax.jit(jax.vmap(policy.act)))
+    state: Any = None
+    for k_part in [k_warm] if parts == 1 else split_keys(k_warm, parts):
+        source, batch, _ = warm.collect(source, policy, k_part)
+        if state is None:
+            if isinstance(replay.layout, StepLayout) and replay.layout.stack > 1:
+                require_history(batch, replay.layout.stack)
+            state = jax.vmap(replay.layout.empty)(batch)
+        state = write(replay, state, batch)
+    return replace(state, source=source)
+
+
+def stored(replay: Any, state: Any, source: Any, batch: Any) -> Any:
+    """The rings of all seeds with what was collected."""
+    return replace(write(replay, replace(state, source=()), batch), source=source)
+
+
+def reweighed(replay: Any, state: Any, batch: Any, priority: Any) -> Any:
+    ring = update_priorities(replay, replace(state, source=()), batch, priority)
+    return replace(ring, source=state.source)
+
+
+@partial(jax.jit, static_argnums=1)
+def split_keys(key: Key, parts: int) -> tuple[Key, ...]:
+    """So many keys from each of those of all seeds: as many arrays [seed]."""
+    return jax.vmap(lambda k: tuple(jax.random.split(k, parts)))(key)  # type: ignore[no-any-return]
+
+
+@partial(jax.jit, donate_argnums=1)
+def write_rings(layout: Any, state: Any, batch: Any) -> Any:
+    return jax.vmap(layout.write)(state, batch)
+
+
+@partial(jax.jit, donate_argnums=1)
+def update_rings(layout: Any, state: Any, batch: Any, priority: Any) -> Any:
+    return jax.vmap(layout.update_priorities)(state, batch, priority)
+
+
+def write(replay: Replay, state: Any, batch: Any) -> Any:
+    return write_rings(replay.layout, state, batch)
+
+
+def update_priorities(replay: Replay, state: Any, batch: Any, priority: Any) -> Any:
+    return update_rings(replay.layout, state, batch, priority)
+
+
+def in_background(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Calls it in a thread of its own; the answer waits for the result."""
+    return THREAD.submit(function, *args).result
+
+
+def advance(
+    step: Callable[..., tuple[TrainState, Metrics]],
+    donated: list[Any],
+    state: TrainState,
+    iterations: int,
+) -> tuple[TrainState, Metrics]:
+    """All seeds after so many iterations, or before the first that is not finite; `state` is used
+    up. `donated` are agents that nobody needs, whose memory the next ones take.
+
+    Parameters are looked at where an iteration broke and after the last: a bad one makes the next
+    loss bad, so that what broke it is at most one update further back.
+
+    Raises:
+        NonFiniteError: an environment's numbers are not; it has `reached`.
+    """
+    history, before, newest = list[Metrics](), state, state
+    for _ in range(iterations):
+        unused = donated.pop() if donated else jax.tree.map(jnp.copy, state.agent)
+        try:
+            newest, metrics = step(state, unused)
+        except NonFiniteError as error:
+            if not history or healthy(state.agent).all():
+                error.reached = state, len(history)
+                raise
+            break  # a bad parameter chose the action that the environment could not bear
+        history.append(metrics)
+        if not metrics["finite"].all():
+            if len(history) > 1 and not healthy(state.agent).all():
+                history.pop()
+            break
+        if before is not state:
+            donated.append(before.agent)
+        before, state = state, newest
+    if not (good := healthy(state.agent)).all():
+        history[-1] = {**history[-1], "finite": history[-1]["finite"] * good}
+        state = before
+    elif before is not state:
+        donated.append(before.agent)
+    state = replace(state, source=newest.source)  # a replay's memory was handed over
+    return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}
+
+
+def reading(act: Callable[..., Any], agent: Any, *args: Any) -> Callable[[Any], Any]:
+    """`act` over seeds, closed over an agent and compiled for those of its leaves that it reads.
+
+    What only learning needs, such as the state of an optimiser, would double the time of a call.
+    """
+    paths, tree = jax.tree_util.tree_flatten_with_path(agent)
+    shapes = [shape for _, shape in paths]
+    jaxpr = jax.make_jaxpr(act)(agent, *args).jaxpr
+    read = {id(v) for equation in jaxpr.eqns for v in equation.invars} | set(map(id, jaxpr.outvars))
+    index = [i for i, v in enumerate(jaxpr.invars[: len(shapes)]) if id(v) in read]
+
+    def whole(leaves: list[Any], *args: Any) -> Any:
+        zeros = [jnp.zeros(x.shape, x.dtype) for x in shapes]
+        for i, leaf in zip(index, leaves, strict=True):
+            zeros[i] = leaf
+        return act(jax.tree.unflatten(tree, zeros), *args)
+
+    compiled = jax.jit(over_seeds(whole))
+    fetch = [getter(paths[i][0]) for i in index]
+    return lambda agent: partial(compiled, [leaf(agent) for leaf in fetch])
+
+
+def getter(path: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """What takes the leaf at `path` out of a tree: of a few leaves, a fifth of the time that it
+    takes to flatten all."""
+    steps = [
+        operator.attrgetter(key.name)
+        if isinstance(key, jax.tree_util.GetAttrKey)
+        else operator.itemgetter(key.idx if isinstance(key, jax.tree_util.SequenceKey) else key.key)
+        for key in path
+    ]
+    return lambda tree: functools.reduce(lambda part, step: step(part), steps, tree)

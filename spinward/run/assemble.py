@@ -1,0 +1,259 @@
+"""Makes the parts of a run, once, and checks them against each other.
+
+Settings that name a model, a run or a rule are given a `Materials`, which reads each once.
+"""
+
+import dataclasses
+import functools
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from spinward.core import (
+    Opens,
+    Spec,
+    replace,
+)
+from spinward.envs.prompts import Prompts as FilePrompts
+from spinward.envs.prompts import padded
+from spinward.envs.text import Corpus, Text
+from spinward.errors import SettingsError
+from spinward.experience import memory
+from spinward.experience.material import Data, source_for
+from spinward.experience.texts import TextBatches
+from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
+from spinward.experience.workers import Workers
+from spinward.loop import Parts
+from spinward.networks.language_policy import Trained, whole
+from spinward.networks.lora import merged
+from spinward.programs import choose
+from spinward.run import chunks, folders, language, learned, texts
+from spinward.run.contradictions import TEXT, check_fit, check_rewards
+from spinward.run.experiment import Experiment, from_config, read_config
+from spinward.run.language import Model
+from spinward.run.logged_data import read_data
+
+ROWS = 20_000  # of a task that writes its own texts, where no file is named
+READERS = {"completions": texts.completion, "pairs": texts.pair}
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembled:
+    """An experiment and what was made of it."""
+
+    experiment: Experiment
+    env: Any  # an Env, a HostEnv or a Text
+    algorithm: Any  # with what it was to open
+    want: Want
+
+    @property
+    def spec(self) -> Spec:
+        spec: Spec = self.env.spec
+        return spec
+
+    @property
+    def agent_spec(self) -> Spec:
+        """What agents are made for: also how many environments act side by side."""
+        if self.logged_only:
+            return self.spec
+        workers = self.experiment.workers if self.experiment.first_come else 1
+        return replace(self.spec, envs=self.want.envs // workers)  # type: ignore[union-attr]
+
+    @property
+    def on_texts(self) -> bool:
+        return isinstance(self.want, Prompts | Texts)
+
+    @property
+    def logged_only(self) -> bool:
+        """Whether no step is taken: `steps` of the run are updates."""
+        data = self.experiment.data
+        alone = isinstance(self.want, Samples) and data and data.share == 1.0
+        return bool(alone) or isinstance(self.want, Logged | Texts)
+
+    @property
+    def store_bytes(self) -> int:
+        """The memory that the store of one seed takes."""
+        return 0 if self.logged_only else memory.wanted_bytes(self.want, self.spec)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of the loop."""
+        experiment = self.experiment
+        check_fit(experiment, self.algorithm, self.want)
+        if isinstance(experiment.reward, Opens):
+            materials = Materials(experiment, self.env)
+            reward = experiment.reward.opened(materials)
+        else:
+            reward = experiment.reward
+        check_rewards(self.algorithm, reward)
+        if needed := self.store_bytes:
+            memory.require_memory(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
+        source: Any = source_for(self.want, self.env, self.data(), self.written(), self.actors())
+        if experiment.workers and not isinstance(source, Workers):
+            name = type(self.algorithm).__name__
+            raise SettingsError(
+                f"workers={experiment.workers}: the replay of {name} is in one process"
+            )
+        if experiment.log_data:
+            source = chunks.recorded(source, experiment.plan(source.stride)[1])
+        return Parts(self.algorithm, source, reward)
+
+    @property
+    def stride(self) -> int:
+        return self.parts.source.stride
+
+    @cached_property
+    def on_device(self) -> bool:
+        """Whether environments are part of the compiled program."""
+        return not choose.on_host(self.parts)
+
+    @cached_property
+    def shards(self) -> list[Experiment]:
+        """The experiment of each process that shares the seeds."""
+        return folders.shards_of(self.experiment, self.on_device)
+
+    def agents(self, run: Path) -> Any:
+        """The agents [seed] of the last good checkpoint of a run of this experiment."""
+        return folders.last_agents(run, self.algorithm, self.agent_spec, self.experiment)
+
+    def data(self) -> Data | None:
+        choice = self.experiment.data
+        if not choice or self.on_texts:
+            return None
+        return Data(read_data(Path(choice.path), self.spec), self.spec, choice.share)
+
+    def written(self) -> TextBatches | None:
+        """The texts to learn from, where that is what is wanted."""
+        if not isinstance(self.want, Texts):
+            return None
+        data, env = self.experiment.data, self.env
+        if data:
+            rows = list(texts.rows_of(Path(data.path)))
+        elif isinstance(env, Corpus):
+            written = env.examples(self.want.kind, ROWS)
+            name = self.experiment.env
+            rows = [(f"row {i} of {name}", row) for i, row in enumerate(written, 1)]
+        else:
+            raise SettingsError(
+                f"{self.experiment.env} writes no texts itself: name a file with --data"
+            )
+        read = READERS[self.want.kind]
+        laid = texts.laid_out(
+            [(where, read(where, row, env.vocabulary)) for where, row in rows], self.want.context
+        )
+        return TextBatches(laid, env.spec)
+
+    def actors(self) -> Any:
+        """What makes rollouts whose environments live in actors."""
+        experiment, algorithm = self.experiment, self.algorithm
+        if not experiment.workers:
+            return None
+
+        def collect(envs: int, steps: int, corrects_lag: bool) -> Workers:
+            if experiment.first_come and not corrects_lag:
+                name = type(algorithm).__name__
+                raise SettingsError(
+                    f"first_come=True: {name} does not correct for an older policy; a2c does"
+                )
+            actors = experiment.workers, experiment.first_come
+            source = Workers(envs, steps, experiment.env.make, algorithm, *actors)
+            source.check()
+            return source
+
+        return collect
+
+
+def assemble(experiment: Experiment) -> Assembled:
+    """What a run is made of; its parts are made when they are first asked for, and once.
+
+    Raises:
+        SettingsError: settings that cannot work.
+        DamagedFileError: a file that they name is corrupt.
+    """
+    experiment.check()
+    env = task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+    algorithm = experiment.algorithm
+    if isinstance(algorithm, Opens):
+        algorithm = algorithm.opened(Materials(experiment, env))
+    algorithm.check(env.spec)
+    want = algorithm.wants(env.spec)
+    if isinstance(env, FilePrompts) and isinstance(want, Prompts) and experiment.data:
+        env = with_prompts(env, Path(experiment.data.path))
+    return Assembled(experiment, env, algorithm, want)
+
+
+class Materials:
+    """What the settings of an experiment may ask for: a `core.Reader`."""
+
+    def __init__(self, experiment: Experiment, env: Any) -> None:
+        self.experiment, self.env = experiment, env
+
+    def start(self) -> Any:
+        """The decoder that the run begins with; None where no model is named."""
+        return model(self.experiment.model).decoder if self.experiment.model else None
+
+    def vocabulary(self) -> Any:
+        """What the tokens of the run's texts stand for.
+
+        Raises:
+            SettingsError: its task has numbers only.
+        """
+        found = self.env.vocabulary if isinstance(self.env, Text) else None
+        if found is None:
+            raise SettingsError(
+                f"{self.experiment.env} has no vocabulary to write its tokens as text with"
+            )
+        return found
+
+    def trained(self, run: str) -> Trained:
+        return of_run(run)[0]
+
+    arrays = staticmethod(learned.read)
+
+
+def task(experiment: Experiment) -> FilePrompts:
+    """The task of continuing the prompts of a file, in the tokens of the run's model."""
+    if not experiment.model:
+        raise SettingsError(f"{TEXT} needs a model, whose tokens it is written in: --model")
+    decoder, vocabulary = model(experiment.model)
+    return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
+
+
+def with_prompts(env: FilePrompts, path: Path) -> FilePrompts:
+    """`env` with the prompts of a file."""
+    found = [texts.prompt(*row, env.vocabulary) for row in texts.rows_of(path)]
+    return replace(env, rows=padded(found))
+
+
+def model(name: str) -> Model:
+    """The model in the folder of a public checkpoint, in a GGUF file, that of the first seed of a
+    run, or `smollm2`, which a package has.
+
+    Raises:
+        SettingsError: there is none, or it has no tokenizer.
+        DamagedFileError: a file is corrupt, or a parameter is not finite.
+    """
+    if not (Path(name) / "shards").is_dir():
+        return language.public(name)
+    trained, made = of_run(name)
+    return Model(trained.decoder, made.env.vocabulary)
+
+
+def of_run(name: str, seed: int = 0) -> tuple[Trained, Assembled]:
+    """What a seed of a run on texts has learned, and what the run is made of."""
+    path = Path(name).resolve()
+    return trained_at(str(path), seed, language.stamp(path / "shards"))
+
+
+@functools.lru_cache(maxsize=4)
+def trained_at(name: str, seed: int, stamp: language.Stamp) -> tuple[Trained, Assembled]:
+    """The same, of a run whose files are as `stamp` has them."""
+    path = Path(name)
+    made = assemble(from_config(read_config(path / "config.json")))
+    if not made.on_texts:
+        raise SettingsError(f"{name} trained no language model")
+    agents = made.agents(path)
+    decoder = jax.tree.map(lambda x: x[seed], agents.learner.model)
+    return Trained(merged(whole(made.algorithm, decoder)), decoder.head), made

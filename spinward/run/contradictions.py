@@ -1,0 +1,51 @@
+"""What cannot work about the settings of a run together: said before anything is made of them."""
+
+from typing import Any
+
+from spinward.core import BoundedReward, LimitsRewards, UserReward
+from spinward.errors import SettingsError
+from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts, Want
+from spinward.rewards.environment import Environment
+from spinward.run.experiment import Experiment
+
+TEXT = "text"  # the name of the task whose prompts are in a file
+
+
+def check_fit(experiment: Experiment, algorithm: Any, want: Want) -> None:
+    """Raises SettingsError where the settings of a run contradict what its algorithm wants."""
+    name, data, reward = type(algorithm).__name__, experiment.data, experiment.reward
+    if isinstance(want, Texts | Prompts):
+        return check_texts(experiment, name, want)
+    if experiment.model:
+        raise SettingsError(f"{name} does not learn from texts, and cannot use a model")
+    if isinstance(reward, UserReward):
+        raise SettingsError(f"{name} writes no texts, which {reward.function} could judge")
+    if data and isinstance(want, Rollouts):
+        raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
+    if isinstance(want, Logged) and not data:
+        raise SettingsError(
+            f"{name} learns from logged data: name a file with --data "
+            "(`spinward data record RUN --out FILE` makes one)"
+        )
+
+
+def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> None:
+    env, data, judge = experiment.env, experiment.data, type(experiment.reward)
+    if isinstance(want, Texts) and judge is not Environment:
+        raise SettingsError(f"{name} learns from texts as they are; {judge.__name__} judges none")
+    for option, value in (("workers", experiment.workers), ("log_data", experiment.log_data)):
+        if value:
+            raise SettingsError(
+                f"{option}={value} cannot be used with texts, which are written in this process "
+                "and not logged"
+            )
+    if isinstance(want, Prompts) and data and env.name != TEXT:
+        raise SettingsError(f"{env} has prompts of its own, and cannot use {data}")
+    if isinstance(want, Prompts) and not data and env.name == TEXT:
+        raise SettingsError("text needs prompts: name a file of rows with --data")
+
+
+def check_rewards(algorithm: Any, reward: Any) -> None:
+    """Raises SettingsError where rewards lie beyond what an algorithm has room for."""
+    if isinstance(algorithm, LimitsRewards) and isinstance(reward, BoundedReward):
+        algorithm.check_rewards(*reward.bounds)
