@@ -13,7 +13,7 @@ from spinward.core import Box, Discrete, Spec, config, replace
 from spinward.envs import probe
 from spinward.errors import SettingsError
 from spinward.experience.material import source_for
-from spinward.learning import Learner
+from spinward.learning.steps import Learner
 from spinward.loop import Parts, system
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment

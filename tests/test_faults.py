@@ -32,7 +32,7 @@ from spinward.errors import (
 from spinward.programs.choose import program
 from spinward.run import checkpoint
 from spinward.run.assemble import assemble
-from spinward.run.drive import drive
+from spinward.run.drive import Options, drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
 
@@ -96,7 +96,7 @@ def test_what_an_environment_breaks_is_named_with_env_step_and_iteration(env, wh
 )
 def test_what_an_update_breaks_is_named_with_its_iteration(ill, what, on, tmp_path, monkeypatch):
     if on == "host":
-        monkeypatch.setattr(ids, "make", lambda name: HostStamp())
+        monkeypatch.setattr(ids, "make", lambda name, settings=None: HostStamp())
     said, saved, state = broken(Sick(at=5, ill=ill), "CartPole-v1", tmp_path)
     # A host's broken parameter is gone when it is told: only the state before it was kept.
     assert said.startswith(what) or ((on, ill) == ("host", "parameter") and "a parameter:" in said)
@@ -112,7 +112,7 @@ def test_the_last_finite_state_is_found_inside_a_long_log_interval(logs, tmp_pat
     experiment = Experiment(Sick(at=7, ill="loss"), "CartPole-v1", ITERATIONS * 32, logs=logs)
     (tmp_path / "config.json").write_text(experiment.to_json())
     with pytest.raises(NonFiniteError, match="iteration 8 "):
-        drive(experiment, tmp_path)
+        drive(assemble(experiment), experiment, tmp_path, Options())
     path, _ = checkpoint.latest(tmp_path / "checkpoints")
     assert checkpoint.number(path) == 7
 
@@ -180,7 +180,7 @@ class HostBrokenStepper:
 def test_what_a_host_environment_breaks_is_told_and_the_state_before_is_saved(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ids, "make", lambda name: HostBroken())
+    monkeypatch.setattr(ids, "make", lambda name, settings=None: HostBroken())
     with pytest.raises(NonFiniteError, match="env 2 of Broken is nan at step 30"):
         train(Sick(), "CartPole-v1", 20 * 32, SEEDS, out=tmp_path, name="run")
     path, _ = checkpoint.latest(tmp_path / "run" / SHARD / "checkpoints")

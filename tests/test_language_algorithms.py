@@ -1,6 +1,7 @@
 """What must hold of every algorithm on texts: where it starts, what counts, and what does not."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.generation import without_prompts
 from spinward.experience.material import source_for
 from spinward.experience.text_settings import optimiser
-from spinward.learning import standardise
+from spinward.learning.minibatches import standardise
 from spinward.networks.distributions import Categorical
 from spinward.networks.language_policy import (
     Direction,
@@ -308,10 +309,10 @@ def test_a_judge_without_a_score_or_with_one_that_is_no_number_is_refused():
     with pytest.raises(SettingsError, match="--reward-model"):
         Judge().opened(None)
     with pytest.raises(SettingsError, match="trained a policy"):
-        Judge("r").opened(lambda name: Trained(decoder, None))
+        Judge("r").opened(SimpleNamespace(trained=lambda name: Trained(decoder, None)))
     broken = Trained(decoder, Direction(jnp.full((8, 1), jnp.nan)))
     with pytest.raises(DamagedFileError, match="not finite"):
-        Judge("r").opened(lambda name: broken)
+        Judge("r").opened(SimpleNamespace(trained=lambda name: broken))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How rules are learned over a run, and the one that comes with the package."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,8 @@ from spinward.networks.table import Table
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.run.learned import read
+
+READER = SimpleNamespace(arrays=read)
 
 
 def test_the_step_size_of_a_rule_falls_to_zero_over_its_run():
@@ -34,9 +38,9 @@ def test_the_step_size_of_a_rule_falls_to_zero_over_its_run():
 
 
 def test_a_rule_comes_with_the_package_and_is_whole():
-    opened = LPG().opened(read)
+    opened = LPG().opened(READER)
     assert opened.learned is not None
-    assert opened.learned == LPG(rule=str(OURS)).opened(read).learned
+    assert opened.learned == LPG(rule=str(OURS)).opened(READER).learned
 
 
 def test_a_life_is_judged_by_what_follows_an_end_too():

@@ -7,19 +7,8 @@ import optax
 import pytest
 from scipy import stats
 
-from spinward.learning import (
-    Learner,
-    adam,
-    descend,
-    descend_on_sum,
-    flatten,
-    linear,
-    mean,
-    means,
-    passes,
-    shuffled,
-    standardise,
-)
+from spinward.learning.minibatches import flatten, mean, means, passes, shuffled, standardise
+from spinward.learning.steps import Learner, adam, descend, descend_on_sum, linear
 
 
 @pytest.mark.parametrize("limit", [0.5, 3.0, np.inf])

@@ -18,7 +18,8 @@ from spinward.envs.grids import Grid
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.material import source_for
-from spinward.learning import adam, descend, mean, standardise
+from spinward.learning.minibatches import mean, standardise
+from spinward.learning.steps import adam, descend
 from spinward.losses.policy import policy_gradient
 from spinward.networks.rule import Rule
 from spinward.networks.table import states

@@ -18,7 +18,7 @@ from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError
 from spinward.experience.modelling import Steps, fit, optimiser
 from spinward.experiments.presets import preset
-from spinward.learning import Learner
+from spinward.learning.steps import Learner
 from spinward.losses.dynamics import gaussian_error, log_likelihood
 from spinward.networks.dynamics import Dynamics, Scale, targets_of
 from spinward.networks.heads import Policy

@@ -15,10 +15,10 @@ from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
 from spinward.experience.layouts import SequenceLayout
 from spinward.experience.replay import Replay
-from spinward.experience.rollout import REWARD, Rollout
+from spinward.experience.rollout import Rollout
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.episodic import Episodic, episodic_novelty
-from spinward.networks.recurrent import MEMORY
+from spinward.networks.recurrent import MEMORY, REWARD
 from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.programs.choose import program

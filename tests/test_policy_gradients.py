@@ -20,7 +20,7 @@ from spinward.core import (
 )
 from spinward.envs.guards import require_choice
 from spinward.errors import EnvironmentFailedError, NonFiniteError, SettingsError
-from spinward.learning import clipped
+from spinward.learning.steps import clipped
 from spinward.run.run import train
 
 TIME, ENVS = 4, 4

@@ -12,7 +12,7 @@ from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete, Spec, Transi
 from spinward.envs.t_maze import TMaze
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
-from spinward.learning import passes
+from spinward.learning.minibatches import passes
 from spinward.networks.recurrent import CELLS, MEMORY, RecurrentActorCritic
 from spinward.programs.choose import program
 from spinward.run.policy import Policy

@@ -17,8 +17,8 @@ from spinward.errors import Stopped
 from spinward.programs.choose import program
 from spinward.run import checkpoint
 from spinward.run.assemble import assemble
+from spinward.run.folders import folders
 from spinward.run.run import create, load, train
-from spinward.run.shards import folders
 
 
 def stopping(point):

@@ -160,6 +160,6 @@ def test_every_row_is_read_once_before_any_is_read_again():
 
 
 def test_the_grammar_writes_rows_that_can_be_read():
-    rows = Grammar().rows("pairs", 5)
+    rows = Grammar().examples("pairs", 5)
     found = [("", texts.pair("", row, Words())) for row in rows]
     assert laid_out(found, 16).weight.sum((1, 2)).tolist() == [16.0] * len(rows)

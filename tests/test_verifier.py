@@ -1,5 +1,7 @@
 """A score in Python: what it is called with, what it pays, and what is refused beforehand."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from spinward.run.experiment import Experiment
 from spinward.run.run import load
 
 HERE = "test_verifier"
+
+
+READER = SimpleNamespace(vocabulary=Words)
 
 
 def words_with_o(prompt, completion):
@@ -71,7 +76,7 @@ def test_it_is_called_with_two_texts_and_pays_at_the_last_token(monkeypatch):
     seen = []
     monkeypatch.setattr(verifier, "loaded", lambda place: lambda *t: seen.append(t) or len(seen))
     batch = batch_of(["<bos> the film | was good <eos>", "<bos> the game | was <eos>"])
-    judge = Verifier("any").worded(Words())
+    judge = Verifier("any").opened(READER)
     _, paid, told = jax.jit(judge.label)((), batch, jax.random.key(0))
     assert seen == [("<bos> the film", "was good"), ("<bos> the game", "was")]
     assert paid.reward[:, 0].tolist() == [0, 0, 0, 0, 1]
@@ -84,7 +89,7 @@ def test_all_seeds_are_judged_in_one_call(monkeypatch):
     rows = ["<bos> the film | was good <eos>", "<bos> the film | looked odd <eos>"]
     one, other = batch_of(rows), batch_of(rows[::-1])
     both = jax.tree.map(lambda *x: jax.numpy.stack(x), one, other)
-    judge = Verifier("any").worded(Words())
+    judge = Verifier("any").opened(READER)
     found = jax.jit(jax.vmap(lambda b: judge.label((), b, None)[1].reward.sum(0)))(both)
     assert found.tolist() == [[1, 2], [2, 1]] and calls == ["any"]
 
@@ -100,7 +105,7 @@ def test_all_seeds_are_judged_in_one_call(monkeypatch):
     ],
 )
 def test_a_function_that_cannot_judge_is_refused_before_training(name, error, said):
-    judge = Verifier(f"{HERE}:{name}").worded(Words())
+    judge = Verifier(f"{HERE}:{name}").opened(READER)
     with pytest.raises(error, match=said):
         judge.rehearse(Generation(Grammar(), 1, 1))
 
@@ -124,9 +129,9 @@ def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp
     with pytest.raises(NonFiniteError, match=said):
         spinward.train(algorithm, "Grammar", 20 * 72, **more)
     assert list((tmp_path / "grpo/shards/0/checkpoints").iterdir())
-    assert "a film" in reward.because()
-    reward.worded(Words()).rehearse(Generation(Grammar(), 1, 1))
-    assert reward.because() == ""  # and is not told of the next run
+    assert "a film" in reward.failure()
+    reward.opened(READER).rehearse(Generation(Grammar(), 1, 1))
+    assert reward.failure() == ""  # and is not told of the next run
 
 
 def test_a_run_learns_from_it_and_needs_trust_to_go_on(tmp_path):

@@ -21,8 +21,8 @@ from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
 from spinward.experience.material import Data, source_for
 from spinward.experience.texts import TextBatches
-from spinward.experience.wanted import Logged, Prompts, Texts
-from spinward.learning import Learner, adam, descend
+from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts
+from spinward.learning.steps import Learner, adam, descend
 from spinward.loop import Parts
 from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.environment import Environment
@@ -352,8 +352,8 @@ class Sick:
     def check(self, spec):
         pass
 
-    def source(self, collect):
-        return collect(self.envs, self.rollout)
+    def wants(self, spec):
+        return Rollouts(self.envs, self.rollout)
 
     def init(self, key, spec):
         model = {"w": jax.random.uniform(key, (3,)) + 2.0}

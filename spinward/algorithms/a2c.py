@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, descend, linear, means, rmsprop, standardise
+from spinward.learning import acting
+from spinward.learning.minibatches import means, standardise
+from spinward.learning.steps import Learner, descend, linear, rmsprop
 from spinward.losses.policy import policy_gradient
-from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, one_trunk
@@ -58,7 +59,6 @@ class A2C:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
-    act, memory = draw, remember
 
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
@@ -75,6 +75,17 @@ class A2C:
         model = network(key, spec, self.hidden, self.activation)
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, Statistics.init(spec), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return acting.memory(agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return acting.act(self, agent, obs, memory, key, explore)
+
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return acting.log_prob(self, agent, batch)
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(

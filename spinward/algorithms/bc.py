@@ -9,7 +9,8 @@ from jax import Array
 
 from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
 from spinward.experience.wanted import Logged
-from spinward.learning import Learner, adam, descend, flatten, means
+from spinward.learning.minibatches import flatten, means
+from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.heads import Policy
 
 

@@ -12,15 +12,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.algorithms.dqn import DQN, Agent
-from spinward.core import Key, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
 from spinward.errors import SettingsError
-from spinward.learning import Learner, adam, means
+from spinward.experience.batches import check_windows
+from spinward.experience.wanted import Samples, samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam
 from spinward.losses.values import cross_entropy
 from spinward.networks.distributions import forbid
 from spinward.networks.heads import Heads, of_action
 from spinward.networks.torso import mask
-from spinward.targets.diagnostics import extremes
+from spinward.targets.diagnostics import Look, extremes
 from spinward.targets.distributional import project
 from spinward.targets.values import unrolled
 
@@ -52,11 +56,9 @@ class C51:
     network: Callable[..., Any] = Heads.init
 
     memory = no_memory
-    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
-    act, update, look = DQN.act, DQN.update, DQN.look
 
     def check(self, spec: Spec) -> None:
-        DQN.check(self, spec)
+        check_windows(self, spec)
         if self.atoms < 2:
             raise SettingsError(f"atoms={self.atoms} must be at least 2")
         if not self.low < self.high:
@@ -70,12 +72,15 @@ class C51:
                 f"high={self.high}"
             )
 
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self, window=self.n_step, stack=self.stack)
+
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         logits = self.network(key, spec, self.hidden, self.activation, self.atoms)
-        return Agent(Learner.init(logits, self.optimiser(self.lr)), logits, jnp.int32(0))
+        return Agent.init(logits, self.optimiser(self.lr))
 
     @property
     def support(self) -> Array:
@@ -85,6 +90,15 @@ class C51:
     def values(self, model: Any, obs: Obs) -> Array:
         """The means [..., actions] of the distributions."""
         return forbid(jax.nn.softmax(model(obs)) @ self.support, mask(obs))
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return q_learning.act(self, agent, obs, memory, key, explore)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        agent, metrics = q_learning.update(self, agent, batches, key)
+        return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
     def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
@@ -110,3 +124,6 @@ class C51:
         reward = jnp.where(batch.weight > 0.0, batch.reward, 0.0)
         beyond = ((reward < self.low) | (reward > self.high)).any()
         return {"reward_outside_low_to_high": jnp.where(beyond, jnp.inf, 0.0)}
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return q_learning.look(self, agent, batch)

@@ -16,11 +16,13 @@ from jax import Array
 from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, samples
-from spinward.learning import Learner, adam, descend, means
+from spinward.learning import critics
+from spinward.learning.minibatches import means
+from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import extremes, look_of_critics, peaks
+from spinward.targets.diagnostics import Look, extremes, peaks
 from spinward.targets.values import unrolled
 
 
@@ -48,8 +50,6 @@ class DDPG:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init
     critic: Callable[..., Any] = Critics.init
-
-    look = look_of_critics
 
     def check(self, spec: Spec) -> None:
         check_bounded("ddpg", spec)
@@ -105,3 +105,6 @@ class DDPG:
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]
         return -means({"value": value}, batch.weight)["value"], {}
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return critics.look(agent.critic.model, agent.target[1], batch)

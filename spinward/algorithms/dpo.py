@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.algorithms.sft import SFT, Agent
-from spinward.core import Key, Metrics, Reader, Spec, Transition, config
+from spinward.algorithms.sft import Agent
+from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config
 from spinward.errors import SettingsError
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Texts
-from spinward.learning import Learner, descend, linear
+from spinward.learning import texts
+from spinward.learning.steps import Learner, descend, linear
 from spinward.losses.preference import dpo, ipo
 from spinward.losses.tokens import average, total
 from spinward.networks.language_policy import Trained, log_probs, policy, reference, trained
@@ -45,9 +46,6 @@ class DPO:
     temperature: float = 1.0  # which logits are divided by, when it writes
     start: Any = None  # the model to begin with; --model names it
 
-    memory = SFT.memory
-    act = SFT.act
-
     def opened(self, reader: Reader) -> "DPO":
         return with_start(self, reader)
 
@@ -62,6 +60,14 @@ class DPO:
     def init(self, key: Key, spec: Spec) -> Agent:
         model = trained(key, self.start, self.lora)
         return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
+
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return texts.memory(self, agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return texts.act(self, agent, obs, memory, key, explore)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:

@@ -15,7 +15,6 @@ import optax
 from jax import Array
 
 from spinward.core import (
-    Discrete,
     Key,
     Memory,
     Metrics,
@@ -25,28 +24,19 @@ from spinward.core import (
     config,
     no_memory,
     replace,
-    struct,
 )
-from spinward.errors import SettingsError
-from spinward.experience.batches import check_stored
-from spinward.experience.memory import require_images
-from spinward.experience.wanted import Samples, rows, samples
-from spinward.learning import Learner, adam, clipped, descend, linear, means
+from spinward.experience.batches import check_huber, check_windows
+from spinward.experience.wanted import Samples, samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam, clipped
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
-from spinward.networks.exploration import epsilon_greedy, falling, greedy
 from spinward.networks.heads import Duelling, Q
 from spinward.networks.noisy import perturbed, with_noise
-from spinward.targets.diagnostics import Look, extremes, last_features, peaks
-from spinward.targets.network import following
+from spinward.targets.diagnostics import Look, extremes
 from spinward.targets.values import bootstrap, unrolled
-
-
-@struct
-class Agent:
-    learner: Learner
-    target: Any
-    updates: Array
 
 
 @config
@@ -83,39 +73,14 @@ class DQN:
 
     memory = no_memory
 
-    # Methods that take `self: Any` serve the others who learn from Q too; see c51.py.
+    def check(self, spec: Spec) -> None:
+        check_windows(self, spec)
+        check_huber(self.huber)
 
-    def check(self: Any, spec: Spec) -> None:
-        name = type(self).__name__
-        if not isinstance(spec.action, Discrete):
-            raise SettingsError(f"{name} needs one discrete action, not {spec.action}")
-        check_stored(self)
-        want, stride = self.wants(spec), self.envs * self.rollout
-        if min(rows(want, self.warmup), rows(want, self.capacity) - self.rollout) < self.n_step:
-            raise SettingsError(
-                f"n_step={self.n_step} is more than there is of each environment in "
-                f"warmup={self.warmup}, or in capacity={self.capacity} beside a rollout"
-            )
-        for schedule, least in (("explore_steps", stride), ("anneal_steps", stride)):
-            steps = getattr(self, schedule)
-            if steps < least and not (schedule == "anneal_steps" and steps == 0):
-                raise SettingsError(
-                    f"{schedule}={steps} ends before training starts: the first update comes "
-                    f"after envs * rollout = {stride} steps"
-                )
-        for share in ("gamma", "tau", "epsilon"):
-            if not 0.0 <= getattr(self, share) <= 1.0:
-                raise SettingsError(f"{share}={getattr(self, share)} must be between 0 and 1")
-        if not getattr(self, "huber", 1.0) > 0.0:
-            raise SettingsError(f"huber={self.huber} must be more than 0")
-        require_images(spec, self.stack)
-
-    def wants(self: Any, spec: Spec) -> Samples:
-        want = samples(self, window=self.n_step, stack=self.stack)
-        if not getattr(self, "prioritised", False):
-            return want
+    def wants(self, spec: Spec) -> Samples:
         exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}
-        return replace(want, prioritised=True, **exponents)
+        want = samples(self, window=self.n_step, stack=self.stack)
+        return replace(want, prioritised=self.prioritised, **exponents)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         if self.rmsprop:
@@ -125,54 +90,37 @@ class DQN:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         network = Duelling.init if self.duelling else self.network
-        q = network(key, spec, self.hidden, self.activation)
-        q = with_noise(key, q) if self.noisy else q
-        return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
-
-    def env_steps(self: Any, updates: Array) -> Array:
-        """How many steps go with so many updates."""
-        return updates * (self.envs * self.rollout / self.updates)
-
-    def epsilon_at(self: Any, updates: Array) -> Array:
-        """The share of random actions, after as many updates."""
-        share = falling(self.env_steps(updates), self.explore_steps, self.epsilon)
-        return jnp.zeros_like(share) if getattr(self, "noisy", False) else share
+        if not self.noisy:
+            model = network(key, spec, self.hidden, self.activation)
+            return Agent.init(model, self.optimiser(self.lr))
+        k_network, k_noise = jax.random.split(key)
+        model = with_noise(k_noise, network(k_network, spec, self.hidden, self.activation))
+        return Agent.init(model, self.optimiser(self.lr))
 
     def values(self, model: Any, obs: Obs) -> Array:
         """Those of actions [..., actions]."""
         return model(obs)
 
     def act(
-        self: Any, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        if not explore:
-            return greedy(self.values(agent.learner.model, obs)), memory, {}
-        k_noise = jax.random.fold_in(key, 2)  # `epsilon_greedy` uses what folding in 0 and 1 gives
-        q = self.values(perturbed(agent.learner.model, k_noise), obs)
-        return epsilon_greedy(q, obs, key, self.epsilon_at(agent.updates)), memory, {}
+        if self.noisy and explore:
+            return q_learning.act_noisily(self, agent, obs, memory, key)
+        return q_learning.act(self, agent, obs, memory, key, explore)
 
-    def update(self: Any, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-            lr = linear(self.lr, self.env_steps(agent.updates), self.anneal_steps)
-            learner, metrics = descend(
-                self.loss, self.optimiser(lr), agent.learner, agent.target, *x
-            )
-            updates = agent.updates + 1
-            moves = updates, self.target_every, self.tau
-            return Agent(learner, following(agent.target, learner.model, *moves), updates), metrics
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        agent, metrics = q_learning.update(self, agent, batches, key)
+        share = 0.0 if self.noisy else q_learning.epsilon_at(self, agent.updates)
+        return agent, {**metrics, "epsilon": jnp.float32(share)}
 
-        keys = jax.random.split(key, batches.reward.shape[0])
-        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, {**peaks(metrics), "epsilon": self.epsilon_at(agent.updates)}
-
-    def loss(self, q: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
         k_value, k_choice, k_target = jax.random.split(key, 3)
-        chooser, target = perturbed(q, k_choice), perturbed(target, k_target)
+        chooser, target = perturbed(model, k_choice), perturbed(target, k_target)
         reward, discount, end = unrolled(batch, self.gamma)
         goal = reward + discount * bootstrap(chooser(end), target(end), self.double, self.lagged)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
-        values = perturbed(q, k_value)(obs)
+        values = perturbed(model, k_value)(obs)
         value = pick(values, action)
         error = goal - value
         loss = huber(error, self.huber) * batch.extras.get("importance", 1.0)
@@ -180,14 +128,10 @@ class DQN:
         metrics = means(losses, batch.weight.min(0)) | extremes(values, batch.reward)
         return metrics["td_loss"], metrics | priority(self, error)
 
-    def look(self: Any, agent: Agent, batch: Transition) -> Look:
-        """What the instruments read (targets/diagnostics.py), at steps [row]."""
-        q = agent.learner.model
-        values, lagged = self.values(q, batch.obs), self.values(agent.target, batch.obs)
-        value = pick(values, batch.action)
-        return Look(values, lagged, value, last_features(q, batch.obs))
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return q_learning.look(self, agent, batch)
 
 
-def priority(settings: Any, error: Array) -> Metrics:
+def priority(settings: DQN, error: Array) -> Metrics:
     """What replay is to learn of each window [batch], where it wants to know."""
     return {"priority": jnp.abs(error)} if settings.prioritised else {}

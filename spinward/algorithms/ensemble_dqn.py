@@ -12,16 +12,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.algorithms.dqn import DQN, Agent
-from spinward.core import Key, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
 from spinward.errors import SettingsError
-from spinward.learning import Learner, adam, means
+from spinward.experience.batches import check_huber, check_windows
+from spinward.experience.wanted import Samples, samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam
 from spinward.losses.values import huber
-from spinward.networks.distributions import forbid, pick
-from spinward.networks.ensemble import several
+from spinward.networks.distributions import pick
+from spinward.networks.ensemble import each_head, several
 from spinward.networks.heads import Heads
-from spinward.networks.torso import mask
-from spinward.targets.diagnostics import extremes
+from spinward.targets.diagnostics import Look, extremes
 from spinward.targets.values import bootstrap, unrolled
 
 
@@ -55,40 +58,45 @@ class EnsembleDQN:
     network: Callable[..., Any] = Heads.init
 
     memory = no_memory
-    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
-    act, update, look = DQN.act, DQN.update, DQN.look
 
-    # Methods that take `self: Any` serve REM too.
-
-    def check(self: Any, spec: Spec) -> None:
-        DQN.check(self, spec)
+    def check(self, spec: Spec) -> None:
+        check_windows(self, spec)
+        check_huber(self.huber)
         if self.heads < 1:
             raise SettingsError(f"heads={self.heads} must be at least 1")
 
-    def optimiser(self: Any, lr: float | Array) -> optax.GradientTransformation:
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self, window=self.n_step, stack=self.stack)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
-    def init(self: Any, key: Key, spec: Spec) -> Agent:
+    def init(self, key: Key, spec: Spec) -> Agent:
         sizes = spec, self.hidden, self.activation
-        q = several(self.network, key, sizes, self.heads, self.separate)
-        return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
+        model = several(self.network, key, sizes, self.heads, self.separate)
+        return Agent.init(model, self.optimiser(self.lr))
 
-    def each(self: Any, model: Any, obs: Obs) -> Array:
-        """The values [heads, ..., actions] by every head."""
-        return forbid(jnp.moveaxis(model(obs), -1, 0), mask(obs))
-
-    def values(self: Any, model: Any, obs: Obs) -> Array:
+    def values(self, model: Any, obs: Obs) -> Array:
         """The means [..., actions] of what the heads say."""
-        return self.each(model, obs).mean(0)
+        return each_head(model, obs).mean(0)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return q_learning.act(self, agent, obs, memory, key, explore)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        agent, metrics = q_learning.update(self, agent, batches, key)
+        return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
     def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
         reward, discount, end = unrolled(batch, self.gamma)
-        after = self.each(target, end)
+        after = each_head(target, end)
         after = after.mean(0, keepdims=True) if self.averaged else after
         goal = reward + discount * bootstrap(after, after, double=False)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
-        q = self.each(model, obs)
+        q = each_head(model, obs)
         value = pick(q, action)  # [heads, batch]
         seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
         error = goal - value
@@ -100,3 +108,6 @@ class EnsembleDQN:
         }
         metrics = means(losses, batch.weight.min(0)) | extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return q_learning.look(self, agent, batch)

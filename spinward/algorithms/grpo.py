@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.algorithms.ppo_tokens import KL_IN, PPOTokens
-from spinward.algorithms.sft import SFT, Agent
-from spinward.core import Key, Metrics, Reader, Spec, Transition, config, replace
+from spinward.algorithms.ppo_tokens import KL_IN
+from spinward.algorithms.sft import Agent
+from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, replace
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.generation import without_prompts
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Prompts
-from spinward.learning import Learner, descend_on_sum, linear, passes
+from spinward.learning import texts
+from spinward.learning.minibatches import passes
+from spinward.learning.steps import Learner, annealed, descend_on_sum
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
 from spinward.networks.language_policy import Trained, policy, reference, told, trained
@@ -60,9 +62,6 @@ class GRPO:
     temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
     start: Any = None  # the model to begin with; --model names it
 
-    memory = SFT.memory
-    act = PPOTokens.act
-
     def opened(self, reader: Reader) -> "GRPO":
         return with_start(self, reader)
 
@@ -89,6 +88,14 @@ class GRPO:
             return leave_one_out(score, self.group)
         return group_advantage(score, self.group, self.scaled)
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return texts.memory(self, agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return texts.act_with_log_prob(self, agent, obs, memory, key, explore)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch = without_prompts(batch, self.rollout)
         written, score = batch.extras["log_prob"], batch.reward.sum(0)
@@ -101,7 +108,7 @@ class GRPO:
         if self.mask_truncated:
             batch = replace(batch, weight=batch.weight * ~batch.truncated.any(0))
         share = shares(batch.weight, self.aggregation, self.rollout)
-        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        lr = annealed(self, self.lr, agent.updates)
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend_on_sum(self.loss, optimiser(self, lr), learner, *self.parts(part))

@@ -35,7 +35,8 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, clipped, descend, means, rmsprop
+from spinward.learning.minibatches import means
+from spinward.learning.steps import Learner, clipped, descend, rmsprop
 from spinward.networks.distributions import Categorical
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Predicting, Rule

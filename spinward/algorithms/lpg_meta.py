@@ -40,17 +40,8 @@ from spinward.errors import SettingsError
 from spinward.experience.lifetimes import Lifetimes, together
 from spinward.experience.rollout import Rollout, finite, where
 from spinward.experience.wanted import Lives
-from spinward.learning import (
-    Learner,
-    adam,
-    descend,
-    linear,
-    mean,
-    means,
-    moved,
-    shortened,
-    standardise,
-)
+from spinward.learning.minibatches import mean, means, standardise
+from spinward.learning.steps import Learner, adam, descend, linear, moved, shortened
 from spinward.losses.policy import policy_gradient
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Rule

@@ -36,7 +36,8 @@ from spinward.errors import SettingsError
 from spinward.experience.modelling import Steps, fit, optimiser
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, standardise
+from spinward.learning.minibatches import standardise
+from spinward.learning.steps import Learner
 from spinward.losses.policy import policy_gradient, surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
 from spinward.networks.dynamics import Dynamics, Scale

@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 from spinward.algorithms import r2d2
-from spinward.algorithms.r2d2 import R2D2, chosen, rows_of, told
 from spinward.core import (
     Key,
     Memory,
@@ -24,12 +24,15 @@ from spinward.core import (
     Spec,
     Transition,
     config,
-    replace,
     struct,
 )
 from spinward.errors import SettingsError
+from spinward.experience.batches import check_sequences, sequences_wanted
 from spinward.experience.wanted import Sequences
-from spinward.learning import Learner, adam, descend, mean, means
+from spinward.learning import sequences
+from spinward.learning.minibatches import mean, means
+from spinward.learning.sequences import chosen, rows_of, told
+from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.episodic import Episodic, episodic_novelty
@@ -108,10 +111,8 @@ class NGU:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = "lstm"  # the memory: lstm or gru
 
-    optimiser, epsilons, loss, window = R2D2.optimiser, R2D2.epsilons, R2D2.loss, R2D2.window
-
     def check(self, spec: Spec) -> None:
-        R2D2.check(self, spec)
+        check_sequences(self, spec)
         if self.policies < 1 or self.neighbours < 1 or self.memories < self.neighbours:
             raise SettingsError(
                 f"policies={self.policies} and neighbours={self.neighbours} must be at least 1, "
@@ -126,11 +127,14 @@ class NGU:
             raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
 
     def wants(self, spec: Spec) -> Sequences:
-        return replace(R2D2.wants(self, spec), act=wander)
+        return sequences_wanted(self, wander, self.told(spec))
 
     def told(self, spec: Spec) -> int:
         """How many numbers the network is told beside an observation."""
-        return R2D2.told(self, spec) + self.policies + 1
+        return r2d2.numbers_told(spec) + self.policies + 1
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_q, k_embedding, k_distillation = jax.random.split(key, 3)
@@ -155,7 +159,7 @@ class NGU:
         of the episode."""
         own = jax.nn.one_hot(jnp.arange(envs) % self.policies, self.policies)
         return {
-            **R2D2.memory(self, agent, envs),
+            **sequences.memory(agent.learner.model, envs),
             "policy": jnp.zeros_like(own) if self.redraw else own,
             "bonus": jnp.zeros((envs, 1)),
             "met": Episodic.init(envs, self.memories, self.embedding),
@@ -174,7 +178,7 @@ class NGU:
         scaled = squashed(bonus / agent.curiosity.bonus.deviation)[:, None]
         memory = {**memory, "bonus": scaled, "met": met}
         q, after = agent.learner.model.step(obs, told(memory), memory["recurrent"])
-        epsilon = self.epsilons(q.shape[0]) if explore else jnp.zeros(q.shape[0])
+        epsilon = sequences.epsilons(self, q.shape[0]) if explore else jnp.zeros(q.shape[0])
         action, memory, extras = chosen(q, obs, after, memory, k_act, epsilon)
         return action, memory, {**extras, BONUS: bonus, APART: apart}
 
@@ -204,6 +208,17 @@ class NGU:
             return Agent(learner, target, curiosity, updates), {**more, **metrics}
 
         return jax.lax.scan(step, agent, batches)
+
+    def loss(
+        self,
+        model: RecurrentQ,
+        target: RecurrentQ,
+        rows: Transition,
+        after: Array,
+        reward: Array,
+        gamma: Array,
+    ) -> tuple[Array, Metrics]:
+        return sequences.loss(self, model, target, rows, after, reward, gamma)
 
     def family(self, by: Curiosity, rows: Transition, arrived: Array) -> tuple[Array, Array]:
         """The reward and the discount [time, batch] of the policy that took each step; `arrived`

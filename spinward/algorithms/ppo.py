@@ -9,24 +9,17 @@ each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import (
-    Key,
-    Metrics,
-    Spec,
-    Transition,
-    config,
-    struct,
-)
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
+from spinward.learning import acting
+from spinward.learning.minibatches import means, passes, standardise
+from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import clipped_surrogate
-from spinward.networks.acting import draw, remember
 from spinward.networks.heads import ActorCritic, spread
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
@@ -67,8 +60,6 @@ class PPO:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = ActorCritic.init
 
-    act, memory = draw, remember
-
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -85,13 +76,24 @@ class PPO:
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, Statistics.init(spec), jnp.int32(0))
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return acting.memory(agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return acting.act(self, agent, obs, memory, key, explore)
+
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return acting.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        lr = annealed(self, self.lr, agent.updates)
 
-        def judged(learner: Learner) -> tuple[Any, ...]:
+        def with_advantages(learner: Learner) -> tuple[Any, ...]:
             _, value, next_value = learner.model.unroll(batch)
             advantage = gae(batch, value, next_value, self.gamma, self.lam)
             return batch, advantage, advantage + value
@@ -99,18 +101,16 @@ class PPO:
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), learner, *part)
 
-        def one_pass(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
-            return passes(step, learner, judged(learner), key, 1, self.minibatches, sequential)
-
-        sequential = agent.model.sequential
-        if self.recompute:
-            keys = jax.random.split(key, self.epochs)
-            learner, metrics = jax.lax.scan(one_pass, agent.learner, keys)
-        else:
-            data = judged(agent.learner)
-            learner, metrics = passes(
-                step, agent.learner, data, key, self.epochs, self.minibatches, sequential
-            )
+        learner, metrics = passes(
+            step,
+            agent.learner,
+            with_advantages(agent.learner),
+            key,
+            self.epochs,
+            self.minibatches,
+            agent.model.sequential,
+            with_advantages if self.recompute else None,
+        )
         return Agent(learner, statistics, agent.updates + 1), {**metrics, "lr": lr}
 
     def loss(

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
+from spinward.learning import acting
+from spinward.learning.minibatches import mean, means, passes, standardise
+from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import doubled_or_halved, dual_ascent, surrogate
-from spinward.networks.acting import draw, remember
 from spinward.networks.distributions import of_each_step
 from spinward.networks.heads import ActorCritic
 from spinward.networks.normaliser import Statistics
@@ -64,8 +65,6 @@ class PPOPenalty:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = ActorCritic.init
 
-    act, memory = draw, remember
-
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -84,13 +83,24 @@ class PPOPenalty:
         learner = Learner.init(model, self.optimiser(self.lr))
         return Agent(learner, jnp.float32(self.kl_coef), Statistics.init(spec), jnp.int32(0))
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return acting.memory(agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return acting.act(self, agent, obs, memory, key, explore)
+
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return acting.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
         old, value, next_value = agent.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
-        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        lr = annealed(self, self.lr, agent.updates)
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), learner, agent.coef, *part)

@@ -15,22 +15,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.algorithms.ppo import PPO
-from spinward.algorithms.sft import SFT
 from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Prompts
-from spinward.learning import Learner, descend, linear, mean, passes
+from spinward.learning import texts
+from spinward.learning.minibatches import mean, passes
+from spinward.learning.steps import Learner, annealed, descend
 from spinward.losses.divergence import k2, k3
 from spinward.losses.policy import proportional
 from spinward.losses.tokens import total
 from spinward.networks.language_policy import (
     Trained,
-    drawn,
     policy,
     reference,
-    told,
     trained,
     value_head,
 )
@@ -71,8 +70,6 @@ class PPOTokens:
     temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
     start: Any = None  # the model to begin with; --model names it
 
-    memory = SFT.memory
-
     def opened(self, reader: Reader) -> "PPOTokens":
         return with_start(self, reader)
 
@@ -91,12 +88,13 @@ class PPOTokens:
         learner = Learner.init(model, optimiser(self, self.lr))
         return Agent(learner, jnp.float32(self.kl_coef), jnp.int32(0))
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return texts.memory(self, agent, envs)
+
     def act(
         self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        chosen, memory, extras = policy(self, agent.learner.model).step(obs, memory)
-        action = drawn(chosen, key) if explore else chosen.mode()
-        return action, memory, {**extras, "log_prob": told(chosen, action)[0]}
+        return texts.act_with_log_prob(self, agent, obs, memory, key, explore)
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         before = reference(self, batch)
@@ -105,7 +103,7 @@ class PPOTokens:
         judged = replace(batch, reward=batch.reward - paid)
         _, value, next_value = policy(self, agent.learner.model).unroll(batch)
         advantage = gae(judged, value, next_value, self.gamma, self.lam)
-        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        lr = annealed(self, self.lr, agent.updates)
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, optimiser(self, lr), learner, *part, agent.kl_coef)

@@ -12,15 +12,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.algorithms.dqn import DQN, Agent
-from spinward.core import Key, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
 from spinward.errors import SettingsError
-from spinward.learning import Learner, adam, means
+from spinward.experience.batches import check_windows
+from spinward.experience.wanted import Samples, samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam
 from spinward.losses.values import quantile_huber
 from spinward.networks.distributions import forbid
 from spinward.networks.heads import Heads, of_action
 from spinward.networks.torso import mask
-from spinward.targets.diagnostics import extremes
+from spinward.targets.diagnostics import Look, extremes
 from spinward.targets.values import unrolled
 
 
@@ -50,26 +54,36 @@ class QRDQN:
     network: Callable[..., Any] = Heads.init
 
     memory = no_memory
-    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
-    act, update, look = DQN.act, DQN.update, DQN.look
 
     def check(self, spec: Spec) -> None:
-        DQN.check(self, spec)
+        check_windows(self, spec)
         if self.quantiles < 1:
             raise SettingsError(f"quantiles={self.quantiles} must be at least 1")
         if self.kappa < 0.0:
             raise SettingsError(f"kappa={self.kappa} must not be negative")
+
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self, window=self.n_step, stack=self.stack)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         quantiles = self.network(key, spec, self.hidden, self.activation, self.quantiles)
-        return Agent(Learner.init(quantiles, self.optimiser(self.lr)), quantiles, jnp.int32(0))
+        return Agent.init(quantiles, self.optimiser(self.lr))
 
     def values(self, model: Any, obs: Obs) -> Array:
         """The means [..., actions] of the distributions."""
         return forbid(model(obs).mean(-1), mask(obs))
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return q_learning.act(self, agent, obs, memory, key, explore)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        agent, metrics = q_learning.update(self, agent, batches, key)
+        return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
     def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
@@ -90,3 +104,6 @@ class QRDQN:
         }
         metrics = means(losses, batch.weight.min(0)) | extremes(quantiles.mean(-1), batch.reward)
         return metrics["quantile_loss"], metrics
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return q_learning.look(self, agent, batch)

@@ -9,17 +9,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
-from spinward.algorithms.dqn import DQN, Agent
-from spinward.algorithms.ensemble_dqn import EnsembleDQN
-from spinward.core import Key, Memory, Metrics, Obs, Transition, config
-from spinward.learning import means
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config
+from spinward.errors import SettingsError
+from spinward.experience.batches import check_huber, check_windows
+from spinward.experience.wanted import Samples, samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
+from spinward.networks.ensemble import each_head, several
 from spinward.networks.exploration import epsilon_greedy
 from spinward.networks.heads import Heads
-from spinward.targets.diagnostics import extremes
+from spinward.targets.diagnostics import Look, extremes
 from spinward.targets.distributional import mixture
 from spinward.targets.values import bootstrap, unrolled
 
@@ -53,11 +59,22 @@ class REM:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Heads.init
 
-    wants, env_steps, epsilon_at = DQN.wants, DQN.env_steps, DQN.epsilon_at
-    update, look, check, optimiser, init, each, values = (
-        DQN.update, DQN.look, EnsembleDQN.check, EnsembleDQN.optimiser, EnsembleDQN.init,
-        EnsembleDQN.each, EnsembleDQN.values,
-    )  # fmt: skip
+    def check(self, spec: Spec) -> None:
+        check_windows(self, spec)
+        check_huber(self.huber)
+        if self.heads < 1:
+            raise SettingsError(f"heads={self.heads} must be at least 1")
+
+    def wants(self, spec: Spec) -> Samples:
+        return samples(self, window=self.n_step, stack=self.stack)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm, self.eps)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        sizes = spec, self.hidden, self.activation
+        model = several(self.network, key, sizes, self.heads, self.separate)
+        return Agent.init(model, self.optimiser(self.lr))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
         """The mixture [env, heads] of the episode under way; 0 before one is drawn."""
@@ -67,21 +84,29 @@ class REM:
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
         if not (explore and self.mixed_acting):
-            return DQN.act(self, agent, obs, memory, key, explore)
+            return q_learning.act(self, agent, obs, memory, key, explore)
         k_mix, k_act = jax.random.split(key)
         fresh = memory.sum(-1, keepdims=True) == 0.0
         memory = jnp.where(fresh, mixture(k_mix, self.heads, memory.shape[:-1]), memory)
-        q = jnp.einsum("kea,ek->ea", self.each(agent.learner.model, obs), memory)
-        return epsilon_greedy(q, obs, k_act, self.epsilon_at(agent.updates)), memory, {}
+        q = jnp.einsum("kea,ek->ea", each_head(agent.learner.model, obs), memory)
+        return epsilon_greedy(q, obs, k_act, q_learning.epsilon_at(self, agent.updates)), memory, {}
+
+    def values(self, model: Any, obs: Obs) -> Array:
+        """The means [..., actions] of what the heads say."""
+        return each_head(model, obs).mean(0)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        agent, metrics = q_learning.update(self, agent, batches, key)
+        return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
     def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
         weights = mixture(key, self.heads)
         reward, discount, end = unrolled(batch, self.gamma)
-        after = jnp.tensordot(weights, self.each(target, end), 1)
+        after = jnp.tensordot(weights, each_head(target, end), 1)
         goal = reward + discount * bootstrap(after, after, double=False)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
-        q = self.each(model, obs)
+        q = each_head(model, obs)
         value = pick(q, action)  # [heads, batch]
         seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
         error = goal - weights @ value
@@ -93,3 +118,6 @@ class REM:
         }
         metrics = means(losses, batch.weight.min(0)) | extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return q_learning.look(self, agent, batch)

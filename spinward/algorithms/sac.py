@@ -16,11 +16,13 @@ from jax import Array
 from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, samples
-from spinward.learning import Learner, adam, descend, means
+from spinward.learning import critics
+from spinward.learning.minibatches import means
+from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import extremes, look_of_critics, peaks
+from spinward.targets.diagnostics import Look, extremes, peaks
 from spinward.targets.soft import soft_value
 from spinward.targets.values import unrolled
 
@@ -52,8 +54,6 @@ class SAC:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = GaussianActor.init
     critic: Callable[..., Any] = Critics.init
-
-    look = look_of_critics
 
     def check(self, spec: Spec) -> None:
         check_bounded("sac", spec)
@@ -135,6 +135,9 @@ class SAC:
         value = soft_value(critic(batch.obs, action), log_prob, alpha)
         metrics = means({"soft_value": value, "entropy": -log_prob}, batch.weight)
         return -metrics["soft_value"], metrics
+
+    def look(self, agent: Agent, batch: Transition) -> Look:
+        return critics.look(agent.critic.model, agent.target, batch)
 
 
 def temperature_loss(log_alpha: Array, entropy: Array, wanted: Array) -> tuple[Array, Metrics]:

@@ -27,7 +27,8 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_stored
 from spinward.experience.wanted import Samples, samples
-from spinward.learning import Learner, adam, descend, means
+from spinward.learning.minibatches import means
+from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import ChoiceCritics
 from spinward.networks.distributions import pick

@@ -15,9 +15,11 @@ from jax import Array
 from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, struct
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Texts
-from spinward.learning import Learner, descend, linear, means
+from spinward.learning import texts
+from spinward.learning.minibatches import means
+from spinward.learning.steps import Learner, descend, linear
 from spinward.networks.decoder import Decoder, Shape
-from spinward.networks.language_policy import Trained, drawn, policy, trained
+from spinward.networks.language_policy import Trained, policy, trained
 
 
 @struct
@@ -67,13 +69,12 @@ class SFT:
         return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
-        return policy(self, agent.learner.model).memory(envs)
+        return texts.memory(self, agent, envs)
 
     def act(
         self, agent: Agent, obs: Array, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        chosen, memory, extras = policy(self, agent.learner.model).step(obs, memory)
-        return drawn(chosen, key) if explore else chosen.mode(), memory, extras
+        return texts.act(self, agent, obs, memory, key, explore)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:

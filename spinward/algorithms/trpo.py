@@ -13,14 +13,15 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from spinward.core import Key, Metrics, Spec, Transition, config, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, adam, descend, linear, mean, means, passes, standardise
+from spinward.learning import acting
+from spinward.learning.minibatches import mean, means, passes, standardise
+from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
-from spinward.networks.acting import draw, remember
 from spinward.networks.heads import spread
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
@@ -64,8 +65,6 @@ class TRPO:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
 
-    act, memory = draw, remember
-
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -87,6 +86,17 @@ class TRPO:
         learner = Learner.init(critic, self.optimiser(self.lr))
         return Agent(policy, learner, Statistics.init(spec), jnp.int32(0))
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return acting.memory(agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return acting.act(self, agent, obs, memory, key, explore)
+
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return acting.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
@@ -94,7 +104,7 @@ class TRPO:
         _, value, next_value = agent.model.unroll(batch)
         advantage = gae(batch, value, next_value, self.gamma, self.lam)
         policy, metrics = self.improved(agent, batch, standardise(advantage, batch.weight))
-        lr = linear(self.lr, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        lr = annealed(self, self.lr, agent.updates)
 
         def step(critic: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), critic, policy, *part)

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, Spec, Transition, config, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
-from spinward.learning import Learner, adam, descend, linear, means, passes, standardise
+from spinward.learning import acting
+from spinward.learning.minibatches import means, passes, standardise
+from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import policy_gradient
-from spinward.networks.acting import draw, remember
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
 from spinward.networks.towers import Separate, joined, parted
@@ -64,8 +65,6 @@ class VPG:
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
     network: Callable[..., Any] = Separate.init
 
-    act, memory = draw, remember
-
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, self.recurrent)
@@ -87,6 +86,17 @@ class VPG:
         learners = Learner.init(policy, optimiser), Learner.init(critic, optimiser)
         return Agent(*learners, Statistics.init(spec), jnp.int32(0))
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return acting.memory(agent, envs)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return acting.act(self, agent, obs, memory, key, explore)
+
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return acting.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
@@ -94,7 +104,7 @@ class VPG:
         _, value, next_value = agent.model.unroll(batch)
         weights = self.weights(batch, value, next_value)
         goal = reward_to_go(batch, next_value, self.gamma)
-        left = linear(1.0, agent.updates * self.rollout * self.envs, self.anneal_steps)
+        left = annealed(self, 1.0, agent.updates)
         policy, metrics = descend(
             self.loss,
             self.optimiser(left * self.lr),

@@ -14,7 +14,7 @@ from jax import Array
 
 from spinward.core import Key, Metrics, Spec, Transition, replace, struct
 from spinward.experience.rollout import where
-from spinward.learning import Learner, clipped, descend
+from spinward.learning.steps import Learner, clipped, descend
 from spinward.losses.dynamics import gaussian_error, log_likelihood
 from spinward.networks.dynamics import Dynamics, Member, Scale, inputs_of, targets_of
 

@@ -21,8 +21,7 @@ from spinward.core import (
     replace,
     struct,
 )
-
-REWARD = "reward"  # in a memory that is a dict: the place for what the last step earned
+from spinward.networks.recurrent import REWARD
 
 
 @struct

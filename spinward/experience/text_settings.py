@@ -9,7 +9,7 @@ from jax import Array
 
 from spinward.core import Discrete, Reader, Spec, replace
 from spinward.errors import SettingsError
-from spinward.learning import adam
+from spinward.learning.steps import adam
 from spinward.networks.decoder import FAMILIES
 from spinward.networks.lora import Lora
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace, struct
-from spinward.learning import shuffled
+from spinward.learning.minibatches import shuffled
 
 
 @struct

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, Obs, struct
+from spinward.networks.distributions import forbid
+from spinward.networks.torso import mask
 
 
 @struct
@@ -45,3 +47,8 @@ def several(
     if not separate:
         return make(key, *sizes, heads)
     return Ensemble.init(key, heads, lambda k: make(k, *sizes, 1))
+
+
+def each_head(model: Any, obs: Obs) -> Array:
+    """The values [heads, ..., actions] of actions by every head of `several`."""
+    return forbid(jnp.moveaxis(model(obs), -1, 0), mask(obs))

@@ -109,9 +109,11 @@ class Statistics:
         seen = self.obs.add(batch.obs, batch.weight) if obs else self.obs
         if reward:
             batch = replace(batch, reward=scaler(batch.reward))
-        if obs:
-            batch = replace(batch, obs=self.obs(batch.obs), next_obs=self.obs(batch.next_obs))
-        return batch, Statistics(seen, scaler)
+        return self.read_obs(batch) if obs else batch, Statistics(seen, scaler)
+
+    def read_obs(self, batch: Transition) -> Transition:
+        """A batch with its observations normalised."""
+        return replace(batch, obs=self.obs(batch.obs), next_obs=self.obs(batch.next_obs))
 
 
 def parts_of(obs: Obs) -> dict[str, Any]:

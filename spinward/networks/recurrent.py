@@ -20,6 +20,7 @@ from spinward.networks.layers import MLP, Linear
 from spinward.networks.torso import Torso, mask
 from spinward.networks.towers import Separate
 
+REWARD = "reward"  # in a memory that is a dict: the place for what the last step earned
 MEMORY = "memory"  # in a batch's extras: what the policy remembered before each step
 
 

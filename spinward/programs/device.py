@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, TrainState
 from spinward.experience.replay import Replay
+from spinward.experience.rollout import finite
 from spinward.loop import Parts, system
 from spinward.programs.seeds import ROWS, Program, by_seed, compiled, joined, over_seeds
 
@@ -62,4 +63,7 @@ def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState,
         body,
         (jnp.int32(0), jnp.bool_(True), state, rows),
     )
+    # A bad parameter makes the next loss bad; that of the last iteration has no next one yet.
+    healthy = over_seeds(finite)(state.agent)
+    rows["finite"] = rows["finite"].at[count - 1].set(rows["finite"][count - 1] & healthy)
     return state, rows, count

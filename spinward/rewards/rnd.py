@@ -13,7 +13,8 @@ import optax
 from jax import Array
 
 from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, config, replace, struct
-from spinward.learning import Learner, adam, descend, mean
+from spinward.learning.minibatches import mean
+from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.normaliser import Moments
 from spinward.targets.returns import check_discount, outlasting

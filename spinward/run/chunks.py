@@ -193,10 +193,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         end, start = before.name.split("-")[1], after.name.split("-")[0]
         if before.parent == after.parent and start != end:
             raise DamagedFileError(f"{path}: expected a chunk between {before.name} and {after}")
-    folders = sorted({p.parent for p in found})
     parts = [arrays(p) for p in found]
     for part, path in zip(parts, found, strict=True):
-        part["seed"] = np.full(len(part["reward"]), folders.index(path.parent))
+        part["seed"] = np.full(len(part["reward"]), int(path.parent.name.removeprefix("seed-")))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

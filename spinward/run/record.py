@@ -69,6 +69,7 @@ class Log:
         self.file = open(path, "ab")  # noqa: SIM115, closed by `close`
         if size is not None and self.file.tell() > size:
             self.file.truncate(size)
+            self.file.seek(0, os.SEEK_END)  # else `tell` goes on from where the end was
 
     def write(self, content: dict[str, Any]) -> None:
         self.file.write(json.dumps(content).encode() + b"\n")

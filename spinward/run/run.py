@@ -56,6 +56,7 @@ def train(
     chosen = EnvChoice(str(env), env_settings or {})
     given = data if isinstance(data, DataChoice) else DataChoice(str(data))
     fields = {"env": chosen, "steps": steps, "seeds": seeds, "seed": seed, "data": given, **more}
+    fields = {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
     experiment = settings.checked(Experiment, {"algorithm": algorithm, **fields})
     run = create(experiment, Path(out), name)
     return run.train(watch, checkpoint_s, trust=True, between=between)

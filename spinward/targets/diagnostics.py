@@ -2,7 +2,7 @@
 behind their target, and how many features they are made of.
 
 A Q-learner hands out `extremes` from its loss and `peaks` from its update, and has a method
-`look(agent, batch) -> Look`; that of an actor and its critics is `look_of_critics`.
+`look(agent, batch) -> Look`; that of an actor and its critics is in `learning/critics.py`.
 `evaluation/q_diagnostics.py` does the rest at each log point.
 """
 
@@ -96,11 +96,3 @@ def last_features(network: Any, obs: Obs) -> Array:
     if isinstance(network, Layered):
         return network.layers.features(network.torso(obs))
     return jnp.zeros((jax.tree.leaves(obs)[0].shape[0], 0))
-
-
-def look_of_critics(self: Any, agent: Any, batch: Transition) -> Look:
-    """A `look` for critics of an action, of whose values the smallest counts: at steps [row]."""
-    target = agent.target[1] if isinstance(agent.target, tuple) else agent.target
-    critic, steps = agent.critic.model, (batch.obs, batch.action)
-    q, lagged = (model(*steps).min(0)[:, None] for model in (critic, target))
-    return Look(q, lagged, q[:, 0], critic.features(*steps))

@@ -63,10 +63,10 @@ def test_a_first_line_is_drawn_of_every_word():
 
 
 def test_rows_rhyme_as_often_as_they_are_said_to():
-    rows = TASK.rows("completions", 2000)
+    rows = TASK.examples("completions", 2000)
     found = [rhymes(r["prompt"], r["completion"].removesuffix(" <eos>")) for r in rows]
     assert np.mean(found) == pytest.approx(CHANCE, abs=0.04) and min(found) == 0.0
-    for row in TASK.rows("pairs", 50):
+    for row in TASK.examples("pairs", 50):
         chosen, rejected = (row[n].removesuffix(" <eos>") for n in ("chosen", "rejected"))
         assert (rhymes(row["prompt"], chosen), rhymes(row["prompt"], rejected)) == (1.0, 0.0)
     assert len(ENDINGS) == len(NOUNS)

@@ -72,12 +72,12 @@ def test_its_rows_are_its_own_completions_and_a_judge_who_errs_as_bradley_and_te
     def score(text):
         return float(task.score((), jnp.array(words.encode(text))))
 
-    rows = task.rows("pairs", 300)
+    rows = task.examples("pairs", 300)
     gaps = np.array([score(r["chosen"]) - score(r["rejected"]) for r in rows])
     odds = 1.0 / (1.0 + np.exp(-np.abs(gaps) / 0.2))  # that the better of the two is chosen
     deviation = np.sqrt((odds * (1.0 - odds)).sum())
     assert abs((gaps > 0).sum() - odds.sum()) < 3 * deviation and (gaps < 0).any()
-    for row in task.rows("completions", 20):
+    for row in task.examples("completions", 20):
         assert score(row["completion"]) > -1.0 and len(words.encode(row["prompt"])) == task.prompt
 
 

@@ -94,12 +94,12 @@ def measured(env, model=None, iterations=60, **settings):
     parts = Parts(algorithm, source_for(algorithm.wants(env.spec), env), Environment())
     run = program(parts)
     state, metrics = run.advance(run.start(jax.random.PRNGKey(0)[None]), iterations)
-    metrics = jax.device_get(metrics)
+    peaks = {name: x.max(1) for name, x in metrics.items() if name.startswith("max_")}
     if model is not None:
         agent = state.agent
         learner = type(agent.learner)(jax.tree.map(model, agent.learner.model), None)
         state = type(state)(type(agent)(learner, agent.target, agent.updates), *rest(state))
-    return q_diagnostics.measure(parts, state, metrics)
+    return q_diagnostics.measure(parts, state, peaks)
 
 
 def rest(state):

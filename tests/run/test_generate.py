@@ -20,7 +20,6 @@ from spinward.networks.language_policy import Trained
 from spinward.networks.layers import Linear
 from spinward.networks.sampling import Sampling
 from spinward.run import assemble, language, pretrained
-from spinward.run import generate as writing
 from spinward.run.chat import Template
 from spinward.run.cli.main import main
 from spinward.run.generate import generate
@@ -56,12 +55,11 @@ def runs(monkeypatch, tmp_path):
     decoder = model(Words.size)
     head = Linear(jnp.cos(jnp.arange(16.0))[:, None], jnp.ones(1))
     found = {"judge": head, "policy": None, "broken": Linear(jnp.full((16, 1), jnp.nan), head.b)}
-    monkeypatch.setattr(assemble, "of_run", lambda n: (Trained(decoder, found[n]), None))
+    made = SimpleNamespace(env=Grammar())
+    monkeypatch.setattr(assemble, "of_run", lambda n: (Trained(decoder, found[n]), made))
     monkeypatch.setattr(assemble, "model", lambda name: language.Model(decoder, Words()))
     (tmp_path / "policy" / "shards").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(writing, "load", lambda name: SimpleNamespace(experiment=None))
-    monkeypatch.setattr(language, "task", lambda experiment: Grammar())
     return decoder, head
 
 
@@ -129,7 +127,7 @@ def test_a_task_that_judges_by_what_it_drew_does_not_judge_other_prompts(runs, m
             prompt = super().reset(key)[1]
             return prompt[-1], prompt
 
-    monkeypatch.setattr(language, "task", lambda experiment: Nouns())
+    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=Nouns())))
     given, drawn = (generate("policy", p, 8, 4)[0] for p in (["<bos> the film"], ()))
     assert given.completions[0].score is None and drawn.completions[0].score == -1.0
 
@@ -176,7 +174,7 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
     assert kept == best._asdict() and "at most 0.636 nats" in out.err
     assert main([*words, "--count", "4"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    monkeypatch.setattr(language, "task", lambda experiment: Prompts())
+    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=Prompts())))
     assert main([*words, "--best-of", "4"]) == 2
     assert "needs a judge" in capsys.readouterr().err
     assert main([*words, "--best-of", "4", "--count", "2"]) == 2

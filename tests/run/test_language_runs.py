@@ -34,7 +34,7 @@ def steps(tmp_path_factory):
     """SFT, a reward model and PPO on it, of a few updates each."""
     folder = tmp_path_factory.mktemp("steps")
     pairs = folder / "pairs.jsonl"
-    pairs.write_text("\n".join(json.dumps(row) for row in Grammar().rows("pairs", 8)))
+    pairs.write_text("\n".join(json.dumps(row) for row in Grammar().examples("pairs", 8)))
     out = {"out": folder, "checkpoint_s": 0.0}
     sft = spinward.train(SFT(batch=4, updates=2, **TINY), "Grammar", 4, name="sft", **out)
     model = RewardModel(batch=4, updates=2, rollout=9, lr=1e-3)
@@ -83,21 +83,27 @@ def test_low_rank_changes_of_a_run_are_merged_where_it_is_built_on(steps, tmp_pa
     ("algorithm", "settings", "said"),
     [
         (GRPO(), {}, "GRPO starts from a language model.*--model"),
-        (SFT(), {"env": "CartPole-v1"}, "CartPole-v1 is no task of text"),
+        (SFT(), {"env": "CartPole-v1"}, "SFT writes text, and needs a task of text"),
         (PPO(), {"env": "CartPole-v1", "model": "m"}, "PPO does not learn from texts"),
         (SFT(), {"env": "text"}, "text needs a model"),
         (SFT(), {"workers": 2}, "workers=2 cannot be used with texts"),
         (SFT(context=8), {}, "row 1 of Grammar: 11 tokens, of which 3 are the prompt"),
         (SFT(), {"model": "nowhere"}, "there is no such folder"),
         (SFT(), {"data": "nowhere.jsonl"}, "there is no file nowhere.jsonl"),
-        (GRPO(), {"data": "rows.jsonl"}, "Grammar has prompts of its own"),
-        (PPOTokens(), {"reward": Judge()}, "--reward-model"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_made(algorithm, settings, said):
     experiment = Experiment(algorithm, steps=1, **{"env": "Grammar", **settings})
     with pytest.raises(SettingsError, match=said):
         assert assemble(experiment).parts
+
+
+def test_prompts_and_judges_that_cannot_be_used_are_refused(steps):
+    more = {"model": str(steps[0].path)}
+    with pytest.raises(SettingsError, match="Grammar has prompts of its own"):
+        assert assemble(Experiment(GRPO(), "Grammar", 1, data="rows.jsonl", **more)).parts
+    with pytest.raises(SettingsError, match="--reward-model"):
+        assert assemble(Experiment(PPOTokens(), "Grammar", 1, reward=Judge(), **more)).parts
 
 
 def test_a_comparison_without_a_difference_is_refused_by_its_row(steps, tmp_path):

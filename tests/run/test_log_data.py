@@ -16,7 +16,8 @@ from spinward.errors import DamagedFileError, SettingsError, Stopped
 from spinward.programs.choose import program
 from spinward.run import chunks
 from spinward.run.assemble import assemble
-from spinward.run.experiment import Experiment, read_data
+from spinward.run.experiment import Experiment
+from spinward.run.logged_data import read_data
 from spinward.run.run import create, load, train
 
 ENV = "CartPole-v1"
@@ -188,7 +189,7 @@ def test_a_run_learns_from_the_folder_of_another(whole, tmp_path):
     algorithm = tiny(ALGORITHMS["bc"])
     run = train(algorithm, ENV, 20, data=whole["ppo"].path, out=tmp_path)
     assert np.isfinite(run.curves("loss")[1]).all()
-    found = read_data(whole["ppo"].path, ids.make(ENV).spec).data
+    found = read_data(whole["ppo"].path, ids.make(ENV).spec)
     assert found.reward.shape == (
         2 * len(chunks.read(whole["ppo"].path / "shards/0/data/seed-0")["env"]),
     )

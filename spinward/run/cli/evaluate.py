@@ -1,11 +1,10 @@
 """`spinward evaluate RUN`: returns of whole episodes, without exploration."""
 
 from spinward.run.cli.parser import Parser, print_json, say
-from spinward.run.cli.train import own_settings
 
 
 def run(words: list[str]) -> int:
-    parser = Parser("evaluate", "Score a run's policies over whole episodes.")
+    parser = Parser("evaluate", "Score a run's policies over whole episodes.", parts=("env",))
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--episodes", type=int, default=100, help="of each seed's policy")
     parser.add_argument("--env", default="", help="another environment to score it in")
@@ -13,7 +12,6 @@ def run(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    words, own = own_settings(words)
     ask = parser.read(words)
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
@@ -21,8 +19,8 @@ def run(words: list[str]) -> int:
     from spinward.run.run import load
 
     run = load(ask.run, ask.trust)
-    name = ask.env or (run.experiment.env.name if own["env"] else "")
-    env = EnvChoice(name, own["env"]) if name else ""
+    name = ask.env or (run.experiment.env.name if ask.own["env"] else "")
+    env = EnvChoice(name, ask.own["env"]) if name else ""
     score = run.evaluate(ask.episodes, ask.explore, ask.seed, env).to_json()
     if ask.json:
         print_json(score)

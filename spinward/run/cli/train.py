@@ -2,12 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from spinward.errors import SettingsError
 from spinward.run import settings
 from spinward.run.cli.parser import Parser, print_json, say
 from spinward.run.cli.progress import Progress
@@ -18,11 +16,10 @@ LENGTHS = {"steps": 100_000, "updates": 10_000}
 def run(words: list[str]) -> int:
     name = next((w for w in words if not w.startswith("-")), "")
     kind = settings.find("algorithms", name) if name else None
-    words, own = own_settings(words)
     parser = make_parser(kind)
     ask = parser.read(words)
     began = time.monotonic()
-    experiment = experiment_of(kind, ask, own)
+    experiment = experiment_of(kind, ask)
     from spinward.experience import memory
     from spinward.run.run import create
 
@@ -38,7 +35,8 @@ def run(words: list[str]) -> int:
 
 
 def make_parser(kind: Any) -> Parser:
-    parser = Parser("train", "Train an algorithm in an environment, or on logged data.")
+    about = "Train an algorithm in an environment, or on logged data."
+    parser = Parser("train", about, parts=("env", "reward", "data"))
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
     parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
     parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
@@ -91,39 +89,7 @@ def checked(hint: Any) -> Any:
     return value
 
 
-def own_settings(words: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """What `--env.KEY VALUE`, `--reward.KEY VALUE` and `--data.KEY VALUE` say, by part, and the
-    other words. A value is read as JSON where it is that: a number, true, a list.
-
-    Raises:
-        SettingsError: a key without a value.
-    """
-    rest: list[str] = []
-    found: dict[str, dict[str, Any]] = {"env": {}, "reward": {}, "data": {}}
-    left = iter(words)
-    for word in left:
-        flag, equals, value = word.partition("=")
-        part, _, key = flag.removeprefix("--").partition(".")
-        if not (flag.startswith("--") and part in found and key):
-            rest.append(word)
-            continue
-        value = value if equals else next(left, "")
-        if not value or (not equals and value.startswith("--")):
-            raise SettingsError(f"{flag} needs a value: {flag} VALUE")
-        found[part][key.replace("-", "_")] = read_value(value)
-    return rest, found
-
-
-def read_value(text: str) -> Any:
-    """A number, true, false or a list, where that is what it says; else the text itself."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
-
-
-def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, Any]]) -> Any:
+def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
     from spinward.experiments.paper_presets import named
     from spinward.experiments.presets import preset
@@ -137,17 +103,17 @@ def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, A
         reward = reward_of(ask.reward)
     if ask.reward_model:
         reward = settings.find("rewards", "judge")(run=ask.reward_model)
-    if own["reward"]:
+    if ask.own["reward"]:
         fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
-        reward = settings.checked(type(reward), fields | own["reward"])
+        reward = settings.checked(type(reward), fields | ask.own["reward"])
     return Experiment(
         algorithm,
-        EnvChoice(ask.env, own["env"]),
+        EnvChoice(ask.env, ask.own["env"]),
         ask.steps,
         ask.seeds,
         ask.seed,
         reward,
-        settings.checked(DataChoice, {"path": ask.data, **own["data"]}),
+        settings.checked(DataChoice, {"path": ask.data, **ask.own["data"]}),
         ask.logs,
         log_data=ask.log_data,
         workers=ask.workers,

@@ -1,17 +1,15 @@
-"""The verbs of `update`: descend on a loss, pass over a batch, average what counts."""
+"""Gradient steps: descend on a loss, clip, and follow schedules."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Metrics, struct
-from spinward.errors import SettingsError
+from spinward.core import Metrics, struct
 
-FEISTEL_ROUNDS = 6  # even, so that the halves of an odd number of bits change back
 Loss = Callable[..., tuple[Array, Metrics]]
 
 
@@ -112,88 +110,23 @@ def shortened(grads: Any, max_norm: float | Array) -> tuple[Any, Array]:
     return jax.tree.map(lambda g: g * scale, grads), norm
 
 
-def passes(
-    step: Callable[[Any, Any], tuple[Any, Metrics]],
-    state: Any,
-    data: Any,
-    key: Key,
-    epochs: int,
-    minibatches: int,
-    sequential: bool = False,
-) -> tuple[Any, Metrics]:
-    """Scans `step(state, part)` over shuffled parts of `data` [time, env, ...], `epochs` times.
-
-    A part is a set of single steps [rows, ...], or with `sequential` a set of envs with time kept
-    whole [time, rows, ...]. Metrics are [parts], in the order of the steps.
-    """
-    axis = 1 if sequential else 0
-    data = data if sequential else flatten(data)
-    size = jax.tree.leaves(data)[0].shape[axis]
-    if size % minibatches:
-        what = "envs" if sequential else "the steps of a batch"
-        raise SettingsError(f"minibatches={minibatches} does not divide {what} = {size}")
-
-    def one_part(state: Any, rows: Array) -> tuple[Any, Metrics]:
-        return step(state, jax.tree.map(lambda x: jnp.take(x, rows, axis, mode="clip"), data))
-
-    rows = jax.vmap(lambda k: shuffled(k, size))(jax.random.split(key, epochs))
-    return jax.lax.scan(one_part, state, rows.reshape(epochs * minibatches, -1))
-
-
-def flatten(batch: Any) -> Any:
-    """Merges the leading [time, env] axes of every leaf."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-
-
-def mean(values: Array, weight: Array) -> Array:
-    """The mean of `values` over the steps that count."""
-    return (weight * values).sum() / jnp.maximum(weight.sum(), 1.0)
-
-
-def means(values: Metrics, weight: Array) -> Metrics:
-    """The mean of each of `values` over the steps that count, all in one product."""
-    weight = weight.reshape(-1)
-    rows = jnp.stack([jnp.broadcast_to(v.reshape(-1), weight.shape) for v in values.values()])
-    products = rows @ weight / jnp.maximum(weight.sum(), 1.0)
-    return dict(zip(values, products, strict=True))
-
-
-def standardise(values: Array, weight: Array) -> Array:
-    """`values` moved and scaled to mean 0 and deviation 1 over the steps that count."""
-    centred = values - mean(values, weight)
-    return centred * jax.lax.rsqrt(mean(jnp.square(centred), weight) + 1e-8)
-
-
 def linear(start: float | Array, at: Array, over: int) -> float | Array:
     """`start` falling to 0 while `at` goes from 0 to `over`; `start` throughout if that is 0."""
     return start * jnp.maximum(1.0 - at / over, 0.0) if over else start
 
 
-def shuffled(key: Key, n: int) -> Array:
-    """The numbers below `n` in random order.
+class Annealed(Protocol):
+    """The settings of an algorithm whose step size falls with the env steps taken."""
 
-    A keyed Feistel network over the next power of two, walked until inside [0, n) (Black and
-    Rogaway, 2002). It is a permutation by construction and needs no sort, with which
-    `jax.random.permutation` takes fifty times longer on CPU: a fifth of PPO's time.
-    """
-    if n < 128:  # too few bits for good mixing, and a sort is cheap
-        return jax.random.permutation(key, n)
-    bits = (n - 1).bit_length()
-    keys = jax.random.bits(key, (FEISTEL_ROUNDS,))
+    @property
+    def envs(self) -> int: ...
+    @property
+    def rollout(self) -> int: ...
+    @property
+    def anneal_steps(self) -> int: ...
 
-    def mix(x: Array) -> Array:
-        wide, narrow = bits - bits // 2, bits // 2  # of the left and the right half
-        for k in keys:
-            left, right = x >> narrow, x & ((1 << narrow) - 1)
-            noise = (right + k) * jnp.uint32(0x9E3779B1)
-            noise = (noise ^ (noise >> 15)) * jnp.uint32(0x85EBCA77)
-            x = (right << wide) | (left ^ (noise >> (32 - wide)))
-            wide, narrow = narrow, wide
-        return x
 
-    def outside(x: Array) -> Array:
-        return (x >= n).any()
-
-    x = mix(jnp.arange(n, dtype=jnp.uint32))
-    x = jax.lax.while_loop(outside, lambda x: jnp.where(x >= n, mix(x), x), x)
-    return x.astype(jnp.int32)
+def annealed(settings: Annealed, value: float | Array, updates: Array) -> float | Array:
+    """`value` after so many `updates`, each of a rollout: it falls linearly to 0 over the
+    `anneal_steps` of the settings, or stays."""
+    return linear(value, updates * settings.rollout * settings.envs, settings.anneal_steps)

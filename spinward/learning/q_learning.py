@@ -1,0 +1,114 @@
+"""What those who learn values of actions have in common: plain functions over typed settings."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import Key, Memory, Metrics, Obs, Transition, struct
+from spinward.learning.steps import Learner, descend, linear
+from spinward.networks.distributions import pick
+from spinward.networks.exploration import epsilon_greedy, falling, greedy
+from spinward.networks.noisy import perturbed
+from spinward.targets.diagnostics import Look, last_features, peaks
+from spinward.targets.network import following
+
+
+class Exploring(Protocol):
+    """The settings by which the share of random actions falls."""
+
+    @property
+    def envs(self) -> int: ...
+    @property
+    def rollout(self) -> int: ...
+    @property
+    def updates(self) -> int: ...
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def explore_steps(self) -> int: ...
+
+
+class QLearning(Exploring, Protocol):
+    """An algorithm that learns values of actions from windows of stored steps."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def anneal_steps(self) -> int: ...
+    @property
+    def target_every(self) -> int: ...
+    @property
+    def tau(self) -> float: ...
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation: ...
+    def values(self, model: Any, obs: Obs) -> Array: ...
+    def loss(
+        self, model: Any, target: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]: ...
+
+
+@struct
+class Agent:
+    learner: Learner
+    target: Any
+    updates: Array
+
+    @classmethod
+    def init(cls, model: Any, optimiser: optax.GradientTransformation) -> "Agent":
+        return cls(Learner.init(model, optimiser), model, jnp.int32(0))
+
+
+def env_steps(settings: Exploring, updates: Array) -> Array:
+    """How many env steps go with so many updates."""
+    return updates * (settings.envs * settings.rollout / settings.updates)
+
+
+def epsilon_at(settings: Exploring, updates: Array) -> Array:
+    """The share of random actions, after as many updates."""
+    return falling(env_steps(settings, updates), settings.explore_steps, settings.epsilon)
+
+
+def act(
+    settings: QLearning, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool
+) -> tuple[Array, Memory, dict[str, Any]]:
+    """The best action, or with the share of the schedule a random one."""
+    if not explore:
+        return greedy(settings.values(agent.learner.model, obs)), memory, {}
+    q = settings.values(agent.learner.model, obs)
+    return epsilon_greedy(q, obs, key, epsilon_at(settings, agent.updates)), memory, {}
+
+
+def act_noisily(
+    settings: QLearning, agent: Agent, obs: Obs, memory: Memory, key: Key
+) -> tuple[Array, Memory, dict[str, Any]]:
+    """The best action by a network whose weights are noise."""
+    return greedy(settings.values(perturbed(agent.learner.model, key), obs)), memory, {}
+
+
+def update(
+    settings: QLearning, agent: Agent, batches: Transition, key: Key
+) -> tuple[Agent, Metrics]:
+    """A gradient step on each of `batches`, and the target network moved after it."""
+
+    def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
+        lr = linear(settings.lr, env_steps(settings, agent.updates), settings.anneal_steps)
+        learner, metrics = descend(
+            settings.loss, settings.optimiser(lr), agent.learner, agent.target, *x
+        )
+        updates = agent.updates + 1
+        moves = updates, settings.target_every, settings.tau
+        return Agent(learner, following(agent.target, learner.model, *moves), updates), metrics
+
+    keys = jax.random.split(key, batches.reward.shape[0])
+    agent, metrics = jax.lax.scan(step, agent, (batches, keys))
+    return agent, peaks(metrics)
+
+
+def look(settings: QLearning, agent: Agent, batch: Transition) -> Look:
+    """What the instruments read (targets/diagnostics.py), at steps [row]."""
+    q = agent.learner.model
+    values, lagged = settings.values(q, batch.obs), settings.values(agent.target, batch.obs)
+    value = pick(values, batch.action)
+    return Look(values, lagged, value, last_features(q, batch.obs))
