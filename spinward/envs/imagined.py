@@ -57,7 +57,7 @@ class Imagined:
     starts: Any  # with `seen(key)`: an observation to begin with
     real: Spec  # of the environment that is imagined
     limit: int = 100  # steps after which an episode is truncated
-    terminal: Callable[[Array], Array] = never
+    terminal: Callable[[Array], Array] = never  # whether an observation ends the episode
 
     @property
     def spec(self) -> Spec:

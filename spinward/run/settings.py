@@ -11,6 +11,7 @@ from typing import Any
 
 from spinward.envs.ids import imported
 from spinward.errors import SettingsError
+from spinward.run.meanings import meanings
 
 
 def modules(package: str) -> list[str]:
@@ -137,23 +138,11 @@ def describe(hint: Any) -> str:
 def flags(kind: Any) -> Iterable[tuple[str, Any, Any, str]]:
     """Name, type, default and meaning of every setting that can be given as a flag."""
     hints = typing.get_type_hints(kind)
-    notes = comments(kind)
+    notes = meanings(kind)
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         if hint in (int, float, bool, str) or typing.get_origin(hint) is tuple:
             yield field.name, hint, field.default, notes.get(field.name, "")
-
-
-def comments(kind: Any) -> dict[str, str]:
-    """The trailing comment of each field in the source of a settings class."""
-    import inspect
-
-    found = {}
-    for line in inspect.getsource(kind).splitlines():
-        name, _, rest = line.strip().partition(":")
-        if "=" in rest and "#" in rest and name.isidentifier():
-            found[name] = rest.split("#", 1)[1].strip()
-    return found
 
 
 def reader(hint: Any) -> Callable[[str], Any]:
