@@ -21,8 +21,8 @@ from spinward.envs.couplets import CHANCE, FAMILY, FIRST_NOUN, NOUNS, Couplets
 from spinward.experience.generation import Generation
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.experiments.summarise import last
-from spinward.experiments.text_presets import COUPLETS
 from spinward.networks.language_policy import policy
+from spinward.presets.texts import COUPLETS
 from spinward.rewards.verifier import Verifier
 from spinward.run import assemble, plot
 from spinward.run.files import write_atomically

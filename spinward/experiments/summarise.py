@@ -17,7 +17,7 @@ from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
 from spinward.envs.grammar import FORM, Grammar, at_distance, entropy, optimum
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.experiments.text_presets import GRAMMAR
+from spinward.presets.texts import GRAMMAR
 from spinward.rewards.judge import Judge
 from spinward.run import plot
 from spinward.run.files import write_atomically

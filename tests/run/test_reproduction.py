@@ -41,10 +41,10 @@ def claim(monkeypatch, tmp_path):
     return module
 
 
-def test_experiments_are_found_by_walking_the_folder_and_presets_are_none():
+def test_experiments_are_found_by_walking_the_folder():
     names = reproduction.names()
     assert {"policy-gradient", "trpo-trust-region", "ppo-mujoco"} <= set(names)
-    assert not {"presets", "reproduction"} & set(names)
+    assert "reproduction" not in names
     for name in names:
         about = reproduction.about(name)
         assert re.search(r"\(.*\d{4}", about), f"{name} does not say who claims it: {about}"

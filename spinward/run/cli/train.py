@@ -125,8 +125,8 @@ def read_value(text: str) -> Any:
 
 def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, Any]]) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
-    from spinward.experiments.paper_presets import named
-    from spinward.experiments.presets import preset
+    from spinward.presets.choice import preset
+    from spinward.presets.papers import named
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
     given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}

@@ -10,8 +10,8 @@ from typing import Any
 from spinward.core import Box
 from spinward.envs import ids
 from spinward.envs.imagined import TERMINAL
-from spinward.experiments import text_presets
-from spinward.experiments.paper_presets import NAMED
+from spinward.presets import texts
+from spinward.presets.papers import NAMED
 from spinward.rewards.clipped import Clipped
 from spinward.rewards.environment import Environment
 
@@ -238,7 +238,7 @@ SAC_DISCRETE_CLASSIC = {
 def preset(kind: Any, env_name: str, steps: int) -> tuple[dict[str, Any], Any]:
     """What to change in `kind`'s defaults for an environment, and the reward to learn from."""
     if hasattr(kind, "start"):
-        return text_presets.table(kind, env_name), Environment()
+        return texts.table(kind, env_name), Environment()
     spec = ids.make(env_name).spec
     shape = spec.obs.shape if isinstance(spec.obs, Box) else ()
     small, large = len(shape) == 3 and shape[0] < 36, len(shape) == 3 and shape[0] >= 36
