@@ -51,7 +51,11 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
     parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
     parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
-    parser.add_argument("--preset", default="", help="settings of a paper: nature, dopamine, ...")
+    parser.add_argument(
+        "--preset",
+        default="",
+        help="by its name, in place of the environment's own; none: the defaults",
+    )
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
@@ -126,12 +130,10 @@ def read_value(text: str) -> Any:
 def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, Any]]) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
     from spinward.presets.choice import preset
-    from spinward.presets.papers import named
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
     given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
-    chosen, reward = preset(kind, ask.env, ask.steps)
-    chosen |= named(kind, ask.preset) if ask.preset else {}
+    chosen, reward = preset(kind, ask.env, ask.steps, ask.preset)
     algorithm = kind(**{**chosen, **given})
     if ask.reward:
         reward = reward_of(ask.reward)

@@ -1,0 +1,11 @@
+"""Tasks of classic control that have settings of their own, and what several algorithms share."""
+
+PENDULUM = ("Pendulum-v1",)
+CLIMB = ("MountainCarContinuous-v0",)
+WHOLE_EPISODE = {  # where a goal is seldom seen, updates between two sights of it unlearn to look
+    "envs": 1,
+    "rollout": 1000,
+    "minibatches": 10,
+    "normalise_obs": True,
+    "normalise_reward": True,
+}
