@@ -65,6 +65,13 @@ def test_settings_of_a_known_task_are_as_measured():
     assert preset(KINDS["bc"], "CartPole-v1", 1) == ({}, Environment())
 
 
+@pytest.mark.parametrize("name", ["ppo", "a2c", "trpo"])
+def test_a_task_that_cannot_be_done_without_a_memory_gets_one(name):
+    found = choose(KINDS[name], task_of("T-Maze"), 100_000)
+    assert (found.name, found.settings["recurrent"]) == ("memory", "lstm")
+    assert "recurrent" not in preset(KINDS[name], "CartPole-v1", 100_000)[0]
+
+
 @pytest.mark.parametrize(
     ("steps", "warmup", "explore", "capacity"),
     [(1_000, 1_000, 1_000, 10_000), (150_000, 3_000, 30_000, 150_000), (10**7, 5_000, 10**5, 5e5)],

@@ -1,6 +1,6 @@
 """Settings of the advantage actor-critic."""
 
-from spinward.presets.classic import PENDULUM
+from spinward.presets.classic import PENDULUM, T_MAZE
 from spinward.presets.kinds import CONTINUOUS, IMAGES
 from spinward.presets.preset import STEPS, Preset
 
@@ -31,9 +31,18 @@ SWING = {
     "normalise_obs": True,
     "normalise_reward": True,
 }
+CORRIDOR = {  # as `spinward reproduce t-maze` has it
+    "envs": 2,
+    "rollout": 32,
+    "lr": 2e-3,
+    "normalise": True,
+    "hidden": (32,),
+    "recurrent": "lstm",
+}
 ANNEALED = {"anneal_steps": STEPS}
 
 PRESETS = (
+    Preset("memory", CORRIDOR, tasks=T_MAZE),
     Preset("image", ANNEALED, obs=IMAGES),
     Preset("acrobot", DISCRETE | {"lr": 3e-3} | ANNEALED, tasks=("Acrobot-v1",)),
     Preset("pendulum", SWING | ANNEALED, tasks=PENDULUM),

@@ -1,6 +1,6 @@
 """Settings of PPO."""
 
-from spinward.presets.classic import CLIMB, PENDULUM, WHOLE_EPISODE
+from spinward.presets.classic import CLIMB, MEMORY, PENDULUM, T_MAZE, WHOLE_EPISODE
 from spinward.presets.kinds import CONTINUOUS, IMAGES, SMALL_IMAGE
 from spinward.presets.preset import STEPS, Preset
 
@@ -32,6 +32,7 @@ PIXELS = {"envs": 8, "rollout": 128, "clip": 0.1, "hidden": (512,)}
 ANNEALED = {"anneal_steps": STEPS}
 
 PRESETS = (
+    Preset("memory", MEMORY | {"lr": 3e-3}, tasks=T_MAZE),
     Preset("small-image", MINATAR | ANNEALED, obs=(SMALL_IMAGE,)),
     Preset("image", PIXELS | ANNEALED, obs=IMAGES),
     Preset("pendulum", SWING | ANNEALED, tasks=PENDULUM),

@@ -1,6 +1,6 @@
 """Settings of TRPO, whose only step size is the value's, which does not fall."""
 
-from spinward.presets.classic import CLIMB, PENDULUM, WHOLE_EPISODE
+from spinward.presets.classic import CLIMB, MEMORY, PENDULUM, T_MAZE, WHOLE_EPISODE
 from spinward.presets.kinds import CONTINUOUS, PARTS, TABLE, VECTOR
 from spinward.presets.preset import Preset
 
@@ -31,6 +31,7 @@ SWING = {
 NO_IMAGES = VECTOR, TABLE, PARTS
 
 PRESETS = (
+    Preset("memory", MEMORY, tasks=T_MAZE),
     Preset("pendulum", SWING, tasks=PENDULUM),
     Preset("mountain-car-continuous", WHOLE_EPISODE, tasks=CLIMB),
     Preset("continuous", NUMBERS, obs=NO_IMAGES, action=CONTINUOUS),
