@@ -5,14 +5,13 @@ where there is such a file; the first that fits a task applies. `docs/algorithms
 come from and what they reach.
 """
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
 from typing import Any, NamedTuple
 
 import spinward.algorithms
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
 from spinward.presets.kinds import ATARI, IMAGE, Task, task_of
 from spinward.presets.preset import Preset
 from spinward.rewards.clipped import Clipped
@@ -55,7 +54,7 @@ def find(kind: Any, name: str) -> Preset:
     """
     known = {preset.name: preset for preset in presets_of(kind)}
     if name not in known:
-        names = difflib.get_close_matches(name, known, 3) or [*known, NONE]
+        names = nearest(name, known, 3) or [*known, NONE]
         there = ", ".join(names)
         raise SettingsError(f"there is no preset {name!r} of {kind.__name__}; there is: {there}")
     return known[name]

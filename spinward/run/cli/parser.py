@@ -1,12 +1,11 @@
 """Flags: argparse, with one line for each mistake and the nearest name for a typo."""
 
 import argparse
-import difflib
 import json
 import sys
 from typing import Any, NoReturn
 
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [f for action in self._actions for f in action.option_strings]
             word = unknown[0].split("=")[0]
-            near = difflib.get_close_matches(word, flags, 1, 0.5)
+            near = nearest(word, flags)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unexpected {unknown[0]!r}{hint}")
         return found
