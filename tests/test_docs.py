@@ -104,7 +104,7 @@ def test_a_command_exists_and_takes_its_flags(page, line, folder, monkeypatch):
     module = importlib.import_module(f"spinward.run.cli.{command.replace('-', '_')}")
     with pytest.raises(Parsed) as parsed:
         module.run(words)
-    env = getattr(parsed.value.args[0], "env", "CartPole-v1")
+    env = getattr(parsed.value.args[0], "env", "") or "CartPole-v1"
     assert env in ids.OWN or (folder / f"{env.split(':')[0]}.py").is_file()
 
 

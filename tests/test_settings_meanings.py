@@ -83,6 +83,5 @@ def test_help_and_explain_have_the_meaning_of_a_folded_setting(name, capsys):
     meaning = "each head is a network of its own; if not, all but the last layer is one"
     assert main(["explain", f"{name}.separate"]) == 0
     assert meaning in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["train", name, "--help"])
+    assert main(["train", name, "--help"]) == 0
     assert meaning in " ".join(capsys.readouterr().out.split())

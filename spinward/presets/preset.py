@@ -1,12 +1,14 @@
 """A preset: settings that are known to work, and the tasks that they are for."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spinward.presets.kinds import Task
 
 
-class OfSteps(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class OfSteps:
     """A setting that follows from the length of a run: a part of its steps, within bounds."""
 
     divisor: int = 1
@@ -59,7 +61,7 @@ class Preset(NamedTuple):
         actions = f"{self.action} actions" if self.action else ""
         place = f"environments on {self.where}" if self.where else ""
         parts = [", ".join(self.tasks), kinds, actions, place]
-        return "; ".join(part for part in parts if part) or "any environment"
+        return "; ".join(part for part in parts if part) or "any other environment"
 
 
 def named(name: str, pattern: str) -> bool:

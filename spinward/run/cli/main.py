@@ -18,6 +18,7 @@ COMMANDS = {
     "rewards": "list the rewards",
     "check-env": "find out what is wrong with an environment",
     "explain": "say what a setting means",
+    "presets": "list settings known to work, by the kind of environment",
     "reproduce": "measure a published claim again",
     "data": "record transitions of a policy to learn from",
 }

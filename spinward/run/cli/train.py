@@ -11,18 +11,21 @@ from spinward.errors import SettingsError
 from spinward.run import settings
 from spinward.run.cli.parser import Parser, print_json, say
 from spinward.run.cli.progress import Progress
+from spinward.run.cli.used import choice_of, for_all, statement, used, written
 
 LENGTHS = {"steps": 100_000, "updates": 10_000}
 
 
 def run(words: list[str]) -> int:
-    name = next((w for w in words if not w.startswith("-")), "")
+    name, env, *_ = [*make_parser(None).places(words), "", ""]
+    if {"-h", "--help"} & set(words):
+        return show_help(words, name, env)
     kind = settings.find("algorithms", name) if name else None
     words, own = own_settings(words)
-    parser = make_parser(kind)
-    ask = parser.read(words)
+    ask = make_parser(kind).read(words)
     began = time.monotonic()
-    experiment = experiment_of(kind, ask, own)
+    choice = choice_of(kind, ask.env, ask.steps, ask.preset, own["env"])
+    experiment = experiment_of(kind, ask, own, choice)
     from spinward.experience import memory
     from spinward.run.run import create
 
@@ -31,13 +34,48 @@ def run(words: list[str]) -> int:
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
     if needed := run.made.store_bytes:
         say(memory.statement(needed, experiment.seeds))
+    if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
+        say(f"{told} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
     finish(run, began, ask)
     return 0
 
 
-def make_parser(kind: Any) -> Parser:
+def show_help(words: list[str], name: str, env: str) -> int:
+    """The help, with the values that a run of an algorithm in an environment would use."""
+    brief = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    brief.add_argument("--steps", type=settings.int_or_whole, default=100_000)
+    brief.add_argument("--preset", default="")
+    words, own = own_settings(words)
+    ask, _ = brief.parse_known_args(words)
+    if name and not env and is_environment(name):
+        make_parser(None).print_help()  # of an environment alone
+        print(f"\nin {name}:", *for_all(name, ask.steps, ask.preset), sep="\n  ")
+        return 0
+    kind = settings.find("algorithms", name) if name else None
+    choice = choice_of(kind, env, ask.steps, ask.preset, own["env"]) if env else None
+    make_parser(kind, choice.settings if choice else {}).print_help()
+    if choice:
+        print(f"\nin {env}: {statement(choice) or 'no preset; the defaults are used'}")
+    return 0
+
+
+def is_environment(name: str) -> bool:
+    """Whether a name that stands alone is an environment's, and no algorithm's."""
+    from spinward.envs import ids
+    from spinward.errors import SettingsError
+
+    if ":" in name or name.lower().replace("-", "_") in settings.modules("algorithms"):
+        return False
+    try:
+        ids.make(name)
+    except SettingsError:
+        return False
+    return True
+
+
+def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
     parser = Parser("train", "Train an algorithm in an environment, or on logged data.")
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
     parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
@@ -61,19 +99,28 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
     add_running(parser)
     if kind is not None:
-        group = parser.add_argument_group(f"settings of {kind.__name__}")
-        for name, hint, default, note in settings.flags(kind):
-            more: dict[str, Any] = {"nargs": "?", "const": True} if hint is bool else {}
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                dest=f"set_{name}",
-                type=checked(hint),
-                default=argparse.SUPPRESS,
-                metavar=settings.describe(hint).split()[-1].upper(),
-                help=f"{note} (default: {default})".replace("%", "%%"),
-                **more,
-            )
+        add_settings(parser, kind, chosen or {})
     return parser
+
+
+def add_settings(parser: Parser, kind: Any, chosen: dict[str, Any]) -> None:
+    """A flag for each setting of an algorithm, whose help has its default and what is used."""
+    group = parser.add_argument_group(f"settings of {kind.__name__}")
+    for one in used(kind, chosen):
+        value = f"default: {written(one.default)}"
+        if one.value != one.default:
+            value = f"used: {written(one.value)}; {value}"
+        truth = one.hint is bool
+        more: dict[str, Any] = {"nargs": "?", "const": True} if truth else {}
+        group.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            dest=f"set_{one.name}",
+            type=checked(one.hint),
+            default=argparse.SUPPRESS,
+            metavar="BOOL" if truth else settings.describe(one.hint).split()[-1].upper(),
+            help=f"{one.meaning} ({value})".replace("%", "%%"),
+            **more,
+        )
 
 
 def add_running(parser: Parser) -> None:
@@ -127,14 +174,23 @@ def read_value(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def experiment_of(kind: Any, ask: argparse.Namespace, own: dict[str, dict[str, Any]]) -> Any:
+def given(ask: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the algorithm that were given as flags."""
+    return {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
+
+
+def experiment_of(
+    kind: Any,
+    ask: argparse.Namespace,
+    own: dict[str, dict[str, Any]] | None = None,
+    choice: Any = None,
+) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
-    from spinward.presets.choice import preset
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
-    given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
-    chosen, reward = preset(kind, ask.env, ask.steps, ask.preset)
-    algorithm = kind(**{**chosen, **given})
+    own = own or own_settings([])[1]
+    choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, own["env"])
+    algorithm, reward = kind(**{**choice.settings, **given(ask)}), choice.reward
     if ask.reward:
         reward = reward_of(ask.reward)
     if ask.reward_model:
