@@ -63,7 +63,7 @@ def test_an_experiment_leaves_its_rows_and_a_page_that_loads_nothing(claim, tmp_
     printed = capsys.readouterr()
     assert claim.asked == [("laptop", 3, claim.asked[0][2])]
     assert re.search(r"a return +490\.2 +480 to 495\.5 +500$", printed.out, re.M)
-    assert "reproduced: it was <wet>" in printed.err
+    assert "reproduced: it was <wet>" in printed.out
     kept = json.loads((tmp_path / "there/rows.json").read_text())
     assert kept["rows"][0]["published"] == 500.0 and kept["rows"][1]["low"] is None
     assert kept["verdict"] == "reproduced" and kept["pictures"] == ["wet.png"]

@@ -60,5 +60,5 @@ def print_json(content: Any) -> None:
 
 
 def say(line: str = "") -> None:
-    """A line for people, on standard error."""
+    """A line on what happens, on standard error; results go to standard output."""
     print(line, file=sys.stderr)

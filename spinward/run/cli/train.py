@@ -248,5 +248,6 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     told = none if result["iqm"] is None else f"return {result['iqm']:.1f} over the last tenth"
     if result["low"] is not None:
         told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
-    say(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
-    say(f"report: {report}")
+    show = say if ask.json else print  # standard output has one thing: the result
+    show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
+    show(f"report: {report}")
