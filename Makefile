@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test bench check clean
 
 demo: $(VENV)/.core
-	$(BIN)/spinward train ppo CartPole-v1 --seeds 4 --steps 200000 --name demo --out runs/$$(date +%Y%m%d-%H%M%S) > /dev/null
+	$(BIN)/spinward train ppo CartPole-v1 --seeds 4 --steps 200000 --name demo --out runs/$$(date +%Y%m%d-%H%M%S)
 	@run=$$(ls -d runs/*/demo | tail -n 1) && \
 	$(BIN)/spinward plot $$run && \
 	$(BIN)/spinward watch $$run && \

@@ -24,7 +24,7 @@ EPISODES = 100
 
 def trained(game: str, algorithm: str, steps: int, seeds: int) -> dict[str, Any]:
     import spinward as sw
-    from spinward.experiments.presets import preset
+    from spinward.presets.choice import preset
     from spinward.run import settings
 
     kind, env = settings.find("algorithms", algorithm), f"MinAtar-{game}"

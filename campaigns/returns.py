@@ -121,7 +121,7 @@ def keep(name: str, task: Task, run: Any, episodes: int) -> dict[str, Any]:
 
 def trained(task: Task, seeds: int) -> Any:
     import spinward as sw
-    from spinward.experiments.presets import preset
+    from spinward.presets.choice import preset
     from spinward.run import settings
 
     kind = settings.find("algorithms", task.algorithm)

@@ -1,6 +1,23 @@
 """Errors a person can act on. Each is one line, and the exit code of the command it ends."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
+
+NEAR = 0.66  # share of letters in common; below it a suggestion misleads: --foo is not --rollout
+
+
+def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """The names that may have been meant by a misspelt one, the nearest first.
+
+    Dashes, underscores and capitals do not count.
+    """
+    plain = {plain_name(name): name for name in known}
+    return [plain[n] for n in difflib.get_close_matches(plain_name(word), plain, count, NEAR)]
+
+
+def plain_name(name: str) -> str:
+    return name.strip("-").replace("-", "_").lower()
 
 
 class SpinwardError(Exception):

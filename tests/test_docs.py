@@ -116,7 +116,8 @@ def test_a_wrong_flag_in_a_command_would_be_found():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_algorithms_page_has_every_setting_with_its_default_and_meaning(name):
     page = PAGES[f"docs/algorithms/{name}.md"]
-    flags = settings.flags(settings.find("algorithms", name))
+    flags = list(settings.flags(settings.find("algorithms", name)))
+    assert flags and all(note for *_, note in flags)
     rows = [f"| `{n}` | {default} | {note} |" for n, _, default, note in flags]
     found = [line for line in page.splitlines() if re.match(r"\| `\w+` \| .* \|", line)]
     assert found == rows, f"the settings of {name} are:\n" + "\n".join(rows)

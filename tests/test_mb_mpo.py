@@ -17,11 +17,11 @@ from spinward.envs.imagined import Imagined
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError
 from spinward.experience.modelling import Steps, fit, optimiser
-from spinward.experiments.presets import preset
 from spinward.learning.steps import Learner
 from spinward.losses.dynamics import gaussian_error, log_likelihood
 from spinward.networks.dynamics import Dynamics, Scale, targets_of
 from spinward.networks.heads import Policy
+from spinward.presets.choice import preset
 from spinward.run.run import train
 from spinward.targets.baseline import linear_value
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
     ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("loop",),
+    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -58,7 +58,7 @@ class A2C:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
-    network: Callable[..., Any] = Separate.init
+    network: Callable[..., Any] = Separate.init  # builds it from (key, spec, hidden, activation)
 
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)

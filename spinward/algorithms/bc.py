@@ -22,7 +22,7 @@ class BC:
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
-    network: Callable[..., Any] = Policy.init
+    network: Callable[..., Any] = Policy.init  # builds it from (key, spec, hidden, activation)
 
     memory = no_memory
 

@@ -53,7 +53,7 @@ class C51:
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    network: Callable[..., Any] = Heads.init
+    network: Callable[..., Any] = Heads.init  # builds it from (key, spec, hidden, activation)
 
     memory = no_memory
 

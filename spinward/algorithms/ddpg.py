@@ -48,8 +48,8 @@ class DDPG:
     correlation: float = 0.0  # of the noise in one step with that in the next
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Actor.init
-    critic: Callable[..., Any] = Critics.init
+    actor: Callable[..., Any] = Actor.init  # builds the policy network
+    critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
         check_bounded("ddpg", spec)

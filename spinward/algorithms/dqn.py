@@ -69,7 +69,7 @@ class DQN:
     importance_exponent: float = 0.4  # of the weight that makes up for those odds
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    network: Callable[..., Any] = Q.init
+    network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
 
     memory = no_memory
 

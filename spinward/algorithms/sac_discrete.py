@@ -62,8 +62,8 @@ class SACDiscrete:
     entropy_share: float = 0.89  # entropy wished for, of the greatest that the actions allow
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Policy.init
-    critic: Callable[..., Any] = ChoiceCritics.init
+    actor: Callable[..., Any] = Policy.init  # builds the policy network
+    critic: Callable[..., Any] = ChoiceCritics.init  # builds the networks of values
 
     memory = no_memory
 

@@ -52,8 +52,8 @@ class TD3:
     noise_limit: float = 0.5  # that it is cut at
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Actor.init
-    critic: Callable[..., Any] = Critics.init
+    actor: Callable[..., Any] = Actor.init  # builds the policy network
+    critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
         check_bounded("td3", spec)

@@ -31,8 +31,8 @@ class DelayedChain:
     """Sees how far along it is and what was chosen first: as a number, or as a vector that is 1
     there."""
 
-    shortest: int = 5
-    longest: int = 30
+    shortest: int = 5  # steps of the shortest chain
+    longest: int = 30  # steps of the longest chain
     noisy: bool = True  # half of the chains have rewards of 1 or -1 on the way
     tabular: bool = True  # the number of the state; if not, a vector
     level: Any = None  # a Level, where all episodes are in one

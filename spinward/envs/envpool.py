@@ -33,7 +33,7 @@ ATARI = {
 class EnvPool:
     """EnvPool's environments called `id`. A crash of one is a crash of this process."""
 
-    id: str
+    id: str  # the environment's name in EnvPool
     kwargs: tuple[tuple[str, object], ...] = ()  # of the environment, as pairs
     threads: int = 0  # 0: one for each core
     timeout_s: int = 60  # after which a step counts as hung, and the process ends

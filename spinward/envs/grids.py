@@ -48,9 +48,9 @@ class State:
 class Grid:
     """Stays or moves by a cell; what is seen is the number of the state, or planes of 0 and 1."""
 
-    rows: int = 5
-    columns: int = 5
-    objects: int = 2
+    rows: int = 5  # cells from top to bottom
+    columns: int = 5  # cells from left to right
+    objects: int = 2  # objects that give rewards
     tabular: bool = True  # the number of (cell, which objects are there); if not, planes
     scattered: bool = False  # objects lie elsewhere in each episode, and after coming back
     draw: Callable[..., Level] | None = None  # (key, rows, columns, objects); small ones if None

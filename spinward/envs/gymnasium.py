@@ -32,7 +32,7 @@ class Gymnasium:
     They live in worker processes, but for classic control, which is quicker in this one.
     """
 
-    id: str
+    id: str  # a registered id, module:Class or path.py:Class
     kwargs: tuple[tuple[str, object], ...] = ()  # of the environment, as pairs
     processes: int = 0  # 0: one for each core, or none for classic control
     timeout_s: int = 60  # after which a step or a reset counts as hung

@@ -16,7 +16,7 @@ from spinward.errors import SettingsError
 class Gymnax:
     """The environment that gymnax calls `id`, without its automatic reset."""
 
-    id: str
+    id: str  # the environment's name in gymnax
 
     @property
     def spec(self) -> Spec:

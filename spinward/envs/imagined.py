@@ -38,13 +38,6 @@ def inverted_pendulum(obs: Array) -> Array:
     return ~(jnp.abs(obs[..., 1]) <= 0.2)
 
 
-TERMINAL: dict[str, Callable[[Array], Array]] = {  # by the start of an environment's name
-    "Hopper": hopper,
-    "Walker2d": walker2d,
-    "InvertedPendulum": inverted_pendulum,
-}
-
-
 @config
 class Imagined:
     """Goes on from where somebody really was, as `model` says, for `limit` steps.
@@ -57,7 +50,7 @@ class Imagined:
     starts: Any  # with `seen(key)`: an observation to begin with
     real: Spec  # of the environment that is imagined
     limit: int = 100  # steps after which an episode is truncated
-    terminal: Callable[[Array], Array] = never
+    terminal: Callable[[Array], Array] = never  # whether an observation ends the episode
 
     @property
     def spec(self) -> Spec:

@@ -16,8 +16,8 @@ class Prompts:
     """One of `rows` at random. A completion has no score of its own: it is 0."""
 
     rows: Any = None  # [prompts, tokens], with `PAD` in front
-    vocab: int = 2
-    end: int = 1
+    vocab: int = 2  # number of tokens
+    end: int = 1  # the token that ends a completion
     vocabulary: object = None  # no array, so that it is no part of what is compiled
 
     @property

@@ -19,8 +19,8 @@ import numpy as np
 from spinward.algorithms.mb_mpo import MBMPO
 from spinward.algorithms.ppo import PPO
 from spinward.algorithms.trpo import TRPO
-from spinward.experiments.presets import preset
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.presets.choice import preset
 from spinward.run import plot
 from spinward.run.run import Run
 

@@ -9,8 +9,8 @@ import importlib.util
 from pathlib import Path
 
 from spinward.algorithms.ppo import PPO
-from spinward.experiments.presets import preset
 from spinward.experiments.reproduction import Reproduction, row_of, trained
+from spinward.presets.choice import preset
 from spinward.run import plot
 
 # Tianshou's mean, its deviation, and the mean of Spinning Up in PyTorch: what must be had.

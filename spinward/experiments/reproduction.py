@@ -6,7 +6,6 @@ through the public interface, lays curves and pictures in the folder `out`, and 
 """
 
 import dataclasses
-import difflib
 import json
 import platform
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import spinward
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from spinward.run import report
 from spinward.run.experiment import EnvChoice, Experiment
@@ -80,7 +79,7 @@ def reproduce(
     """
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name.replace("_", "-"), known, 3, 0.4) or known
+        near = nearest(name, known, 3) or known
         raise SettingsError(f"there is no experiment {name!r}; expected one of {', '.join(near)}")
     if scale not in SCALES:
         raise SettingsError(f"scale={scale!r} is not one of {', '.join(SCALES)}")

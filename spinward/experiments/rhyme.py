@@ -21,8 +21,8 @@ from spinward.envs.couplets import CHANCE, FAMILY, FIRST_NOUN, NOUNS, Couplets
 from spinward.experience.generation import Generation
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.experiments.summarise import last
-from spinward.experiments.text_presets import COUPLETS
 from spinward.networks.language_policy import policy
+from spinward.presets.choice import named
 from spinward.rewards.verifier import Verifier
 from spinward.run import assemble, plot
 from spinward.run.files import write_atomically
@@ -58,10 +58,10 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 def learned(out: Path, seeds: int) -> tuple[Run, Run]:
     """A model of couplets of which half rhyme, and policies that learned from it what does."""
-    settings: dict[str, Any] = COUPLETS["SFT"]
+    settings: dict[str, Any] = named(SFT, "couplets")
     first = SFT(**settings, anneal_updates=SFT_UPDATES)
     sft = trained(first, TASK, SFT_UPDATES, 1, out, "rhyme-sft")
-    settings = {**COUPLETS["GRPO"], "kl_coef": PRICE}
+    settings = {**named(GRPO, "couplets"), "kl_coef": PRICE}
     steps = ITERATIONS * settings["envs"] * settings["rollout"]
     algorithm = GRPO(**settings, anneal_steps=steps)
     reward = Verifier("spinward.envs.couplets:rhymes")

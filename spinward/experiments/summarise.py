@@ -17,7 +17,7 @@ from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
 from spinward.envs.grammar import FORM, Grammar, at_distance, entropy, optimum
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.experiments.text_presets import GRAMMAR
+from spinward.presets.choice import named
 from spinward.rewards.judge import Judge
 from spinward.run import plot
 from spinward.run.files import write_atomically
@@ -62,7 +62,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 
 def fine_tuned(out: Path, name: str) -> Run:
-    settings: dict[str, Any] = GRAMMAR["SFT"]
+    settings: dict[str, Any] = named(SFT, "grammar")
     return trained(SFT(**settings, anneal_updates=SFT_UPDATES), TASK, SFT_UPDATES, 1, out, name)
 
 
@@ -72,7 +72,7 @@ def reward_model(out: Path, sft: Run, labels: int, epochs: int, name: str, seed:
     rows = [json.dumps(row) for row in Grammar().examples("pairs", labels, seed)]
     write_atomically(pairs, ("\n".join(rows) + "\n").encode())
     steps = labels * epochs // BATCH
-    settings: dict[str, Any] = {**GRAMMAR["RewardModel"], "batch": BATCH, "updates": 8}
+    settings: dict[str, Any] = {**named(RewardModel, "grammar"), "batch": BATCH, "updates": 8}
     algorithm = RewardModel(**settings, anneal_updates=steps)
     more = {"data": str(pairs), "model": str(sft.path)}
     return trained(algorithm, TASK, steps, 1, out, name, **more)
@@ -82,7 +82,7 @@ def policy(
     out: Path, model: str, seeds: int, price: float, name: str, iterations: int = ITERATIONS,
     **more: Any,
 ) -> Run:  # fmt: skip
-    settings: dict[str, Any] = {**GRAMMAR["PPOTokens"], "kl_coef": price}
+    settings: dict[str, Any] = {**named(PPOTokens, "grammar"), "kl_coef": price}
     steps = iterations * settings["envs"] * settings["rollout"]
     algorithm = PPOTokens(**settings, anneal_steps=steps)
     return trained(algorithm, TASK, steps, seeds, out, name, model=model, shards=1, **more)

@@ -12,8 +12,8 @@ import numpy as np
 
 from spinward.algorithms.ppo import PPO
 from spinward.algorithms.trpo import TRPO
-from spinward.experiments.presets import preset
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.presets.choice import preset
 from spinward.run import plot
 from spinward.run.run import Run
 

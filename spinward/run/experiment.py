@@ -13,7 +13,7 @@ import spinward
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.rewards.environment import Environment
-from spinward.run import settings
+from spinward.run import ranges, settings
 
 FORMAT = 1
 
@@ -89,6 +89,8 @@ class Experiment:
 
     def check(self) -> None:
         """Raises SettingsError for numbers that cannot work, before anything is made."""
+        ranges.check(self.algorithm)
+        ranges.check(self.reward)
         for name in ("steps", "seeds", "logs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spinward.core import Renders
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from spinward.run import plot, report
 from spinward.run.files import write_atomically
@@ -16,7 +16,18 @@ from spinward.run.run import Run
 
 def summary(run: Run) -> dict[str, Any]:
     """The final training returns: interquartile mean over seeds, 95 % interval, and each seed."""
-    finals = run.final()
+    return over_seeds(run.final())
+
+
+def final(run: Run, metric: str) -> dict[str, Any]:
+    """The last value of a metric that each seed has, over seeds as in `summary`."""
+    _, values = run.curves(metric)
+    last = plot.last_seen(values)[:, -1:]
+    return over_seeds(last.reshape(-1))
+
+
+def over_seeds(finals: np.ndarray) -> dict[str, Any]:
+    """One number for each seed: their interquartile mean, its 95 % interval, and each of them."""
     known = finals[np.isfinite(finals)]
     low, high = bootstrap_interval(known) if len(known) else (np.nan, np.nan)
     numbers = {
@@ -28,8 +39,17 @@ def summary(run: Run) -> dict[str, Any]:
     return {k: v if np.isfinite(v) else None for k, v in numbers.items()} | {"per_seed": per_seed}
 
 
-def curve(run: Run) -> plot.Curve:
-    return plot.Curve(run.path.name, *run.curves())
+def curve(run: Run, metric: str = "episode_return") -> plot.Curve:
+    """A metric of the log over the steps of a run."""
+    return plot.Curve(run.path.name, *run.curves(metric))
+
+
+def require_metric(run: Run, metric: str) -> None:
+    """Raises SettingsError where the log of a run has other metrics than this one."""
+    logged = sorted({k for p in run.points for k, v in p.items() if isinstance(v, list)})
+    if logged and metric not in logged:
+        near = ", ".join(nearest(metric, logged, 3) or logged)
+        raise SettingsError(f"{run.path} logs no metric {metric!r}; expected one of {near}")
 
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:

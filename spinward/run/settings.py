@@ -1,7 +1,6 @@
 """Settings to JSON and back, to flags, and to one line for each mistake."""
 
 import dataclasses
-import difflib
 import functools
 import importlib
 import pkgutil
@@ -10,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from spinward.envs.ids import imported
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
+from spinward.run.meanings import meanings
 
 
 def modules(package: str) -> list[str]:
@@ -30,7 +30,7 @@ def find(package: str, name: str) -> Any:
     module = name.lower().replace("-", "_")
     if module not in modules(package):
         names = modules(package)
-        near = difflib.get_close_matches(module, names, 3, 0.4) or names
+        near = nearest(module, names, 3) or names
         kind = package.removesuffix("s")
         raise SettingsError(f"there is no {kind} {name!r}; expected one of {', '.join(near)}")
     return only_config(importlib.import_module(f"spinward.{package}.{module}"))
@@ -101,7 +101,7 @@ def checked(kind: Any, fields: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
     for name, value in fields.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = nearest(name, known)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
             raise SettingsError(f"{kind.__name__} has no setting {name!r}{hint}")
         if not fits(value, hints[name]):
@@ -137,23 +137,11 @@ def describe(hint: Any) -> str:
 def flags(kind: Any) -> Iterable[tuple[str, Any, Any, str]]:
     """Name, type, default and meaning of every setting that can be given as a flag."""
     hints = typing.get_type_hints(kind)
-    notes = comments(kind)
+    notes = meanings(kind)
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         if hint in (int, float, bool, str) or typing.get_origin(hint) is tuple:
             yield field.name, hint, field.default, notes.get(field.name, "")
-
-
-def comments(kind: Any) -> dict[str, str]:
-    """The trailing comment of each field in the source of a settings class."""
-    import inspect
-
-    found = {}
-    for line in inspect.getsource(kind).splitlines():
-        name, _, rest = line.strip().partition(":")
-        if "=" in rest and "#" in rest and name.isidentifier():
-            found[name] = rest.split("#", 1)[1].strip()
-    return found
 
 
 def reader(hint: Any) -> Callable[[str], Any]:

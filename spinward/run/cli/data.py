@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -18,5 +18,5 @@ def run(words: list[str]) -> int:
     from spinward.run.run import load
 
     rows = record(load(ask.run, ask.trust), Path(ask.out), ask.steps, ask.seed)
-    say(f"{rows:,} transitions: {ask.out}")
+    print(f"{rows:,} transitions: {ask.out}")
     return 0

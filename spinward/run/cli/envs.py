@@ -1,6 +1,6 @@
 """`spinward envs`: environments of our own, and how to name those of others."""
 
-from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.parser import Parser, print_json
 
 OTHERS = {
     "gymnasium:ID": "any id registered in Gymnasium; needs its prefix where we have our own",
@@ -26,7 +26,7 @@ def run(words: list[str]) -> int:
         return 0
     for row in rows:
         print(f"{row['name']:<26}obs {row['obs']:<14}{row['action']}")
-    say("\nOthers, by name:")
+    print("\nOthers, by name:")
     for name, about in OTHERS.items():
         print(f"{name:<26}{about}")
     return 0

@@ -1,6 +1,6 @@
 """`spinward evaluate RUN`: returns of whole episodes, without exploration."""
 
-from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.parser import Parser, print_json
 
 
 def run(words: list[str]) -> int:
@@ -28,8 +28,8 @@ def run(words: list[str]) -> int:
     band = ""
     if score["low"] is not None:
         band = f" (95 % interval {score['low']:.1f} to {score['high']:.1f})"
-    say(f"{score['mode']}, {score['episodes']} episodes of each seed")
-    say(f"mean {score['mean']:.1f}, interquartile mean over seeds {score['iqm']:.1f}{band}")
+    print(f"{score['mode']}, {score['episodes']} episodes of each seed")
+    print(f"mean {score['mean']:.1f}, interquartile mean over seeds {score['iqm']:.1f}{band}")
     for i, value in enumerate(score["per_seed"]):
-        say(f"  seed {i}: {value:.1f}")
+        print(f"  seed {i}: {value:.1f}")
     return 0

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -25,5 +25,5 @@ def run(words: list[str]) -> int:
     vocabulary = made.env.vocabulary
     if hasattr(vocabulary, "save"):
         vocabulary.save(out)
-    say(f"{out} holds the model: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    print(f"{out} holds the model: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return 0

@@ -18,6 +18,7 @@ COMMANDS = {
     "rewards": "list the rewards",
     "check-env": "find out what is wrong with an environment",
     "explain": "say what a setting means",
+    "presets": "list settings known to work, by the kind of environment",
     "reproduce": "measure a published claim again",
     "data": "record transitions of a policy to learn from",
 }
@@ -50,9 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(spinward.__version__)
         return 0
     if words[0] not in COMMANDS:
-        import difflib
+        from spinward.errors import nearest
 
-        near = difflib.get_close_matches(words[0], COMMANDS, 1)
+        near = nearest(words[0], COMMANDS)
         hint = f"; did you mean {near[0]}?" if near else ": `spinward --help` lists them"
         return fail(f"there is no command {words[0]!r}{hint}", 2)
     debug = "--debug" in words

@@ -1,32 +1,38 @@
-"""`spinward plot RUN...`: learning curves as a picture or a table."""
+"""`spinward plot RUN...`: curves of a metric as a picture or a table."""
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.parser import Parser, print_json
 
 
 def run(words: list[str]) -> int:
     parser = Parser("plot", "Draw learning curves of one or more runs, or print them as a table.")
     parser.add_argument("runs", nargs="+", help="folders of runs")
+    parser.add_argument("--metric", default="episode_return", help="of the log: loss, entropy, ...")
     parser.add_argument("--out", default="", help="a .png, .svg or .pdf; default in the first run")
     parser.add_argument("--table", action="store_true", help="print a table in place of a picture")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     ask = parser.read(words)
     from spinward.run import plot
     from spinward.run.experiment import choices
-    from spinward.run.results import curve, summary
+    from spinward.run.results import curve, final, require_metric, summary
     from spinward.run.run import load
 
-    runs = [load(path) for path in ask.runs]
+    runs, metric = [load(path) for path in ask.runs], ask.metric
+    for run in runs:
+        require_metric(run, metric)
+    curves = [curve(run, metric) for run in runs]
+    of_returns = metric == "episode_return"
     if ask.json:
-        print_json([{"run": str(run.path), "final": summary(run)} for run in runs])
+        ends = [summary(run) if of_returns else final(run, metric) for run in runs]
+        rows = zip(runs, ends, strict=True)
+        print_json([{"run": str(run.path), "metric": metric, "final": end} for run, end in rows])
         return 0
-    curves = [curve(run) for run in runs]
     if ask.table:
         print(plot.table(curves))
         return 0
-    path = Path(ask.out) if ask.out else runs[0].path / "curve.png"
+    path = Path(ask.out) if ask.out else runs[0].path / f"{'curve' if of_returns else metric}.png"
     title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
-    plot.save(plot.figure(curves, title), path)
-    say(f"picture: {path}")
+    plot.save(plot.figure(curves, title, values=metric.replace("_", " ")), path)
+    print(f"picture: {path}")
     return 0

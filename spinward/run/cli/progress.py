@@ -1,33 +1,38 @@
-"""One line on how training goes, where somebody is looking."""
+"""How training goes: one line that is redrawn in a terminal, and plain lines elsewhere."""
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spinward.run.drive import Point
+if TYPE_CHECKING:
+    from spinward.run.drive import Point
+
+REDRAW_S, PLAIN_S = 0.1, 30.0  # least time between two lines
 
 
 class Progress:
-    """Redraws its line at each log point; says nothing where standard error is no terminal."""
+    """Tells of log points on standard error: by redrawing a line at nearly each of them where that
+    is a terminal, and otherwise by a plain line every half minute, as a log file wants them."""
 
     def __init__(self, experiment: Any):
-        self.seen = sys.stderr.isatty()
-        self.drawn = 0.0
+        self.terminal = sys.stderr.isatty()
         self.seeds = experiment.seeds
-        if self.seen:
+        self.told = 0.0 if self.terminal else time.monotonic()
+        if self.terminal:
             print("compiling ...", end="", file=sys.stderr, flush=True)
 
-    def __call__(self, point: Point) -> None:
+    def __call__(self, point: "Point") -> None:
         last = point.iteration >= point.iterations
-        if not self.seen or (time.monotonic() - self.drawn < 0.1 and not last):
+        pause = REDRAW_S if self.terminal else PLAIN_S
+        if time.monotonic() - self.told < pause and not (last and self.terminal):
             return
-        self.drawn = time.monotonic()
-        end = "\n" if last else ""
-        print(f"\r\033[K{self.line(point)}", end=end, file=sys.stderr, flush=True)
+        self.told = time.monotonic()
+        begin, end = ("\r\033[K", "\n" if last else "") if self.terminal else ("", "\n")
+        print(f"{begin}{self.line(point)}", end=end, file=sys.stderr, flush=True)
 
-    def line(self, point: Point) -> str:
+    def line(self, point: "Point") -> str:
         share = point.iteration / point.iterations
         rate = point.done / point.seconds
         left = (point.iterations - point.iteration) / rate

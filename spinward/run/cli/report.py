@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -15,5 +15,5 @@ def run(words: list[str]) -> int:
 
     first, *others = (load(path) for path in ask.runs)
     path = Path(ask.out) if ask.out else None
-    say(f"report: {write_report(first, path, tuple(others))}")
+    print(f"report: {write_report(first, path, tuple(others))}")
     return 0

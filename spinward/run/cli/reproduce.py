@@ -28,6 +28,7 @@ def run(words: list[str]) -> int:
         print_json(reproduction.to_json(result, out))
     else:
         print(reproduction.table(result.rows))
-    say(f"{result.verdict}: {result.why}")
-    say(f"report: {out / 'report.html'}")
+    show = say if ask.json else print
+    show(f"{result.verdict}: {result.why}")
+    show(f"report: {out / 'report.html'}")
     return 0

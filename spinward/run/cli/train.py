@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from spinward.run import settings
-from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.parser import Parser, own_settings, print_json, say
 from spinward.run.cli.progress import Progress
+from spinward.run.cli.used import choice_of, for_all, statement, used, written
 
+PARTS = ("env", "reward", "data")  # that may be given settings of their own
 LENGTHS = {"steps": 100_000, "updates": 10_000}
 
 
 def run(words: list[str]) -> int:
-    name = next((w for w in words if not w.startswith("-")), "")
+    name, env, *_ = [*make_parser(None).places(words), "", ""]
+    if {"-h", "--help"} & set(words):
+        return show_help(words, name, env)
     kind = settings.find("algorithms", name) if name else None
-    parser = make_parser(kind)
-    ask = parser.read(words)
+    ask = make_parser(kind).read(words)
     began = time.monotonic()
-    experiment = experiment_of(kind, ask)
+    choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    experiment = experiment_of(kind, ask, choice)
     from spinward.experience import memory
     from spinward.run.run import create
 
@@ -28,15 +32,50 @@ def run(words: list[str]) -> int:
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
     if needed := run.made.store_bytes:
         say(memory.statement(needed, experiment.seeds))
+    if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
+        say(f"{told} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
     finish(run, began, ask)
     return 0
 
 
-def make_parser(kind: Any) -> Parser:
+def show_help(words: list[str], name: str, env: str) -> int:
+    """The help, with the values that a run of an algorithm in an environment would use."""
+    brief = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    brief.add_argument("--steps", type=settings.int_or_whole, default=100_000)
+    brief.add_argument("--preset", default="")
+    words, own = own_settings(words, PARTS)
+    ask, _ = brief.parse_known_args(words)
+    if name and not env and is_environment(name):
+        make_parser(None).print_help()  # of an environment alone
+        print(f"\nin {name}:", *for_all(name, ask.steps, ask.preset), sep="\n  ")
+        return 0
+    kind = settings.find("algorithms", name) if name else None
+    choice = choice_of(kind, env, ask.steps, ask.preset, own["env"]) if env else None
+    make_parser(kind, choice.settings if choice else {}).print_help()
+    if choice:
+        print(f"\nin {env}: {statement(choice) or 'no preset; the defaults are used'}")
+    return 0
+
+
+def is_environment(name: str) -> bool:
+    """Whether a name that stands alone is an environment's, and no algorithm's."""
+    from spinward.envs import ids
+    from spinward.errors import SettingsError
+
+    if ":" in name or name.lower().replace("-", "_") in settings.modules("algorithms"):
+        return False
+    try:
+        ids.make(name)
+    except SettingsError:
+        return False
+    return True
+
+
+def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
     about = "Train an algorithm in an environment, or on logged data."
-    parser = Parser("train", about, parts=("env", "reward", "data"))
+    parser = Parser("train", about, PARTS)
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
     parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
     parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
@@ -49,25 +88,38 @@ def make_parser(kind: Any) -> Parser:
     parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
     parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
     parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
-    parser.add_argument("--preset", default="", help="settings of a paper: nature, dopamine, ...")
+    parser.add_argument(
+        "--preset",
+        default="",
+        help="by its name, in place of the environment's own; none: the defaults",
+    )
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
     add_running(parser)
     if kind is not None:
-        group = parser.add_argument_group(f"settings of {kind.__name__}")
-        for name, hint, default, note in settings.flags(kind):
-            more: dict[str, Any] = {"nargs": "?", "const": True} if hint is bool else {}
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                dest=f"set_{name}",
-                type=checked(hint),
-                default=argparse.SUPPRESS,
-                metavar=settings.describe(hint).split()[-1].upper(),
-                help=f"{note} (default: {default})".replace("%", "%%"),
-                **more,
-            )
+        add_settings(parser, kind, chosen or {})
     return parser
+
+
+def add_settings(parser: Parser, kind: Any, chosen: dict[str, Any]) -> None:
+    """A flag for each setting of an algorithm, whose help has its default and what is used."""
+    group = parser.add_argument_group(f"settings of {kind.__name__}")
+    for one in used(kind, chosen):
+        value = f"default: {written(one.default)}"
+        if one.value != one.default:
+            value = f"used: {written(one.value)}; {value}"
+        truth = one.hint is bool
+        more: dict[str, Any] = {"nargs": "?", "const": True} if truth else {}
+        group.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            dest=f"set_{one.name}",
+            type=checked(one.hint),
+            default=argparse.SUPPRESS,
+            metavar="BOOL" if truth else settings.describe(one.hint).split()[-1].upper(),
+            help=f"{one.meaning} ({value})".replace("%", "%%"),
+            **more,
+        )
 
 
 def add_running(parser: Parser) -> None:
@@ -89,16 +141,17 @@ def checked(hint: Any) -> Any:
     return value
 
 
-def experiment_of(kind: Any, ask: argparse.Namespace) -> Any:
+def given(ask: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the algorithm that were given as flags."""
+    return {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
+
+
+def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any:
     """The experiment that was asked for; what was not is as the preset has it."""
-    from spinward.experiments.paper_presets import named
-    from spinward.experiments.presets import preset
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
-    given = {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
-    chosen, reward = preset(kind, ask.env, ask.steps)
-    chosen |= named(kind, ask.preset) if ask.preset else {}
-    algorithm = kind(**{**chosen, **given})
+    choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    algorithm, reward = kind(**{**choice.settings, **given(ask)}), choice.reward
     if ask.reward:
         reward = reward_of(ask.reward)
     if ask.reward_model:
@@ -156,5 +209,6 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     told = none if result["iqm"] is None else f"return {result['iqm']:.1f} over the last tenth"
     if result["low"] is not None:
         told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
-    say(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
-    say(f"report: {report}")
+    show = say if ask.json else print  # standard output has one thing: the result
+    show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
+    show(f"report: {report}")

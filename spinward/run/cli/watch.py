@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -26,5 +26,5 @@ def run(words: list[str]) -> int:
     video.write(frames(run, ask.seed, ask.frames), path)
     if not ask.out:
         write_report(run)
-    say(f"video: {path}")
+    print(f"video: {path}")
     return 0

@@ -1,0 +1,87 @@
+"""Which preset applies: settings known to work, by the kind of environment.
+
+The presets of the algorithm in `algorithms/NAME.py` are the tuple `PRESETS` of `presets/NAME.py`,
+where there is such a file; the first that fits a task applies. `docs/algorithms/` says where they
+come from and what they reach.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Any, NamedTuple
+
+import spinward.algorithms
+from spinward.errors import SettingsError, nearest
+from spinward.presets.kinds import ATARI, IMAGE, Task, task_of
+from spinward.presets.preset import Preset
+from spinward.rewards.clipped import Clipped
+from spinward.rewards.environment import Environment
+
+NONE = "none"  # in place of a preset's name: the algorithm's own defaults
+OURS = f"{spinward.algorithms.__name__}."
+
+
+class Choice(NamedTuple):
+    """What a preset makes of a run."""
+
+    name: str  # of the preset; empty if there is none
+    settings: dict[str, Any]
+    reward: Any
+
+
+def presets_of(kind: Any) -> tuple[Preset, ...]:
+    """The presets of an algorithm of ours, the first of which that fits a task applies."""
+    if not kind.__module__.startswith(OURS):
+        return ()
+    name = f"{__package__}.{kind.__module__.removeprefix(OURS)}"
+    if importlib.util.find_spec(name) is None:
+        return ()
+    return importlib.import_module(name).PRESETS
+
+
+def with_presets() -> list[str]:
+    """The modules of the algorithms that have presets."""
+    algorithms = {m.name for m in pkgutil.iter_modules(spinward.algorithms.__path__)}
+    here = importlib.import_module(str(__package__))
+    return sorted(m.name for m in pkgutil.iter_modules(here.__path__) if m.name in algorithms)
+
+
+def find(kind: Any, name: str) -> Preset:
+    """The preset of an algorithm that is called `name`.
+
+    Raises:
+        SettingsError: there is none; those that there are are listed.
+    """
+    known = {preset.name: preset for preset in presets_of(kind)}
+    if name not in known:
+        names = nearest(name, known, 3) or [*known, NONE]
+        there = ", ".join(names)
+        raise SettingsError(f"there is no preset {name!r} of {kind.__name__}; there is: {there}")
+    return known[name]
+
+
+def choose(kind: Any, task: Task, steps: int, asked: str = "") -> Choice:
+    """What to change in the defaults of `kind` for a task, and the reward to learn from.
+
+    `asked` names a preset, which applies in place of the one for the task.
+    """
+    fitting = (p for p in presets_of(kind) if p.fits(task))
+    preset = find(kind, asked) if asked and asked != NONE else next(fitting, None)
+    reward = Clipped() if task.obs in (IMAGE, ATARI) else Environment()
+    if preset is None or asked == NONE:
+        return Choice("", {}, reward)
+    return Choice(preset.name, preset.at(steps), reward)
+
+
+def preset(kind: Any, env: str, steps: int, asked: str = "") -> tuple[dict[str, Any], Any]:
+    """The settings and the reward of `choose` for the environment of a name."""
+    return choose(kind, task_of(env), steps, asked)[1:]
+
+
+def named(kind: Any, name: str, steps: int = 0) -> dict[str, Any]:
+    """The settings of one preset.
+
+    Raises:
+        SettingsError: there is none of this name for this algorithm.
+    """
+    return find(kind, name).at(steps)

@@ -1,0 +1,5 @@
+"""Settings of DDPG."""
+
+from spinward.presets.control import classic
+
+PRESETS = classic({"noise": 0.9})

@@ -1,0 +1,13 @@
+"""Settings of SAC."""
+
+from spinward.presets.control import classic
+
+HILL = {  # the temperature would fall before the goal is found; the zoo fixes it too
+    "batch": 512,
+    "lr": 3e-4,
+    "gamma": 0.9999,
+    "alpha": 0.1,
+    "learn_alpha": False,
+}
+
+PRESETS = classic(HILL)

@@ -1,0 +1,14 @@
+"""Settings of SAC for discrete actions."""
+
+from spinward.presets.kinds import PARTS, TABLE, VECTOR
+from spinward.presets.preset import Preset
+
+CLASSIC = {
+    "updates": 4,
+    "lr": 1e-3,
+    "tau": 0.005,
+    "hidden": (64, 64),
+    "entropy_share": 0.3,
+}
+
+PRESETS = (Preset("vector", CLASSIC, obs=(VECTOR, TABLE, PARTS)),)

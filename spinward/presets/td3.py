@@ -1,0 +1,5 @@
+"""Settings of TD3."""
+
+from spinward.presets.control import classic
+
+PRESETS = classic({"noise": 0.9})

@@ -1,0 +1,187 @@
+"""Presets: which settings apply to which kind of environment, whatever the library it is from."""
+
+import dataclasses
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import spinward.presets
+from spinward.core import Box, Discrete, config
+from spinward.envs import ids
+from spinward.envs.cartpole import CartPole
+from spinward.errors import SettingsError
+from spinward.presets.choice import choose, named, preset, presets_of, with_presets
+from spinward.presets.kinds import HOST, JAX, Task, bare, seen, task_of
+from spinward.presets.preset import OfSteps, Preset
+from spinward.rewards.clipped import Clipped
+from spinward.rewards.environment import Environment
+from spinward.run import settings
+from spinward.spaces import Dict, Spec
+
+KINDS = {name: settings.find("algorithms", name) for name in settings.modules("algorithms")}
+PRESETS = [(name, p) for name, kind in KINDS.items() for p in presets_of(kind)]
+CLASSIC = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCarContinuous-v0")
+
+
+@pytest.mark.parametrize(("name", "one"), PRESETS, ids=[f"{n}-{p.name}" for n, p in PRESETS])
+def test_every_preset_names_settings_that_the_algorithm_has(name, one):
+    fields = {f.name for f in dataclasses.fields(KINDS[name])}
+    assert set(one.settings) and set(one.settings) <= fields
+    assert type(settings.checked(KINDS[name], one.at(100_000))) is KINDS[name]
+
+
+@pytest.mark.parametrize("name", with_presets())
+def test_names_of_presets_are_one_word_and_of_one_preset_each(name):
+    names = [p.name for p in presets_of(KINDS[name])]
+    assert names and len(names) == len(set(names)) and "none" not in names
+    assert all(n.replace("-", "").isalnum() and n == n.lower() for n in names)
+
+
+@pytest.mark.parametrize("task", CLASSIC)
+@pytest.mark.parametrize("prefix", ["gymnasium", "gymnax", "envpool"])
+def test_the_library_of_an_environment_does_not_change_its_preset(prefix, task):
+    if prefix != "gymnasium":
+        pytest.importorskip(prefix)
+    theirs, ours = task_of(f"{prefix}:{task}"), task_of(task)
+    assert theirs._replace(where="") == ours._replace(where="") and ours.where == JAX
+    changed = 0
+    for kind in KINDS.values():
+        assert choose(kind, theirs, 50_000) == choose(kind, ours, 50_000)
+        changed += bool(choose(kind, ours, 50_000).name)
+    assert changed > 5
+
+
+def test_settings_of_a_known_task_are_as_measured():
+    ppo, reward = preset(KINDS["ppo"], "CartPole-v1", 30_000)
+    assert ppo == {"envs": 8, "rollout": 64, "epochs": 5, "lr": 1e-3, "anneal_steps": 30_000}
+    assert reward == Environment()
+    pendulum = preset(KINDS["ppo"], "gymnasium:Pendulum-v1", 30_000)[0]
+    assert (pendulum["rollout"], pendulum["gamma"]) == (1024, 0.95)
+    assert preset(KINDS["a2c"], "Acrobot-v1", 1)[0]["lr"] == 3e-3
+    assert preset(KINDS["lpg"], "Grid-Small", 1)[0]["descent"] == "rmsprop"
+    assert preset(KINDS["bc"], "CartPole-v1", 1) == ({}, Environment())
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c", "trpo"])
+def test_a_task_that_cannot_be_done_without_a_memory_gets_one(name):
+    found = choose(KINDS[name], task_of("T-Maze"), 100_000)
+    assert (found.name, found.settings["recurrent"]) == ("memory", "lstm")
+    assert "recurrent" not in preset(KINDS[name], "CartPole-v1", 100_000)[0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "explore", "capacity"),
+    [(1_000, 1_000, 1_000, 10_000), (150_000, 3_000, 30_000, 150_000), (10**7, 5_000, 10**5, 5e5)],
+)
+def test_settings_follow_the_length_of_a_run_within_bounds(steps, warmup, explore, capacity):
+    found, _ = preset(KINDS["rem"], "CartPole-v1", steps)
+    assert (found["warmup"], found["explore_steps"]) == (warmup, explore)
+    assert (found["capacity"], found["anneal_steps"]) == (capacity, steps)
+
+
+def image(*shape):
+    return Spec(Box(shape, 0, 255, "uint8"), Discrete(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "kind"),
+    [
+        ("CartPole-v1", CartPole().spec, "vector"),
+        ("Grid", Spec(Box((1,), 0, 9, "int32"), Discrete(3)), "table"),
+        ("Grammar", Spec(Box((), -1, 9, "int32"), Discrete(3)), "text"),
+        ("x:Env", Spec(Dict((("a", Box((2,))),)), Discrete(3)), "parts"),
+        ("x:Env", image(10, 10, 4), "small image"),
+        ("x:Env", image(64, 64, 3), "image"),
+        ("x:Env", image(84, 84, 4), "image"),  # which may have four colours
+        ("ALE/Pong-v5", image(84, 84, 4), "Atari"),
+        ("gymnasium:ALE/Pong-v5", image(84, 84, 4), "Atari"),
+        ("envpool:Pong-v5", image(84, 84, 4), "Atari"),
+        ("envpool:CoinrunEasy-v0", image(64, 64, 3), "image"),
+    ],
+)
+def test_kinds_of_observations(name, spec, kind):
+    assert seen(name, spec) == kind
+
+
+def test_frames_are_stored_once_and_rewards_clipped_where_an_image_is_large():
+    atari, large, small = (
+        Task("x", kind, "discrete", HOST) for kind in ("Atari", "image", "small image")
+    )
+    dqn = [choose(KINDS["dqn"], task, 10_000) for task in (atari, large, small)]
+    assert [c.settings.get("stack") for c in dqn] == [4, None, None]
+    assert [type(c.reward) for c in dqn] == [Clipped, Clipped, Environment]
+    assert [c.settings["hidden"] for c in dqn] == [(512,), (512,), (128,)]
+
+
+def test_a_name_loses_the_prefix_of_a_library_alone():
+    assert bare("gymnasium:Pendulum-v1") == bare("envpool:Pendulum-v1") == "Pendulum-v1"
+    assert bare("mine.py:Pendulum") == "mine.py:Pendulum"
+    assert {bare(f"{prefix}:x") for prefix in ids.PREFIXES} == {"x"}
+
+
+def test_a_preset_fits_where_all_its_criteria_hold():
+    task = Task("Hopper-v4", "vector", "continuous", HOST)
+    assert Preset("p", {}).fits(task) and Preset("p", {}, tasks=("Hopper*",)).fits(task)
+    assert Preset("p", {}, obs=("table", "vector"), action="continuous", where=HOST).fits(task)
+    for wrong in ({"obs": ("table",)}, {"action": "discrete"}, {"where": JAX}, {"asked": True}):
+        assert not Preset("p", {}, **wrong).fits(task)
+    assert not Preset("p", {}, tasks=("Hopper",)).fits(task)
+    assert not Preset("p", {}, tasks=("opper*",)).fits(task)
+
+
+def test_a_preset_that_is_asked_for_stands_in_place_of_the_tasks_own():
+    nature, _ = preset(KINDS["dqn"], "CartPole-v1", 1_000, "nature")
+    assert nature == named(KINDS["dqn"], "nature") and nature["huber"] == 1.0
+    assert "tau" not in nature and nature["rmsprop"] is True
+    assert preset(KINDS["dqn"], "CartPole-v1", 1_000, "none")[0] == {}
+    assert preset(KINDS["ppo"], "CartPole-v1", 7, "pendulum")[0]["anneal_steps"] == 7
+    with pytest.raises(SettingsError, match="no preset 'natur' of DQN; there is: nature"):
+        preset(KINDS["dqn"], "CartPole-v1", 1_000, "natur")
+    with pytest.raises(SettingsError, match="no preset 'nature' of BC; there is: none"):
+        named(KINDS["bc"], "nature")
+
+
+def test_a_file_in_the_folder_is_all_that_presets_of_an_algorithm_need(tmp_path, monkeypatch):
+    code = "from spinward.presets.preset import Preset\nPRESETS = (Preset('any', {'lr': 0.5}),)\n"
+    (tmp_path / "bc.py").write_text(code)
+    monkeypatch.setattr(spinward.presets, "__path__", [*spinward.presets.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    assert "bc" in with_presets()
+    monkeypatch.setitem(sys.modules, "spinward.presets.bc", None)  # to be forgotten afterwards
+    del sys.modules["spinward.presets.bc"]
+    assert preset(KINDS["bc"], "CartPole-v1", 10)[0] == {"lr": 0.5}
+
+
+def test_files_with_presets_are_called_as_their_algorithms():
+    files = [m.name for m in pkgutil.iter_modules(spinward.presets.__path__)]
+    modules = {n: importlib.import_module(f"spinward.presets.{n}") for n in files}
+    assert [n for n, m in modules.items() if "PRESETS" in vars(m)] == with_presets()
+    assert {"ppo", "sac", "grpo"} < set(with_presets()) < set(KINDS)
+
+
+def test_presets_of_other_algorithms_are_not_imported():
+    code = (
+        "import sys; from spinward.presets.choice import preset; from spinward import PPO;"
+        "preset(PPO, 'CartPole-v1', 9); print([m for m in sys.modules if 'presets.' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "presets.ppo" in done.stdout and "presets.dqn" not in done.stdout
+
+
+def test_somebodys_algorithm_of_the_same_name_has_no_presets():
+    @config
+    class PPO:
+        lr: float = 0.1
+
+    assert preset(PPO, "CartPole-v1", 10)[0] == {}
+
+
+def test_a_setting_by_the_length_of_a_run_says_so():
+    assert str(OfSteps()) == "steps"
+    assert str(OfSteps(50, 1_000, 5_000)) == "steps / 50, at least 1,000, at most 5,000"
+    assert Preset("p", {}, obs=("image",), action="discrete").serves == (
+        "image observations; discrete actions"
+    )
