@@ -10,6 +10,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("runs", nargs="+", help="folders of runs")
     parser.add_argument("--out", default="", help="a .png, .svg or .pdf; default in the first run")
     parser.add_argument("--table", action="store_true", help="print a table in place of a picture")
+    parser.add_argument("--profile", action="store_true", help="draw performance profiles")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     ask = parser.read(words)
     from spinward.run import plot
@@ -25,8 +26,13 @@ def run(words: list[str]) -> int:
     if ask.table:
         print(plot.table(curves))
         return 0
-    path = Path(ask.out) if ask.out else runs[0].path / "curve.png"
     title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
-    plot.save(plot.figure(curves, title), path)
+    picture = "profile.png" if ask.profile else "curve.png"
+    path = Path(ask.out) if ask.out else runs[0].path / picture
+    if ask.profile:
+        finals = {run.path.name: run.final() for run in runs}
+        plot.save(plot.profiles(finals, title), path)
+    else:
+        plot.save(plot.figure(curves, title), path)
     say(f"picture: {path}")
     return 0
