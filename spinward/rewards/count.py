@@ -26,6 +26,7 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.networks.normaliser import parts_of
+from spinward.networks.per_env import of_batch, with_batch
 from spinward.targets.returns import check_discount, outlasting
 
 
@@ -126,7 +127,9 @@ class Count:
             return (seen, jnp.where(over, 0, length + 1)), alike.sum(-1).astype(jnp.float32)
 
         over = batch.done | (batch.weight == 0.0)
-        (seen, length), visits = jax.lax.scan(step, (state.codes, state.length), (codes, over))
+        held = state.codes, state.length
+        after, visits = jax.lax.scan(step, of_batch(held, batch), (codes, over))
+        seen, length = with_batch(held, after, batch)
         return replace(state, codes=seen, length=length), visits
 
 

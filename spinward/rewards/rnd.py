@@ -16,6 +16,7 @@ from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, conf
 from spinward.learning import Learner, adam, descend, mean
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.normaliser import Moments
+from spinward.networks.per_env import of_batch, with_batch
 from spinward.targets.returns import check_discount, outlasting
 
 
@@ -67,9 +68,10 @@ class RND:
         whitener = state.whitener.add(seen, weight)
         seen = whitener(seen)
         bonus = distance(state.predictor.model, state.target, seen)
-        total, totals = (
-            (state.total, bonus) if context.replayed else self.totals(state.total, bonus)
-        )
+        total, totals = state.total, bonus
+        if not context.replayed:
+            rows, totals = self.totals(of_batch(total, batch), bonus)
+            total = with_batch(total, rows, batch)
         moments = state.moments.add(totals, weight)
         loud = (state.labels >= self.quiet).astype(jnp.float32)
         bonus = loud * weight * bonus * jax.lax.rsqrt(moments.var + 1e-12)
