@@ -26,6 +26,7 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_stored
+from spinward.experience.layouts import ENV_REWARD
 from spinward.experience.rollout import REWARD
 from spinward.experience.wanted import Sequences, rows
 from spinward.learning import Learner, adam, descend, means
@@ -245,6 +246,7 @@ def rows_of(window: Transition, actions: int) -> tuple[Transition, Array]:
     [time, batch, numbers]: where an episode ended, what it would have been told."""
     rows = part(window, 0, -1)
     rest = rows.extras[TOLD][..., actions + 1 :]
-    last = [jax.nn.one_hot(rows.action, actions), squashed(rows.reward)[..., None], rest]
+    earned = rows.extras[ENV_REWARD]  # a policy hears the environment, not what labels its rewards
+    last = [jax.nn.one_hot(rows.action, actions), squashed(earned)[..., None], rest]
     after = window.extras[TOLD][1:]
     return rows, jnp.where(rows.done[..., None], jnp.concatenate(last, -1), after)
