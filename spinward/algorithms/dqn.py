@@ -2,8 +2,9 @@
 arXiv:1509.06461), n-step returns, duelling heads, noisy layers and prioritised replay as switches.
 
 Departs from the paper: Adam in place of RMSProp and the square in place of Huber's loss unless
-told, several environments side by side, and a target network that may follow slowly (`tau` below 1)
-instead of being copied.
+told, gradients clipped to a global norm, several environments side by side, a target network that
+may follow slowly (`tau` below 1) instead of being copied, and an exponent of the importance weights
+that stays unless `importance_steps` says over how many it rises.
 """
 
 from collections.abc import Callable
@@ -77,6 +78,7 @@ class DQN:
     prioritised: bool = False  # draw steps the more often, the larger their error was
     priority_exponent: float = 0.6  # of the error in the odds of being drawn
     importance_exponent: float = 0.4  # of the weight that makes up for those odds
+    importance_steps: int = 0  # env steps over which that exponent rises to 1; 0 keeps it
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init
@@ -108,6 +110,11 @@ class DQN:
                 raise SettingsError(f"{share}={getattr(self, share)} must be between 0 and 1")
         if not getattr(self, "huber", 1.0) > 0.0:
             raise SettingsError(f"huber={self.huber} must be more than 0")
+        if getattr(self, "importance_steps", 0) and not self.importance_exponent > 0.0:
+            raise SettingsError(
+                f"importance_exponent={self.importance_exponent} must be more than 0 to rise "
+                f"over importance_steps={self.importance_steps}"
+            )
         require_images(spec, self.stack)
 
     def wants(self: Any, spec: Spec) -> Samples:
@@ -125,8 +132,9 @@ class DQN:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         network = Duelling.init if self.duelling else self.network
+        key, k_noise = jax.random.split(key) if self.noisy else (key, key)
         q = network(key, spec, self.hidden, self.activation)
-        q = with_noise(key, q) if self.noisy else q
+        q = with_noise(k_noise, q) if self.noisy else q
         return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
 
     def env_steps(self: Any, updates: Array) -> Array:
@@ -154,8 +162,11 @@ class DQN:
     def update(self: Any, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
             lr = linear(self.lr, self.env_steps(agent.updates), self.anneal_steps)
+            batch, key = x
+            if getattr(self, "prioritised", False):
+                batch = self.corrected(batch, agent.updates)
             learner, metrics = descend(
-                self.loss, self.optimiser(lr), agent.learner, agent.target, *x
+                self.loss, self.optimiser(lr), agent.learner, agent.target, batch, key
             )
             updates = agent.updates + 1
             moves = updates, self.target_every, self.tau
@@ -164,6 +175,16 @@ class DQN:
         keys = jax.random.split(key, batches.reward.shape[0])
         agent, metrics = jax.lax.scan(step, agent, (batches, keys))
         return agent, {**peaks(metrics), "epsilon": self.epsilon_at(agent.updates)}
+
+    def corrected(self, batch: Transition, updates: Array) -> Transition:
+        """`batch` with importance weights of the exponent that goes with so many updates."""
+        if not self.importance_steps:
+            return batch
+        done = jnp.clip(self.env_steps(updates) / self.importance_steps, 0.0, 1.0)
+        exponent = self.importance_exponent + done * (1.0 - self.importance_exponent)
+        # Replay weighs by the first exponent, over the largest weight: both are under the power.
+        weight = batch.extras["importance"] ** (exponent / self.importance_exponent)
+        return replace(batch, extras={**batch.extras, "importance": weight})
 
     def loss(self, q: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""
