@@ -54,7 +54,7 @@ def pictured(game: str, found: dict[str, dict[str, Any]]) -> None:
 
 def table(steps: int) -> list[dict[str, Any]]:
     """What is on record: returns, and the probability of improvement over DQN of the same steps."""
-    from spinward.evaluation.statistics import bootstrap_interval, probability_of_improvement
+    from spinward.evaluation.statistics import described, probability_of_improvement
 
     rows = []
     for game in GAMES:
@@ -64,10 +64,8 @@ def table(steps: int) -> list[dict[str, Any]]:
             continue
         pictured(game, found)
         for name, one in found.items():
-            low, high = bootstrap_interval(one["training"])
-            row = {"game": game, "algorithm": name, "seeds": len(one["training"]), "steps": steps}
-            row |= {"training": float(np.mean(one["training"])), "low": float(low)}
-            row |= {"high": float(high), "greedy": one["greedy"]["mean"]}
+            row = {"game": game, "algorithm": name, "steps": steps, **described(one["training"])}
+            row["greedy"] = one["greedy"]["mean"]
             if name != "dqn" and "dqn" in found:
                 others = found["dqn"]["training"]
                 row["over_dqn"] = probability_of_improvement(one["training"], others)
@@ -93,8 +91,9 @@ def main() -> int:
     (RESULTS / f"table-{ask.steps}.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(
-            f"{row['game']:<9} {row['algorithm']:<7} {row['training']:6.2f} "
-            f"({row['low']:.2f} to {row['high']:.2f}), greedy {row['greedy']:6.2f}"
+            f"{row['game']:<9} {row['algorithm']:<7} {row['value']:6.2f} "
+            f"({row['interval']}: {row['low']:.2f} to {row['high']:.2f}), "
+            f"greedy {row['greedy']:6.2f}"
             + (f", P(over DQN) {row['over_dqn']:.2f}" if "over_dqn" in row else "")
         )
     return 0

@@ -18,6 +18,7 @@ replace = dataclasses.replace
 Key = Array
 Obs = Any  # one array, or a dict of them; a leaf `action_mask` says which actions are allowed
 Memory = Any  # what a policy remembers between steps: leaves [env, ...], or ()
+ENV_REWARD = "env_reward"  # in extras: the environment's own, where a reward source has changed it
 Metrics = dict[str, Any]  # flat, snake_case, scalars
 
 

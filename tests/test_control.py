@@ -19,7 +19,7 @@ from spinward.experience.material import source_for
 from spinward.loop import Parts, system
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Actor, ChoiceCritics, Critics, GaussianActor
-from spinward.networks.distributions import SquashedGaussian
+from spinward.networks.distributions import Categorical, SquashedGaussian
 from spinward.networks.layers import MLP, Linear
 from spinward.networks.noise import Noise
 from spinward.programs.choose import program
@@ -357,3 +357,18 @@ def test_a_space_that_does_not_fit_is_refused(name):
 def test_td3_refuses_updates_that_its_delay_does_not_divide():
     with pytest.raises(SettingsError, match="updates=3 is no multiple of delay=2"):
         tiny(ALGORITHMS["td3"], updates=3).check(SPACE)
+
+
+def test_choices_by_lasting_noise_are_as_likely_as_the_policy_says_and_last():
+    logits = jnp.log(jnp.array([0.1, 0.2, 0.7]))
+    noise, repeated = Noise.init(4000, (3,)), {}
+    for correlation in (0.0, 0.9):
+        taken, held = [], noise
+        for key in jax.random.split(jax.random.PRNGKey(0), 3):
+            held = held.following(key, correlation)
+            taken.append(Categorical(logits).at(held.value))
+        shares = np.bincount(np.concatenate(taken), minlength=3) / 12000
+        np.testing.assert_allclose(shares, [0.1, 0.2, 0.7], atol=0.02)
+        repeated[correlation] = float((taken[1] == taken[2]).mean())
+    np.testing.assert_allclose(repeated[0.0], 0.01 + 0.04 + 0.49, atol=0.03)
+    assert repeated[0.9] > 0.7

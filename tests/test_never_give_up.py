@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, Clock, HostClock, copied, keys, parts, tiny
 
+from spinward.algorithms.r2d2 import rows_of
 from spinward.core import Box, Discrete, Policy, Spec, Transition, replace
 from spinward.envs.pendulum import Pendulum
 from spinward.envs.t_maze import TMaze
@@ -24,6 +25,7 @@ from spinward.networks.running import Running
 from spinward.programs.choose import program
 from spinward.run.policy import Policy as Alone
 from spinward.targets.family import betas, gammas
+from spinward.targets.retrace import squashed
 
 KEY = jax.random.key(0)
 SPEC = Spec(Box((3,)), Discrete(2))
@@ -297,6 +299,25 @@ def test_the_inverse_model_learns_to_tell_actions_and_the_embedding_to_ignore_no
 
 
 # -- the agents -----------------------------------------------------------------------------------
+
+
+def test_after_a_truncation_the_network_is_told_the_environments_reward_as_when_acting():
+    r2d2 = tiny(R2D2, warmup=96, capacity=192, batch=32)
+    source = parts(r2d2, Clock()).source
+    spec = source.spec
+    agent = r2d2.init(KEY, spec)
+    policy = Policy(partial(r2d2.act, agent), partial(r2d2.memory, agent))
+    state = source.init(KEY, r2d2.memory(agent, spec.envs))
+    batch = source.collect(state, policy, KEY)[1]
+    labelled = replace(batch, reward=batch.reward + 100.0)  # as a bonus would be added
+    window, other = (jax.tree.map(lambda x: x[0], b) for b in (batch, labelled))
+    actions = agent.learner.model.actions
+    rows, after = rows_of(window, actions)
+    assert rows.truncated.any()
+    np.testing.assert_array_equal(rows_of(other, actions)[1], after)
+    np.testing.assert_array_equal(
+        after[..., actions][rows.done], squashed(window.reward[:-1])[rows.done]
+    )
 
 
 @pytest.mark.parametrize("name", ["r2d2", "ngu"])

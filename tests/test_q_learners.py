@@ -7,17 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_contracts import DISCRETE, SEEN, Suite
-from twin import ALGORITHMS, copied, first, tiny
+from twin import ALGORITHMS, assert_same, copied, first, tiny
 
+from spinward.algorithms import dqn
 from spinward.core import MASK, Box, Dict, Discrete, Spec, Transition, replace
 from spinward.errors import SettingsError
 from spinward.experience.material import source_for
+from spinward.experience.priorities import importance
 from spinward.loop import Parts, system
 from spinward.networks.heads import Duelling, Q
 from spinward.networks.noisy import perturbed, with_noise
 from spinward.rewards.environment import Environment
 from spinward.run.run import train
 
+DQN = ALGORITHMS["dqn"]
 SPEC = Spec(Box((3,)), Discrete(4))
 MEMBERS = ("c51", "qr_dqn", "ensemble_dqn", "rem")
 LEARNING = {
@@ -202,7 +205,6 @@ def test_noise_is_around_what_is_learned_and_of_the_deviation_it_says():
 def test_noisy_dqn_explores_by_its_weights_alone():
     algorithm = tiny(ALGORITHMS["dqn"], noisy=True)
     agent = first(algorithm, SPEC, jax.random.key(0))
-    assert algorithm.epsilon_at(agent.updates) == 0.0
     acts = {
         tuple(np.asarray(acted(algorithm, agent, batch_of().obs[0], (), jax.random.key(i), e)[0]))
         for i in range(4)
@@ -235,6 +237,11 @@ def test_a_reward_beyond_the_support_of_c51_ends_the_run_by_name():
         ("rem", {"heads": 0}, r"heads=0 must be at least 1"),
         ("dqn", {"huber": -1.0}, r"huber=-1.0 must be more than 0"),
         ("rem", {"huber": 0.0}, r"huber=0.0 must be more than 0"),
+        (
+            "dqn",
+            {"importance_exponent": 0.0, "importance_steps": 100},
+            r"importance_exponent=0.0 must be more than 0 to rise over importance_steps=100",
+        ),
         ("dqn", {"explore_steps": 10}, r"explore_steps=10 ends before training starts.* 16 steps"),
         ("dqn", {"anneal_steps": 15}, r"anneal_steps=15 ends before training starts.* 16 steps"),
         ("qr_dqn", {"gamma": 1.5}, r"gamma=1.5 must be between 0 and 1"),
@@ -256,3 +263,32 @@ def test_rewards_beyond_the_support_are_refused_before_the_first_update(tmp_path
     with pytest.raises(SettingsError, match=r"rewards from -1.0 to -1.0 lie outside .* high=0.5"):
         train(algorithm, "Acrobot-v1", steps=160, out=tmp_path, shards=1)
     assert not list(tmp_path.rglob("state.safetensors"))
+
+
+def test_noisy_layers_are_made_by_a_key_of_their_own(monkeypatch):
+    used = []
+
+    def network(key, *args):
+        used.append(key)
+        return Q.init(key, *args)
+
+    monkeypatch.setattr(dqn, "with_noise", lambda key, q: (used.append(key), q)[1])
+    given = jax.random.PRNGKey(3)
+    tiny(DQN, noisy=True, network=network).init(given, SPEC)
+    assert len({tuple(np.asarray(key).tolist()) for key in (given, *used)}) == 3
+
+
+@pytest.mark.parametrize("updates", [0, 5, 10, 50])
+def test_the_exponent_of_importance_weights_rises_to_one(updates):
+    algorithm = tiny(DQN, envs=2, rollout=3, updates=1, importance_exponent=0.4)
+    probability = jnp.array([[0.1, 0.02, 0.3, 0.07]])
+    first = importance(probability, 12, 0.4)
+    zeros = jnp.zeros((1, 4))
+    none = zeros > 0
+    batch = Transition(zeros, zeros, zeros, none, none, zeros, zeros, {"importance": first})
+    kept = algorithm.corrected(batch, jnp.int32(updates)).extras["importance"]
+    assert_same(kept, first)
+    rising = replace(algorithm, importance_steps=60)  # of 6 steps for each update
+    found = rising.corrected(batch, jnp.int32(updates)).extras["importance"]
+    exponent = 0.4 + 0.6 * min(6 * updates / 60, 1.0)
+    np.testing.assert_allclose(found, importance(probability, 12, exponent), rtol=1e-5)

@@ -116,6 +116,19 @@ FIVE = jnp.arange(-2.0, 3.0)
 PROBS = jnp.array([0.1, 0.2, 0.4, 0.2, 0.1])
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("low, high, atoms", [(-10, 10, 51), (-10, 10, 101), (-2, 20, 51)])
+def test_a_value_on_an_atom_keeps_its_mass_there_to_the_last_atom(
+    low, high, atoms, backend, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    support = jnp.linspace(low, high, atoms)
+    values = jnp.broadcast_to(support, (atoms, atoms))
+    masses = project(values, jnp.eye(atoms), support)
+    assert (masses >= 0.0).all()
+    np.testing.assert_allclose(masses, np.eye(atoms), atol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("reward", "discount", "masses"),
     [

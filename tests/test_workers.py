@@ -8,24 +8,29 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from twin import ALGORITHMS, Stamp, assert_same, copied, keys, tiny
 
-from spinward.core import Box, Discrete, Policy, Spec, Step, replace
+from spinward.core import Box, Discrete, Policy, Spec, Step, Transition, replace
 from spinward.envs import ids
 from spinward.errors import EnvironmentFailedError, SettingsError
 from spinward.experience import workers
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Worker, Workers, merged
 from spinward.loop import Parts
+from spinward.networks.normaliser import Statistics
+from spinward.networks.per_env import ENV_INDEX
 from spinward.programs.choose import program
+from spinward.rewards.count import Count
 from spinward.rewards.environment import Environment
+from spinward.rewards.rnd import RND
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
 
 PPO, A2C = ALGORITHMS["ppo"], ALGORITHMS["a2c"]
-ENVS, STEPS, SEEDS = 4, 6, 2
+ENVS, STEPS, SEEDS, KEY = 4, 6, 2, jax.random.PRNGKey(0)
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed"
 )
@@ -120,6 +125,71 @@ def test_episodes_of_several_workers_are_averaged_over_episodes():
     found = merged((one, two))
     expected = {"episodes": [4, 0], "episode_return": [7.0, 0.0], "episode_length": [5.0, 0.0]}
     assert {k: v.tolist() for k, v in found.items()} == expected
+
+
+class OneByOne:
+    """A staff of workers whose batches come in turn, each of its own environments."""
+
+    def __init__(self, batches):
+        self.batches, self.turn = batches, -1
+
+    def publish(self, agent):
+        pass
+
+    def idle(self):
+        return []
+
+    def first(self):
+        self.turn = (self.turn + 1) % len(self.batches)
+        return self.turn
+
+    def answer(self, worker):
+        none = {"episodes": np.zeros(1), "episode_return": np.zeros(1),
+                "episode_length": np.zeros(1)}  # fmt: skip
+        return self.batches[worker].pop(0), none, 0
+
+
+def test_state_of_environments_is_not_shared_between_workers_that_come_as_they_are_done():
+    random, share, spec = np.random.default_rng(0), ENVS // 2, replace(Stamp().spec, envs=ENVS)
+    place = random.integers(3, size=(1, 2 * STEPS, ENVS, 2)).astype(np.float32)
+    number = place[..., 0]
+    no = np.zeros(number.shape, bool)
+    whole = Transition(place, number, number, no, no, place, number * 0 + 1, {})
+
+    def part(start, first):
+        return jax.tree.map(lambda x: x[:, start : start + STEPS, first : first + share], whole)
+
+    source = Workers(ENVS, STEPS, Stamp, tiny(A2C), 2, first_come=True)
+    staff = OneByOne([[part(t, first) for t in (0, STEPS)] for first in (0, share)])
+    object.__setattr__(source, "staff", staff)
+    arrived = [source.collect((), Policy(None, None), None)[1] for _ in range(4)]
+    arrived = [jax.tree.map(lambda x: jnp.asarray(x[0]), batch) for batch in arrived]
+    alike = jax.tree.map(lambda x: jnp.asarray(x[0]), whole)
+
+    counts = Count(episodic=True)
+    state, labels = counts.init(KEY, spec), []
+    for batch in arrived:
+        state, labelled, _ = counts.label(state, batch, KEY)
+        labels.append(labelled.extras["bonus"])
+    _, expected, _ = counts.label(counts.init(KEY, spec), alike, KEY)
+    halves = [jnp.concatenate(labels[i::2]) for i in range(2)]
+    np.testing.assert_allclose(jnp.concatenate(halves, 1), expected.extras["bonus"])
+
+    for start, held in (
+        (Statistics.init(spec), lambda s, b: s.read(b, 0.9, False, True)[1]),
+        (RND().init(KEY, spec), lambda s, b: RND(lr=0.0).label(s, b, KEY)[0]),
+    ):
+        after = start
+        for batch in arrived:
+            before, after = after, held(after, batch)
+            mine = np.asarray(batch.extras[ENV_INDEX][0])
+            others = np.setdiff1d(np.arange(ENVS), mine)
+            total, was = (np.asarray(total_of(x)) for x in (after, before))
+            assert (total[others] == was[others]).all() and (total[mine] != was[mine]).all()
+
+
+def total_of(state):
+    return state.reward.total if isinstance(state, Statistics) else state.total
 
 
 @pytest.mark.parametrize(
@@ -222,7 +292,7 @@ def test_a_killed_worker_is_replaced_and_no_step_is_torn_or_counted_twice(ray):
 def test_batches_come_first_from_whoever_is_done_and_tell_how_old_their_policy_is(ray):
     source, policy = staffed(tiny(A2C), Named(step_s=0.002), first_come=True)
     seen, lags = [], []
-    assert source.spec.envs == ENVS // 2 and source.stride == STEPS * ENVS // 2
+    assert source.spec.envs == ENVS and source.stride == STEPS * ENVS // 2
     try:
         for i in range(12):
             if i == 5:

@@ -2,8 +2,9 @@
 arXiv:1509.06461), n-step returns, duelling heads, noisy layers and prioritised replay as switches.
 
 Departs from the paper: Adam in place of RMSProp and the square in place of Huber's loss unless
-told, several environments side by side, and a target network that may follow slowly (`tau` below 1)
-instead of being copied.
+told, gradients clipped to a global norm, several environments side by side, a target network that
+may follow slowly (`tau` below 1) instead of being copied, and an exponent of the importance weights
+that stays unless `importance_steps` says over how many it rises.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from spinward.core import (
     no_memory,
     replace,
 )
+from spinward.errors import SettingsError
 from spinward.experience.batches import check_huber, check_windows
 from spinward.experience.wanted import Samples, samples
 from spinward.learning import q_learning
@@ -67,6 +69,7 @@ class DQN:
     prioritised: bool = False  # draw steps the more often, the larger their error was
     priority_exponent: float = 0.6  # of the error in the odds of being drawn
     importance_exponent: float = 0.4  # of the weight that makes up for those odds
+    importance_steps: int = 0  # env steps over which that exponent rises to 1; 0 keeps it
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
@@ -76,6 +79,11 @@ class DQN:
     def check(self, spec: Spec) -> None:
         check_windows(self, spec)
         check_huber(self.huber)
+        if self.importance_steps and not self.importance_exponent > 0.0:
+            raise SettingsError(
+                f"importance_exponent={self.importance_exponent} must be more than 0 to rise "
+                f"over importance_steps={self.importance_steps}"
+            )
 
     def wants(self, spec: Spec) -> Samples:
         exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}
@@ -109,9 +117,22 @@ class DQN:
         return q_learning.act(self, agent, obs, memory, key, explore)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        if self.prioritised:
+            updates = agent.updates + jnp.arange(batches.reward.shape[0])
+            batches = self.corrected(batches, updates[:, None])
         agent, metrics = q_learning.update(self, agent, batches, key)
         share = 0.0 if self.noisy else q_learning.epsilon_at(self, agent.updates)
         return agent, {**metrics, "epsilon": jnp.float32(share)}
+
+    def corrected(self, batches: Transition, updates: Array) -> Transition:
+        """`batches` with importance weights of the exponents that go with so many updates."""
+        if not self.importance_steps:
+            return batches
+        done = jnp.clip(q_learning.env_steps(self, updates) / self.importance_steps, 0.0, 1.0)
+        exponent = self.importance_exponent + done * (1.0 - self.importance_exponent)
+        # Replay weighs by the first exponent, over the largest weight: both are under the power.
+        weight = batches.extras["importance"] ** (exponent / self.importance_exponent)
+        return replace(batches, extras={**batches.extras, "importance": weight})
 
     def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         """Of windows [n_step, batch]; their first step is the one that learns."""

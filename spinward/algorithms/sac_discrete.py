@@ -1,7 +1,8 @@
 """Soft actor-critic for one discrete action (Christodoulou, 2019, arXiv:1910.07207).
 
-Departs from the paper: several environments side by side; networks start orthogonal; and the
-entropy wished for is a share of the greatest there is, 0.89 of it as in CleanRL, not 0.98.
+Departs from the paper: several environments side by side; networks start orthogonal; the entropy
+wished for is a share of the greatest there is, 0.89 of it as in CleanRL, not 0.98; and the noise
+that actions are drawn with may last (`correlation`), as Eberhard et al. (2023) have it for numbers.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from spinward.core import (
     Spec,
     Transition,
     config,
-    no_memory,
     struct,
 )
 from spinward.errors import SettingsError
@@ -33,6 +33,7 @@ from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import ChoiceCritics
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Policy
+from spinward.networks.noise import Noise
 from spinward.targets.diagnostics import Look, extremes, peaks
 from spinward.targets.soft import soft_expectation
 from spinward.targets.values import unrolled
@@ -60,12 +61,11 @@ class SACDiscrete:
     alpha: float = 1.0  # temperature at first
     learn_alpha: bool = True  # it follows the entropy; it stays if not
     entropy_share: float = 0.89  # entropy wished for, of the greatest that the actions allow
+    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Policy.init  # builds the policy network
     critic: Callable[..., Any] = ChoiceCritics.init  # builds the networks of values
-
-    memory = no_memory
 
     def check(self, spec: Spec) -> None:
         if not isinstance(spec.action, Discrete):
@@ -89,11 +89,17 @@ class SACDiscrete:
         actor, learner, log_alpha = (Learner.init(model, self.optimiser) for model in models)
         return Agent(actor, learner, critic, log_alpha)
 
+    def memory(self, agent: Agent, envs: int) -> Memory:
+        return Noise.init(envs, (agent.actor.model.actor.action.n,))
+
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
         policy = agent.actor.model(obs)
-        return policy.sample(key) if explore else policy.mode(), memory, {}
+        if not explore:
+            return policy.mode(), memory, {}
+        memory = memory.following(key, self.correlation)
+        return policy.at(memory.value), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         agent, metrics = jax.lax.scan(self.improved, agent, batches)

@@ -10,7 +10,7 @@ from jax import Array
 
 from spinward.core import Algorithm, HostEnv, Key, Policy
 from spinward.envs.text import Text
-from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.evaluation.statistics import described
 from spinward.experience.generation import Generation
 from spinward.experience.rollout import heard, in_env_units
 from spinward.experience.vector import Vector
@@ -30,51 +30,49 @@ class Agents(NamedTuple):
 class Score(NamedTuple):
     returns: np.ndarray  # [seed, episode]
     mode: str  # greedy, or sampled as in training
+    cut: int = 0  # episodes that had not ended at the limit; they count with their return so far
 
     @property
     def per_seed(self) -> np.ndarray:
         return self.returns.mean(1)
 
     def to_json(self) -> dict[str, Any]:
-        """What `evaluate --json` prints; the interval is of the mean over seeds' means."""
-        low, high = bootstrap_interval(self.per_seed)
-        numbers = {
-            "mean": float(self.returns.mean()),
-            "iqm": float(interquartile_mean(self.per_seed)),
-            "low": float(low),
-            "high": float(high),
-        }
-        finite = {k: v if np.isfinite(v) else None for k, v in numbers.items()}
-        per_seed = self.per_seed.tolist()
+        """What `evaluate --json` prints; the interval is over seeds' means."""
         return {
             "episodes": self.returns.shape[1],
-            **finite,
-            "per_seed": per_seed,
+            **described(self.per_seed),
+            "per_seed": self.per_seed.tolist(),
+            "cut": self.cut,
             "mode": self.mode,
         }
 
 
-def evaluate(agents: Agents, episodes: int, explore: bool = False, seed: int = 0) -> Score:
-    """Returns of `episodes` whole episodes of each agent."""
+def evaluate(
+    agents: Agents, episodes: int, explore: bool = False, seed: int = 0, limit: int = LIMIT
+) -> Score:
+    """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps."""
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
+    cut: Any = 0
     if isinstance(agents.env, Text):
         texts = agents.algorithm, agents.env, agents.agent, keys, episodes, explore
         returns = np.asarray(of_texts(*texts))
     elif isinstance(agents.env, HostEnv):
-        returns = on_host(agents, episodes, explore, keys)
+        returns, cut = on_host(agents, episodes, explore, keys, limit)
     else:
         algorithm, env = agents.algorithm, agents.env
-        returns = np.asarray(on_device(algorithm, env, agents.agent, keys, episodes, explore))
-    return Score(returns, "sampled" if explore else "greedy")
+        found = on_device(algorithm, env, agents.agent, keys, episodes, explore, limit)
+        returns, cut = map(np.asarray, found)
+    return Score(returns, "sampled" if explore else "greedy", int(np.sum(cut)))
 
 
 @partial(jax.jit, static_argnames=("episodes", "explore"))
 def on_device(
-    algorithm: Any, env: Any, agent: Any, keys: Key, episodes: int, explore: bool
-) -> Array:
-    """All episodes side by side, until the last has ended [seed, episode]."""
+    algorithm: Any, env: Any, agent: Any, keys: Key, episodes: int, explore: bool, limit: int
+) -> tuple[Array, Array]:
+    """Returns [seed, episode] of all episodes side by side, until the last has ended, and how many
+    [seed] had not at the limit."""
 
-    def one_seed(agent: Any, key: Key) -> Array:
+    def one_seed(agent: Any, key: Key) -> tuple[Array, Array]:
         k_reset, key = jax.random.split(key)
         state, obs = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
         memory = algorithm.memory(agent, episodes)
@@ -91,7 +89,8 @@ def on_device(
             return state, obs, memory, total, over | terminated | truncated, key, steps + 1
 
         start = (state, obs, memory, jnp.zeros(episodes), jnp.zeros(episodes, bool), key, 0)
-        return jax.lax.while_loop(lambda x: ~x[4].all() & (x[6] < LIMIT), step, start)[3]
+        last = jax.lax.while_loop(lambda x: ~x[4].all() & (x[6] < limit), step, start)
+        return last[3], (~last[4]).sum()
 
     return jax.vmap(one_seed)(agent, keys)
 
@@ -111,29 +110,46 @@ def of_texts(
     return jax.vmap(one_seed)(agent, keys)
 
 
-def on_host(agents: Agents, episodes: int, explore: bool, keys: Key) -> np.ndarray:
-    """Each environment plays the same number of episodes [seed, episode]."""
+def on_host(
+    agents: Agents, episodes: int, explore: bool, keys: Key, limit: int
+) -> tuple[np.ndarray, int]:
+    """Returns [seed, episode], as many from each environment, and how many were cut."""
     envs = min(episodes, 8)
     quota = -(-episodes // envs)
-    following = jax.jit(jax.vmap(lambda k: jax.random.split(k)[0]))
     act = jax.jit(jax.vmap(partial(agents.algorithm.act, explore=explore)))
     memory = jax.jit(jax.vmap(agents.algorithm.memory, (0, None)), static_argnums=1)
     source = Vector(agents.env, envs, 1)
     policy = Policy(partial(act, agents.agent), partial(memory, agents.agent))
+    played: list[list[tuple[float, bool]]] = [[] for _ in range(agents.seeds * envs)]
     try:
-        k_act: Any = keys
-        state = source.init(keys, policy.memory(envs))
-        returns: list[list[float]] = [[] for _ in range(agents.seeds * envs)]
-        for _ in range(LIMIT * quota):
-            k_act, before = following(k_act), state.total
-            state, batch, _ = source.collect(state, policy, k_act)
-            ended = (batch.done[:, 0] & (batch.weight[:, 0] > 0)).reshape(-1)
-            total = (before + batch.reward[:, 0]).reshape(-1)
-            for i in np.flatnonzero(ended):
-                returns[i].append(float(total[i]))
-            if min(map(len, returns)) >= quota:
-                break
+        while (wanted := quota - np.array([len(p) for p in played])).any():
+            keys, more = play(source, policy, keys, wanted, limit)
+            played = [p + m for p, m in zip(played, more, strict=True)]
     finally:
         source.close()
-    kept = [r[:quota] + [np.nan] * (quota - len(r)) for r in returns]
-    return np.array(kept).reshape(agents.seeds, -1)[:, :episodes]
+    kept = np.array(played).reshape(agents.seeds, -1, 2)[:, :episodes]
+    return kept[..., 0], int(kept[..., 1].sum())
+
+
+next_keys = jax.jit(jax.vmap(lambda key: jax.random.split(key)[0]))
+
+
+def play(
+    source: Vector, policy: Policy, keys: Key, wanted: np.ndarray, limit: int
+) -> tuple[Key, list[list[tuple[float, bool]]]]:
+    """Of each environment at most `wanted` episodes: the return, and whether it was cut. A cut one
+    is its last, because an environment leaves no episode by itself."""
+    state = source.init(keys, policy.memory(source.envs))
+    played: list[list[tuple[float, bool]]] = [[] for _ in wanted]
+    over = wanted <= 0
+    while not over.all():
+        keys, before, steps = next_keys(keys), state.total, state.length
+        state, batch, _ = source.collect(state, policy, keys)
+        real = (batch.weight[:, 0] > 0).reshape(-1)
+        ended = batch.done[:, 0].reshape(-1) & real
+        cut = ~ended & real & (np.asarray(steps).reshape(-1) + 1 >= limit)
+        total = (before + batch.reward[:, 0]).reshape(-1)
+        for i in np.flatnonzero((ended | cut) & ~over):
+            played[i].append((float(total[i]), bool(cut[i])))
+            over[i] = cut[i] or len(played[i]) >= wanted[i]
+    return keys, played

@@ -1,12 +1,101 @@
 """Statistics of few seeds (Agarwal, Schwarzer, Castro, Courville and Bellemare, 2021, 2108.13264).
 
 Scores are [seed, ...], seeds first. A NaN among what is averaged makes the result NaN.
+
+A percentile bootstrap of 3 seeds covers the truth in 75 % of experiments where it says 95, and of
+5 seeds in 89. So `estimate` takes Student's t below `BOOTSTRAP` seeds, and from there on a
+bootstrap widened for small samples (Hesterberg, 2015, The American Statistician 69).
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 ELEMENTS = 2**22  # redrawn scores in memory at once
+BOOTSTRAP = 10  # seeds from which the interquartile mean and its bootstrap are told
+
+
+class Estimate(NamedTuple):
+    """What several seeds say of a number, or of each point of a curve."""
+
+    value: np.ndarray  # the mean, or the interquartile mean: see `statistic`
+    low: np.ndarray  # bounds of what `interval` names; NaN of one seed
+    high: np.ndarray
+    seeds: int
+
+    @property
+    def statistic(self) -> str:
+        return "mean" if self.seeds < BOOTSTRAP else "interquartile mean"
+
+    @property
+    def interval(self) -> str:
+        """What the bounds are, with the number of seeds."""
+        if self.seeds < 2:
+            return "one seed: no interval can be told"
+        if self.seeds < 3:
+            return f"range of {self.seeds} seeds"
+        kind = "t" if self.seeds < BOOTSTRAP else "bootstrap"
+        return f"95 % {kind} interval of {self.seeds} seeds"
+
+
+def estimate(scores: ArrayLike) -> Estimate:
+    """The mean of fewer than 10 seeds with Student's interval, or of 2 with their range; of 10 and
+    more the interquartile mean with its bootstrapped interval. `scores` are [seed, ...]."""
+    scores = np.asarray(scores, float)
+    seeds = len(scores)
+    if seeds == 0:
+        raise ValueError(f"no scores to average in shape {scores.shape}")
+    if seeds >= BOOTSTRAP:
+        bounds = bootstrap_interval(scores, widened(seeds))
+        return Estimate(interquartile_mean(scores), *bounds, seeds)
+    mean = scores.mean(0)
+    if seeds < 2:
+        return Estimate(mean, np.full_like(mean, np.nan)[()], np.full_like(mean, np.nan)[()], seeds)
+    if seeds < 3:
+        return Estimate(mean, scores.min(0), scores.max(0), seeds)
+    half = t_quantile(seeds) * scores.std(0, ddof=1) / np.sqrt(seeds)
+    return Estimate(mean, mean - half, mean + half, seeds)
+
+
+def t_quantile(seeds: int, level: float = 0.95) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(seeds - 1, (1 + level) / 2))
+
+
+def widened(seeds: int, level: float = 0.95) -> float:
+    """The level of a percentile interval that covers `level` of experiments of so many seeds."""
+    from scipy.special import ndtr
+
+    reach = np.sqrt(seeds / (seeds - 1)) * t_quantile(seeds, level)
+    return float(1 - 2 * ndtr(-reach))
+
+
+def described(per_seed: ArrayLike) -> dict[str, Any]:
+    """A number of each seed as JSON has it: both means, the one to be told, and its interval.
+
+    A seed without a number leaves the means unknown: without that seed they would say something
+    else, such as what the quicker seeds reached.
+    """
+    told = estimate(per_seed)
+    numbers: dict[str, Any] = {
+        "value": told.value,
+        "mean": np.asarray(per_seed, float).mean(),
+        "iqm": interquartile_mean(per_seed),
+        "low": told.low,
+        "high": told.high,
+    }
+    finite = {k: float(v) if np.isfinite(v) else None for k, v in numbers.items()}
+    return {"seeds": told.seeds, "statistic": told.statistic, "interval": told.interval, **finite}
+
+
+def sentence(numbers: dict[str, Any]) -> str:
+    """What `described` found, as in "mean 12.3 (95 % t interval of 5 seeds: 10.1 to 14.5)"."""
+    if numbers["value"] is None:
+        return "no mean: a seed has no number"
+    bounds = "" if numbers["low"] is None else f": {numbers['low']:.1f} to {numbers['high']:.1f}"
+    return f"{numbers['statistic']} {numbers['value']:.1f} ({numbers['interval']}{bounds})"
 
 
 def interquartile_mean(x: ArrayLike, axis: int | tuple[int, ...] | None = 0) -> np.ndarray:
@@ -75,3 +164,13 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
         return float("nan")
     ahead, level = a[:, None] > b[None], a[:, None] == b[None]
     return float(np.mean(ahead + 0.5 * level))
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
+    """The share of runs [threshold] that score at least so much, each task weighing the same.
+
+    `scores` are [seed] or [seed, task]. A run without a score has not reached any threshold.
+    """
+    scores = np.asarray(scores, float)
+    reached = scores[..., None] >= np.asarray(thresholds, float)
+    return reached.mean(tuple(range(scores.ndim)))

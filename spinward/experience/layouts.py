@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Key, Transition, config, replace, struct
+from spinward.core import ENV_REWARD, Key, Transition, config, replace, struct
 from spinward.experience.frames import Frames, without_images
 from spinward.experience.priorities import FLOOR, Priorities, importance
 from spinward.networks.recurrent import MEMORY
@@ -122,7 +122,8 @@ class SequenceLayout:
         return self.rows.write(state, self.row(batch))
 
     def sample(self, state: ReplayState, key: Key) -> Transition:
-        """Sequences with the `extras` that `act` left; `MEMORY` is [updates, 1, batch, ...]."""
+        """Sequences with the `extras` that `act` left, and the environment's own reward, whatever a
+        reward source makes of it; `MEMORY` is [updates, 1, batch, ...]."""
         drawn = draw(self.rows, state, key)  # [updates, rows, batch, steps, ...]
 
         def in_time(x: Array) -> Array:
@@ -134,7 +135,7 @@ class SequenceLayout:
         extras, obs, next_obs = jax.tree.map(
             in_time, (drawn.obs["extras"], drawn.obs["obs"], drawn.next_obs)
         )
-        extras = {**extras, **drawn.extras, MEMORY: memory}
+        extras = {**extras, **drawn.extras, MEMORY: memory, ENV_REWARD: flat["reward"]}
         return Transition(**flat, obs=obs, next_obs=next_obs, extras=extras)
 
     def add_and_sample(

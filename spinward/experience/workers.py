@@ -32,6 +32,7 @@ from spinward.experience import calls
 from spinward.experience.called import Called, Host
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
+from spinward.networks.per_env import ENV_INDEX
 
 INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
 LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
@@ -45,8 +46,8 @@ class Workers:
     """Steps `envs` environments for each seed `steps` times, shared out among `workers` actors.
 
     Batches are of all of them, acted by the newest policy; or with `first_come` of the one that is
-    done first, whose policy may be some updates old (`lag`), and whose environments alone are
-    `spec.envs`.
+    done first, whose policy may be some updates old (`lag`), and which says in its extras which
+    environments these are (networks/per_env.py).
     """
 
     envs: int
@@ -67,12 +68,11 @@ class Workers:
 
     @cached_property
     def spec(self) -> Spec:
-        envs = self.share if self.first_come else self.envs
-        return replace(self.make().spec, envs=envs)
+        return replace(self.make().spec, envs=self.envs)
 
     @property
     def stride(self) -> int:
-        return self.spec.envs * self.steps
+        return (self.share if self.first_come else self.envs) * self.steps
 
     @property
     def keys(self) -> Callable[[Key], Key]:
@@ -101,8 +101,13 @@ class Workers:
         answers = [self.staff.answer(worker) for worker in workers]
         batches, metrics, lags = zip(*answers, strict=True)
         batch = jax.tree.map(lambda *x: np.concatenate(x, 2), *batches)
+        if not self.first_come:
+            return state, batch, merged(metrics)
+        index = workers[0] * self.share + np.arange(self.share, dtype=np.int32)
+        index = np.broadcast_to(index, batch.reward.shape)
+        batch = replace(batch, extras={**batch.extras, ENV_INDEX: index})
         lag = np.full(batch.reward.shape[0], float(lags[0]))
-        return state, batch, {**merged(metrics), **({"lag": lag} if self.first_come else {})}
+        return state, batch, {**merged(metrics), "lag": lag}
 
 
 def whole(key: Key) -> Key:
@@ -110,9 +115,7 @@ def whole(key: Key) -> Key:
     return key
 
 
-@jax.jit
-def folded(key: Key, number: int) -> Key:
-    return jax.vmap(jax.random.fold_in, (0, None))(key, number)
+folded = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
 
 
 def numbered(key: Key, number: int) -> np.ndarray:

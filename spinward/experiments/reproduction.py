@@ -19,7 +19,7 @@ import numpy as np
 
 import spinward
 from spinward.errors import SettingsError, nearest
-from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.evaluation.statistics import estimate
 from spinward.run import report
 from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.files import discard, write_atomically
@@ -37,9 +37,11 @@ class Row:
 
     what: str
     measured: float
-    low: float  # bounds of a 95 % interval; NaN where there is none
+    low: float  # bounds of what `interval` names; NaN where there is none
     high: float
     published: float | None = None
+    interval: str = ""  # what the bounds are, and of how many seeds
+    scores: tuple[float, ...] = ()  # the number of each seed, of which the bounds are made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +109,23 @@ def reproduce(
 
 def to_json(result: Reproduction, folder: Path) -> dict[str, Any]:
     """A reproduction as `rows.json` has it: what is not finite is null, pictures by their names."""
-    rows = [
-        {k: None if v != v else v for k, v in dataclasses.asdict(row).items()}
-        for row in result.rows
-    ]
+    rows = [{k: finite(v) for k, v in dataclasses.asdict(row).items()} for row in result.rows]
     pictures = [
         str(p.relative_to(folder)) if p.is_relative_to(folder) else str(p) for p in result.pictures
     ]
     return dataclasses.asdict(result) | {"rows": rows, "pictures": pictures}
 
 
+def finite(value: Any) -> Any:
+    """A value of a row, in which JSON has no NaN."""
+    if isinstance(value, tuple):
+        return [finite(x) for x in value]
+    return None if value != value else value
+
+
 def table(rows: Sequence[Row]) -> str:
     """Measured against published, as text."""
-    cells = [("", "measured", "95 % interval", "published")]
+    cells = [("", "measured", "interval", "published")]
     for row in rows:
         published = "-" if row.published is None else f"{row.published:.4g}"
         cells.append((row.what, f"{row.measured:.4g}", interval(row), published))
@@ -131,7 +137,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def interval(row: Row) -> str:
-    return "-" if row.low != row.low else f"{row.low:.4g} to {row.high:.4g}"
+    bounds = f"{row.low:.4g} to {row.high:.4g}"
+    return "-" if row.low != row.low else f"{bounds} ({row.interval})" if row.interval else bounds
 
 
 def html(result: Reproduction, facts: dict[str, Any]) -> str:
@@ -141,7 +148,7 @@ def html(result: Reproduction, facts: dict[str, Any]) -> str:
         {
             "what": row.what,
             "measured": row.measured,
-            "95 % interval": interval(row),
+            "interval": interval(row),
             "published": row.published,
         }
         for row in result.rows
@@ -199,7 +206,8 @@ def trained(
 
 
 def row_of(what: str, per_seed: Any, published: float | None = None) -> Row:
-    """The interquartile mean of a number of each seed, with its bootstrapped interval."""
+    """The mean of a number of each seed with its interval, as `statistics.estimate` has them."""
     scores = np.asarray(per_seed, float)
-    low, high = bootstrap_interval(scores)
-    return Row(what, float(interquartile_mean(scores)), float(low), float(high), published)
+    told = estimate(scores)
+    bounds = float(told.value), float(told.low), float(told.high)
+    return Row(what, *bounds, published, told.interval, tuple(scores.tolist()))

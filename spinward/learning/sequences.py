@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Transition, replace
+from spinward.core import ENV_REWARD, Key, Memory, Metrics, Obs, Transition, replace
 from spinward.learning.minibatches import means
 from spinward.networks.distributions import pick
 from spinward.networks.exploration import epsilon_greedy
@@ -143,6 +143,7 @@ def rows_of(window: Transition, actions: int) -> tuple[Transition, Array]:
     [time, batch, numbers]: where an episode ended, what it would have been told."""
     rows = part(window, 0, -1)
     rest = rows.extras[TOLD][..., actions + 1 :]
-    last = [jax.nn.one_hot(rows.action, actions), squashed(rows.reward)[..., None], rest]
+    earned = rows.extras[ENV_REWARD]  # a policy hears the environment, not what labels its rewards
+    last = [jax.nn.one_hot(rows.action, actions), squashed(earned)[..., None], rest]
     after = window.extras[TOLD][1:]
     return rows, jnp.where(rows.done[..., None], jnp.concatenate(last, -1), after)

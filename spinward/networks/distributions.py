@@ -20,6 +20,12 @@ class Categorical:
     def sample(self, key: Key) -> Array:
         return jax.random.categorical(key, self.logits)
 
+    def at(self, normal: Array) -> Array:
+        """The choice by standard normal numbers [..., n], each as likely as by `sample`: the
+        largest logit with Gumbel noise of the same rank (Gumbel, 1954)."""
+        gumbel = -jnp.log(-jax.scipy.special.log_ndtr(normal))
+        return (self.logits + gumbel).argmax(-1).astype(jnp.int32)
+
     def mode(self) -> Array:
         return self.logits.argmax(-1).astype(jnp.int32)
 

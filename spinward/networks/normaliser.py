@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import MASK, Obs, Spec, Transition, replace, struct
+from spinward.networks.per_env import of_batch, with_batch
 
 CLIP = 10.0  # deviations, as OpenAI Baselines' VecNormalize has it
 
@@ -82,7 +83,9 @@ class RewardScaler:
             total = gamma * total + reward
             return jnp.where(done, 0.0, total), total
 
-        total, totals = jax.lax.scan(step, self.total, (batch.reward, batch.done))
+        before = of_batch(self.total, batch)
+        total, totals = jax.lax.scan(step, before, (batch.reward, batch.done))
+        total = with_batch(self.total, total, batch)
         return RewardScaler(total, self.moments.add(totals, batch.weight))
 
     def __call__(self, reward: Array) -> Array:

@@ -9,6 +9,7 @@ CLASSIC = {
     "tau": 0.005,
     "hidden": (64, 64),
     "entropy_share": 0.3,
+    "correlation": 0.9,  # without, one seed of ten sees Acrobot's goal in 100,000 steps
 }
 
 PRESETS = (Preset("vector", CLASSIC, obs=(VECTOR, TABLE, PARTS)),)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import (
+    ENV_REWARD,
     MASK,
     ROLLOUT,
     Context,
@@ -26,6 +27,7 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.networks.normaliser import parts_of
+from spinward.networks.per_env import of_batch, with_batch
 from spinward.targets.returns import check_discount, outlasting
 
 
@@ -80,7 +82,7 @@ class Count:
             state, visits = self.over_life(state, codes, batch.weight)
         beta = self.beta * (1.0 - self.kappa) ** state.labels
         bonus = batch.weight * jax.lax.rsqrt(jnp.maximum(visits, 1.0))
-        extras = {**batch.extras, "env_reward": batch.reward, "bonus": bonus}
+        extras = {**batch.extras, ENV_REWARD: batch.reward, "bonus": bonus}
         state = replace(state, labels=state.labels + 1)
         told = {"bonus": bonus.mean(), "bonus_coef": beta}
         reward = batch.reward + beta * outlasting(bonus, batch, self.gamma)
@@ -126,7 +128,9 @@ class Count:
             return (seen, jnp.where(over, 0, length + 1)), alike.sum(-1).astype(jnp.float32)
 
         over = batch.done | (batch.weight == 0.0)
-        (seen, length), visits = jax.lax.scan(step, (state.codes, state.length), (codes, over))
+        held = state.codes, state.length
+        after, visits = jax.lax.scan(step, of_batch(held, batch), (codes, over))
+        seen, length = with_batch(held, after, batch)
         return replace(state, codes=seen, length=length), visits
 
 

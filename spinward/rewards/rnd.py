@@ -12,11 +12,23 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, config, replace, struct
+from spinward.core import (
+    ENV_REWARD,
+    ROLLOUT,
+    Context,
+    Key,
+    Metrics,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
 from spinward.learning.minibatches import mean
 from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.normaliser import Moments
+from spinward.networks.per_env import of_batch, with_batch
 from spinward.targets.returns import check_discount, outlasting
 
 
@@ -68,9 +80,10 @@ class RND:
         whitener = state.whitener.add(seen, weight)
         seen = whitener(seen)
         bonus = distance(state.predictor.model, state.target, seen)
-        total, totals = (
-            (state.total, bonus) if context.replayed else self.totals(state.total, bonus)
-        )
+        total, totals = state.total, bonus
+        if not context.replayed:
+            rows, totals = self.totals(of_batch(total, batch), bonus)
+            total = with_batch(total, rows, batch)
         moments = state.moments.add(totals, weight)
         loud = (state.labels >= self.quiet).astype(jnp.float32)
         bonus = loud * weight * bonus * jax.lax.rsqrt(moments.var + 1e-12)
@@ -79,7 +92,7 @@ class RND:
             self.loss, self.optimiser, state.predictor, state.target, seen, counted
         )
         bonus = bonus.reshape(shape)
-        extras = {**batch.extras, "env_reward": batch.reward, "bonus": bonus}
+        extras = {**batch.extras, ENV_REWARD: batch.reward, "bonus": bonus}
         state = Judge(predictor, state.target, whitener, total, moments, state.labels + 1)
         told = {"bonus": bonus.mean(), "rnd_loss": learned["loss"]}
         reward = batch.reward + self.beta * outlasting(bonus, batch, self.gamma)

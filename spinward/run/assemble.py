@@ -58,8 +58,7 @@ class Assembled:
         """What agents are made for: also how many environments act side by side."""
         if self.logged_only:
             return self.spec
-        workers = self.experiment.workers if self.experiment.first_come else 1
-        return replace(self.spec, envs=self.want.envs // workers)  # type: ignore[union-attr]
+        return replace(self.spec, envs=self.want.envs)  # type: ignore[union-attr]
 
     @property
     def on_texts(self) -> bool:

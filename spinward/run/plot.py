@@ -2,14 +2,14 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spinward.errors import SettingsError
-from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.evaluation.statistics import Estimate, estimate, performance_profile
 from spinward.run.files import write_atomically
 
 if TYPE_CHECKING:
@@ -48,25 +48,20 @@ class Summary(NamedTuple):
     """A curve's seeds as one: where they all have a score."""
 
     steps: np.ndarray  # [point]
-    mean: np.ndarray  # [point] interquartile
-    low: np.ndarray  # [point] bounds of the 95 % interval
-    high: np.ndarray
-    seeds: int  # that ever finished an episode
+    means: Estimate  # [point]
     held: bool  # whether some point shows a seed's last score, for want of a new one
 
 
 def summary(curve: Curve) -> Summary:
-    """The interquartile mean over seeds and its interval, from when each seed has a score."""
+    """The mean over all seeds and its interval, from when each seed has a score.
+
+    There are no points where a seed never ended an episode: the mean of the others is of others.
+    """
     returns = np.asarray(curve.returns, float)
-    returns = returns[np.isfinite(returns).any(1)]
     filled = last_seen(returns)
-    known = np.isfinite(filled).all(0) if len(filled) else np.zeros(filled.shape[1], bool)
+    known = np.isfinite(filled).all(0)
     held = bool((~np.isfinite(returns[:, known])).any())
-    steps = np.asarray(curve.steps)[known]
-    if not known.any():
-        return Summary(steps, np.empty(0), np.empty(0), np.empty(0), len(filled), False)
-    low, high = bootstrap_interval(filled[:, known])
-    return Summary(steps, interquartile_mean(filled[:, known]), low, high, len(filled), held)
+    return Summary(np.asarray(curve.steps)[known], estimate(filled[:, known]), held)
 
 
 def last_seen(x: np.ndarray) -> np.ndarray:
@@ -99,6 +94,29 @@ def figure(
     dress(axes, title, values, theme)
     label(axes, [track for track in tracks if track])
     drawn.supxlabel(caption(curves, summaries), x=0.01, ha="left", fontsize=8, color=theme.faint)
+    return drawn
+
+
+def profiles(finals: Mapping[str, np.ndarray], title: str) -> "Figure":
+    """Performance profiles: of each run the share of seeds that reached a return, over returns."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor=LIGHT.page)
+    axes = drawn.add_subplot()
+    known = np.concatenate([x[np.isfinite(x)] for x in finals.values()] or [[]])
+    if not len(known):
+        raise SettingsError("a profile needs a seed that ended an episode; found none")
+    margin = 0.05 * (np.ptp(known) or 1.0)
+    at = np.linspace(known.min() - margin, known.max() + margin, 500)
+    for n, (name, scores) in enumerate(finals.items()):
+        colour, style = PALETTE[n % len(PALETTE)], STYLES[n // len(PALETTE) % len(STYLES)]
+        told = escaped(f"{name}, {len(scores)} seeds")
+        shares = performance_profile(scores, at)
+        axes.step(at, shares, where="post", color=colour, linestyle=style, label=told)
+    dress(axes, title, "share of seeds with at least this return", LIGHT)
+    axes.set_xlim(at[0], at[-1])
+    axes.set_xlabel("return over the last tenth of training", color=LIGHT.faint)
+    axes.legend(frameon=False)
     return drawn
 
 
@@ -135,12 +153,13 @@ def draw(
         axes.plot(steps, returns[finite], marker="." if len(steps) == 1 else "", **faint)
     if not len(seen.steps):
         return None
+    means = seen.means
     if len(seen.steps) == 1:  # too short for a line or a band
-        axes.vlines(seen.steps, seen.low, seen.high, color=colour, alpha=0.4, linewidth=4)
-        axes.plot(seen.steps, seen.mean, color=colour, marker="o", markersize=6)
-    axes.fill_between(seen.steps, seen.low, seen.high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(seen.steps, seen.mean, color=colour, linestyle=style, linewidth=2)
-    return float(seen.mean[-1]), curve.name, colour
+        axes.vlines(seen.steps, means.low, means.high, color=colour, alpha=0.4, linewidth=4)
+        axes.plot(seen.steps, means.value, color=colour, marker="o", markersize=6)
+    axes.fill_between(seen.steps, means.low, means.high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(seen.steps, means.value, color=colour, linestyle=style, linewidth=2)
+    return float(means.value[-1]), curve.name, colour
 
 
 def draw_expected(axes: "Axes", curves: Sequence[Curve], colour: str) -> None:
@@ -173,23 +192,22 @@ def label(axes: "Axes", tracks: list[tuple[float, str, str]]) -> None:
 
 def caption(curves: Sequence[Curve], summaries: list[Summary]) -> str:
     """What the picture shows, of how many seeds, and what it does not show."""
-    counts = sorted({seen.seeds for seen in summaries if seen.seeds})
-    if counts == [1]:
-        lines = ["One seed: no interval can be told. Not smoothed."]
-    elif counts:
-        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        lines = [
-            f"Interquartile mean over {seeds} seeds; band: 95 % bootstrap interval; "
-            "thin lines: single seeds. Not smoothed."
-        ]
-    else:
-        lines = []
+    drawn = {seen.means.seeds: seen.means for seen in summaries if len(seen.steps)}
+    lines = [
+        f"{means.statistic.capitalize()}; band: {means.interval}; thin lines: single seeds."
+        if seeds > 1
+        else "One seed: no interval can be told."
+        for seeds, means in sorted(drawn.items())
+    ]
+    if lines:
+        lines[-1] += " Not smoothed."
     if any(seen.held for seen in summaries):
         lines.append("A seed with no new episode at a point counts with its last one.")
-    for curve, seen in zip(curves, summaries, strict=True):
-        lost = len(curve.returns) - seen.seeds
+    for curve in curves:
+        lost, seeds = int((~np.isfinite(curve.returns)).all(1).sum()), len(curve.returns)
         if lost:
-            lines.append(f"{curve.name}: no episode ended in {lost} of {len(curve.returns)} seeds.")
+            told = f"no episode ended in {lost} of {seeds} seeds, so there is no mean."
+            lines.append(f"{curve.name}: {told}")
     return escaped("\n".join(lines))
 
 
@@ -232,21 +250,20 @@ def rendered(figure: "Figure", kind: str) -> bytes:
 
 
 def table(curves: Sequence[Curve]) -> str:
-    """The last point of each curve: interquartile mean, interval, seeds and steps."""
-    rows = [("run", "IQM", "95 % interval", "seeds", "steps", "expected")]
+    """The last point of each curve: mean, interval, steps, and the score that was expected."""
+    rows = [("run", "", "return", "interval", "steps", "expected")]
     for curve in curves:
-        seen = summary(curve)
-        seeds = f"{seen.seeds} of {len(curve.returns)}"
+        steps, means, _ = summary(curve)
         expected = "-" if curve.expected is None else f"{curve.expected:g}"
-        if not len(seen.steps):
-            rows.append((curve.name, "-", "no episode ended", seeds, "-", expected))
+        if not len(steps):
+            lost = int((~np.isfinite(curve.returns)).all(1).sum())
+            told = f"no episode ended in {lost} of {len(curve.returns)} seeds"
+            rows.append((curve.name, "-", "-", told, "-", expected))
             continue
-        low, high = float(seen.low[-1]), float(seen.high[-1])
-        interval = "one seed" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
-        if seen.seeds == len(curve.returns):
-            seeds = str(seen.seeds)
-        steps = f"{int(seen.steps[-1]):,}"
-        rows.append((curve.name, f"{seen.mean[-1]:.2f}", interval, seeds, steps, expected))
+        low, high = float(means.low[-1]), float(means.high[-1])
+        bounds = "" if math.isnan(low) else f": {low:.2f} to {high:.2f}"
+        told, value = f"{means.interval}{bounds}", f"{means.value[-1]:.2f}"
+        rows.append((curve.name, means.statistic, value, told, f"{int(steps[-1]):,}", expected))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:

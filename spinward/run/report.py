@@ -46,7 +46,10 @@ td.code { font-family: ui-monospace, Menlo, Consolas, monospace; overflow-wrap: 
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 """
 TYPES = {".gif": "image/gif", ".webp": "image/webp", ".mp4": "video/mp4"}
-HEADLINE = ("iqm", "low", "high", "per_seed")
+HEADLINE = (
+    *("value", "mean", "iqm", "statistic", "interval", "low", "high"),
+    *("seeds", "per_seed", "unknown"),
+)
 
 
 def html(
@@ -60,9 +63,9 @@ def html(
 ) -> str:
     """The whole page as one string.
 
-    `summary` holds the headline (iqm, low, high, per_seed) and any further facts, `rows` the final
-    table, a mapping of column to cell for each seed. `config` may be nested; its entry `versions`
-    gets a table of its own.
+    `summary` holds the headline, as `statistics.described` has it, and any further facts, `rows`
+    the final table, a mapping of column to cell for each seed. `config` may be nested; its entry
+    `versions` gets a table of its own.
 
     Raises:
         SettingsError: a video that is no GIF, WebP or MP4.
@@ -106,20 +109,22 @@ def head(title: str) -> list[str]:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """The interquartile mean, how sure it is, and further facts."""
+    """The mean of the seeds, how sure it is, and further facts."""
     lines = []
-    iqm = number(summary.get("iqm"))
-    if iqm is not None:
+    value, unknown = number(summary.get("value")), summary.get("unknown", 0)
+    if value is not None:
         low, high = number(summary.get("low")), number(summary.get("high"))
-        seeds = len(summary.get("per_seed") or [])
-        who = f" over {seeds} seeds" if seeds > 1 else ""
-        sure = "one seed: no interval can be told"
+        sure = str(summary["interval"])
         if low is not None and high is not None:
-            sure = f"95 % bootstrap interval {cell(low)} to {cell(high)}"
+            sure = f"{sure}: {cell(low)} to {cell(high)}"
         lines += [
-            f'<p class="number">{cell(iqm)}</p>',
-            f'<p class="faint">interquartile mean of the episode return{who}; {sure}</p>',
+            f'<p class="number">{cell(value)}</p>',
+            f'<p class="faint">{escape(summary["statistic"])} of the episode return; '
+            f"{escape(sure)}</p>",
         ]
+    elif unknown:
+        who = f"in {unknown} of {summary['seeds']} seeds"
+        lines.append(f'<p class="faint">no mean: no episode ended {who} in the last tenth</p>')
     facts = flat({name: value for name, value in summary.items() if name not in HEADLINE})
     if facts:
         told = "".join(

@@ -8,14 +8,17 @@ import numpy as np
 
 from spinward.core import Renders
 from spinward.errors import SettingsError, nearest
-from spinward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from spinward.evaluation.statistics import described
 from spinward.run import plot, report
 from spinward.run.files import write_atomically
 from spinward.run.run import Run
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """The final training returns: interquartile mean over seeds, 95 % interval, and each seed."""
+    """The final training returns: their mean over seeds, its interval, and each seed's.
+
+    Where a seed ended no episode in the last tenth, there is no mean: `unknown` counts such seeds.
+    """
     return over_seeds(run.final())
 
 
@@ -27,16 +30,9 @@ def final(run: Run, metric: str) -> dict[str, Any]:
 
 
 def over_seeds(finals: np.ndarray) -> dict[str, Any]:
-    """One number for each seed: their interquartile mean, its 95 % interval, and each of them."""
-    known = finals[np.isfinite(finals)]
-    low, high = bootstrap_interval(known) if len(known) else (np.nan, np.nan)
-    numbers = {
-        "iqm": float(interquartile_mean(known)) if len(known) else np.nan,
-        "low": float(low),
-        "high": float(high),
-    }
+    """One number for each seed: their mean, its interval, and each of them."""
     per_seed = [float(x) if np.isfinite(x) else None for x in finals]
-    return {k: v if np.isfinite(v) else None for k, v in numbers.items()} | {"per_seed": per_seed}
+    return {**described(finals), "per_seed": per_seed, "unknown": per_seed.count(None)}
 
 
 def curve(run: Run, metric: str = "episode_return") -> plot.Curve:

@@ -14,8 +14,9 @@ def project(values: Array, probs: Array, atoms: Array) -> Array:
     Bellemare et al. (2017, arXiv:1707.06887), (7). What lies beyond the atoms goes to the last of
     them; all else keeps the mean, a value on an atom its mass.
     """
-    spacing = atoms[1] - atoms[0]
-    place = (jnp.clip(values, atoms[0], atoms[-1]) - atoms[0]) / spacing
+    # The difference of two neighbours would carry their rounding to the last atom, `n` times.
+    low, high = atoms[0], atoms[-1]
+    place = (jnp.clip(values, low, high) - low) / (high - low) * (atoms.shape[0] - 1)
     shared = scattered if jax.default_backend() == "cpu" else overlapping
     return jax.lax.stop_gradient(shared(place, probs, atoms.shape[0]))
 

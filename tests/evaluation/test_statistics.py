@@ -4,9 +4,14 @@ from scipy import stats
 
 from spinward.evaluation import statistics
 from spinward.evaluation.statistics import (
+    BOOTSTRAP,
     bootstrap_interval,
+    described,
+    estimate,
     interquartile_mean,
+    performance_profile,
     probability_of_improvement,
+    sentence,
 )
 
 
@@ -84,12 +89,65 @@ def test_same_seed_gives_the_same_interval_and_more_seeds_a_narrower_one():
     assert many < few / 1.5
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(20, 400))  # 400 experiments with 20 seeds; the truth is 0
-    low, high = bootstrap_interval(scores, resamples=500)
-    covered = np.mean((low <= 0) & (high >= 0))
-    assert 0.88 < covered < 0.98
+def covered(draw, truth: float, seeds: int, experiments: int) -> float:
+    """The share of experiments whose interval holds the truth."""
+    told = estimate(draw(size=(seeds, experiments)))
+    return float(np.mean((told.low <= truth) & (truth <= told.high)))
+
+
+@pytest.mark.parametrize("seeds", range(3, BOOTSTRAP))
+def test_the_interval_of_few_seeds_covers_the_truth_as_often_as_it_says(seeds):
+    rng = np.random.default_rng(seeds)
+    assert 0.92 < covered(rng.normal, 0.0, seeds, 20_000) < 0.98
+    assert 0.92 < covered(rng.uniform, 0.5, seeds, 20_000) < 0.98
+
+
+@pytest.mark.parametrize("seeds", [10, 12, 20])
+def test_the_interval_of_many_seeds_covers_the_truth_as_often_as_it_says(seeds):
+    rng = np.random.default_rng(seeds)
+    assert 0.92 < covered(rng.normal, 0.0, seeds, 1000) < 0.98
+
+
+def test_a_percentile_bootstrap_of_few_seeds_would_not():
+    low, high = bootstrap_interval(np.random.default_rng(0).normal(size=(3, 1000)), resamples=500)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.8
+
+
+def test_what_is_told_of_so_many_seeds():
+    one, two = estimate([3.0]), estimate([1.0, 5.0])
+    assert one.value == 3 and np.isnan([one.low, one.high]).all() and "one seed" in one.interval
+    assert two[:3] == (3, 1, 5) and two.interval == "range of 2 seeds"
+    scores = [1.0, 2.0, 6.0, 7.0]
+    four = estimate(scores)
+    expected = stats.t.interval(0.95, 3, np.mean(scores), stats.sem(scores))
+    np.testing.assert_allclose(four[:3], [4.0, *expected])
+    assert four.statistic == "mean" and four.interval == "95 % t interval of 4 seeds"
+    many = estimate(np.arange(10.0) ** 2)
+    assert many.value == interquartile_mean(np.arange(10.0) ** 2)
+    assert many.statistic == "interquartile mean"
+    assert many.interval == "95 % bootstrap interval of 10 seeds"
+    narrow = np.subtract(*bootstrap_interval(np.arange(10.0) ** 2)[::-1])
+    assert many.high - many.low > narrow
+    curve = estimate(np.ones((3, 5)))
+    assert curve.value.shape == curve.low.shape == curve.high.shape == (5,)
+    with pytest.raises(ValueError, match="no scores"):
+        estimate([])
+
+
+def test_a_seed_without_a_number_is_not_dropped():
+    told = described([1.0, np.nan, 3.0])
+    assert told["seeds"] == 3 and told["value"] is told["mean"] is told["iqm"] is None
+    assert told["low"] is told["high"] is None and "no mean" in sentence(told)
+    told = described([1.0, 2.0, 3.0])
+    assert sentence(told) == "mean 2.0 (95 % t interval of 3 seeds: -0.5 to 4.5)"
+    assert sentence(described([1.0])) == "mean 1.0 (one seed: no interval can be told)"
+
+
+def test_a_profile_is_the_share_of_runs_that_reach_a_score():
+    share = performance_profile([1.0, 2.0, np.nan, 4.0], [0, 1, 1.5, 4, 5])
+    np.testing.assert_array_equal(share, [0.75, 0.75, 0.5, 0.25, 0])
+    by_task = performance_profile(np.array([[1.0, 10], [2, 20]]), [1.5, 15])
+    np.testing.assert_array_equal(by_task, [0.75, 0.25])
 
 
 def test_probability_of_improvement_counts_pairs():

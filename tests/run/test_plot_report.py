@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from spinward.errors import SettingsError
-from spinward.evaluation.statistics import bootstrap_interval
+from spinward.evaluation.statistics import described, estimate
 from spinward.run import plot, report, video
 from spinward.run.plot import Curve
 
@@ -37,15 +37,22 @@ def texts(figure) -> list[str]:
 
 
 def test_a_curve_begins_where_each_seed_has_a_score_and_holds_the_last_one():
-    returns = np.array([[NAN, 1, 2, NAN], [NAN, NAN, 4, 6], [NAN] * 4])
+    returns = np.array([[NAN, 1, 2, NAN], [NAN, NAN, 4, 6]])
     seen = plot.summary(Curve("x", np.array([10, 20, 30, 40]), returns))
     np.testing.assert_array_equal(seen.steps, [30, 40])
-    np.testing.assert_array_equal(seen.mean, [3, 4])  # (2 + 4) / 2 and (2 + 6) / 2
-    np.testing.assert_array_equal([seen.low, seen.high], [[2, 2], [4, 6]])
-    assert seen.seeds == 2 and seen.held
+    np.testing.assert_array_equal(seen.means.value, [3, 4])  # (2 + 4) / 2 and (2 + 6) / 2
+    np.testing.assert_array_equal([seen.means.low, seen.means.high], [[2, 2], [4, 6]])
+    assert seen.means.seeds == 2 and seen.held
     whole = plot.summary(curve())
     assert not whole.held and len(whole.steps) == 20
-    assert whole.low[-1] == bootstrap_interval(curve().returns[:, -1])[0]
+    assert whole.means.low[-1] == estimate(curve().returns[:, -1]).low
+
+
+def test_a_seed_that_never_ended_an_episode_is_not_left_out_of_the_mean():
+    returns = np.array([[1, 2.0], [3, 4.0], [NAN, NAN]])
+    given = Curve("x", np.array([10, 20]), returns)
+    assert len(plot.summary(given).steps) == 0
+    assert "no episode ended in 1 of 3 seeds" in plot.table([given])
 
 
 def test_figure_shows_the_mean_the_band_each_seed_and_the_expected_score():
@@ -53,23 +60,26 @@ def test_figure_shows_the_mean_the_band_each_seed_and_the_expected_score():
     axes = plot.figure([given], "CartPole").axes[0]
     lines = [line.get_xydata() for line in axes.lines]
     seen = plot.summary(given)
-    for returns in [*given.returns, seen.mean]:
+    for returns in [*given.returns, seen.means.value]:
         drawn = np.stack([given.steps, returns], 1)
         assert any(line.shape == drawn.shape and (line == drawn).all() for line in lines)
     assert any((line[:, 1] == 475).all() for line in lines)
     band = axes.collections[0].get_paths()[0].vertices
-    assert {(1e6, seen.low[-1]), (1e6, seen.high[-1])} <= set(map(tuple, band))
+    edges = {(1e6, seen.means.low[-1]), (1e6, seen.means.high[-1])}
+    assert edges <= set(map(tuple, band))
 
 
 def test_figure_says_how_many_seeds_it_is_of_and_what_is_missing():
-    told = "\n".join(texts(plot.figure([curve("a $1$", 4), curve("b", 8)], "Title")))
-    assert "Title" in told and "4 to 8 seeds" in told and "95 %" in told and "Not smoothed" in told
+    told = "\n".join(texts(plot.figure([curve("a $1$", 4), curve("b", 12)], "Title")))
+    assert "Title" in told and "Not smoothed" in told
+    assert "Mean; band: 95 % t interval of 4 seeds" in told
+    assert "Interquartile mean; band: 95 % bootstrap interval of 12 seeds" in told
     assert r"a \$1\$" in told and "expected 475" in told and "counts with its last" not in told
     gaps = curve()
-    gaps.returns[1] = NAN
     gaps.returns[0, 7] = NAN
-    told = "\n".join(texts(plot.figure([gaps], "")))
-    assert "no episode ended in 1 of 4 seeds" in told and "counts with its last one" in told
+    assert "counts with its last one" in "\n".join(texts(plot.figure([gaps], "")))
+    gaps.returns[1] = NAN
+    assert "no episode ended in 1 of 4 seeds" in "\n".join(texts(plot.figure([gaps], "")))
     named = plot.figure([gaps], "", values="reward per step").axes[0]
     assert named.get_ylabel() == "reward per step"
     assert "One seed: no interval" in "\n".join(texts(plot.figure([curve(seeds=1)], "")))
@@ -123,18 +133,21 @@ def test_table_is_aligned_and_has_the_last_point():
     known = Curve("known", np.array([10, 2000]), np.array([[0, 1.0], [0, 2], [0, 3], [0, 100]]), 5)
     lines = plot.table([known, curve("one", 1), never]).splitlines()
     assert len({len(line) for line in lines}) == 1
-    low, high = bootstrap_interval([1.0, 2, 3, 100])
-    assert lines[1].split() == [
-        "known",
-        "2.50",
-        f"{low:.2f}",
-        "to",
-        f"{high:.2f}",
-        "4",
-        "2,000",
-        "5",
-    ]
-    assert "one seed" in lines[2] and "no episode ended  0 of 2" in lines[3]
+    value, low, high, _ = estimate([1.0, 2, 3, 100])
+    told = f"95 % t interval of 4 seeds: {low:.2f} to {high:.2f}"
+    assert lines[1].split() == ["known", "mean", f"{value:.2f}", *told.split(), "2,000", "5"]
+    assert "one seed" in lines[2] and "no episode ended in 2 of 2 seeds" in lines[3]
+
+
+def test_profiles_are_drawn_with_their_seeds(tmp_path):
+    drawn = plot.profiles({"a": np.array([1.0, 3.0]), "b": np.array([2.0, NAN])}, "x")
+    axes = drawn.axes[0]
+    a, b = axes.lines
+    assert a.get_ydata()[0] == 1 and b.get_ydata()[0] == 0.5  # one of b's seeds has no return
+    assert a.get_ydata()[-1] == b.get_ydata()[-1] == 0
+    assert [t.get_text() for t in axes.get_legend().texts] == ["a, 2 seeds", "b, 2 seeds"]
+    with pytest.raises(SettingsError, match="a seed that ended an episode"):
+        plot.profiles({"a": np.array([NAN])}, "")
 
 
 class Page(HTMLParser):
@@ -153,7 +166,8 @@ class Page(HTMLParser):
 
 
 def page(film: Path | None = None, evil: str = "PPO") -> str:
-    summary = {"iqm": 470.25, "low": 460.0, "high": 480.5, "per_seed": [1, 2, 3, 4], "wall_s": 3.5}
+    told = {"statistic": "mean", "interval": "95 % t interval of 4 seeds", "seeds": 4}
+    summary = {"value": 470.25, "low": 460.0, "high": 480.5, **told, "wall_s": 3.5}
     rows = [{"seed": 0, evil: 470.123}, {"seed": 1, evil: evil}, {"seed": 2}]
     config = {"algorithm": {"lr": 3e-4, "name": evil, evil: [1, None]}, "versions": {"jax": evil}}
     return report.html(evil, summary | {evil: evil}, [curve(evil)], rows, config, film, [evil])
@@ -161,7 +175,7 @@ def page(film: Path | None = None, evil: str = "PPO") -> str:
 
 def test_report_shows_result_curve_table_settings_and_versions():
     text = page()
-    for part in ("470.25", "460 to 480.50", "over 4 seeds", "Learning curve", "470.12",
+    for part in ("470.25", "460 to 480.50", "t interval of 4 seeds", "Learning curve", "470.12",
                  "algorithm.lr", "0.0003", "Versions", "wall s", "3.50"):  # fmt: skip
         assert part in text, part
     found = Page(text)
@@ -195,8 +209,11 @@ def test_report_loads_nothing_from_elsewhere_and_forbids_it(tmp_path):
 def test_report_without_anything_is_still_a_page_and_unknown_numbers_are_not_told_as_numbers():
     text = report.html("Empty", {}, [], [], {}, None, [])
     assert "<h1>Empty</h1>" in text and "<h2>" not in text and Page(text).open == []
-    text = report.html("One", {"iqm": 3.0, "low": NAN, "high": NAN}, [], [], {}, None, [])
+    text = report.html("One", described([3.0]), [], [], {}, None, [])
     assert "one seed: no interval can be told" in text and "nan" not in text.lower()
+    lost = described([3.0, NAN]) | {"unknown": 1}
+    text = report.html("One", lost, [], [], {}, None, [])
+    assert "no mean: no episode ended in 1 of 2 seeds" in text
     with pytest.raises(SettingsError, match=r"one of \.gif"):
         report.html("x", {}, [], [], {}, Path("x.avi"), [])
 

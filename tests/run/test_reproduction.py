@@ -100,9 +100,11 @@ def test_a_verdict_is_one_of_three(claim, tmp_path):
         reproduce("a-claim", out=tmp_path)
 
 
-def test_a_row_of_seeds_has_their_interquartile_mean_and_interval():
+def test_a_row_of_seeds_has_their_mean_its_interval_and_the_numbers_it_is_made_of():
     row = row_of("x", [0.0, 1.0, 2.0, 100.0], 3.0)
-    assert row.measured == 1.5 and row.low < 1.5 < row.high and row.published == 3.0
+    assert row.measured == 25.75 and row.low < 1.5 < row.high and row.published == 3.0
+    assert row.interval == "95 % t interval of 4 seeds" and row.scores == (0.0, 1.0, 2.0, 100.0)
+    assert "4 seeds" in reproduction.table([row])
     assert np.isnan(row_of("x", [1.0]).low)
 
 

@@ -15,6 +15,7 @@ def run(words: list[str]) -> int:
     ask = parser.read(words)
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
+    from spinward.evaluation.statistics import sentence
     from spinward.run.experiment import EnvChoice
     from spinward.run.run import load
 
@@ -25,11 +26,9 @@ def run(words: list[str]) -> int:
     if ask.json:
         print_json(score)
         return 0
-    band = ""
-    if score["low"] is not None:
-        band = f" (95 % interval {score['low']:.1f} to {score['high']:.1f})"
-    print(f"{score['mode']}, {score['episodes']} episodes of each seed")
-    print(f"mean {score['mean']:.1f}, interquartile mean over seeds {score['iqm']:.1f}{band}")
+    print(f"{score['mode']}, {score['episodes']} episodes of each seed: {sentence(score)}")
+    if score["cut"]:
+        print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
     for i, value in enumerate(score["per_seed"]):
         print(f"  seed {i}: {value:.1f}")
     return 0

@@ -11,6 +11,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--metric", default="episode_return", help="of the log: loss, entropy, ...")
     parser.add_argument("--out", default="", help="a .png, .svg or .pdf; default in the first run")
     parser.add_argument("--table", action="store_true", help="print a table in place of a picture")
+    parser.add_argument("--profile", action="store_true", help="draw performance profiles")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     ask = parser.read(words)
     from spinward.run import plot
@@ -31,8 +32,13 @@ def run(words: list[str]) -> int:
     if ask.table:
         print(plot.table(curves))
         return 0
-    path = Path(ask.out) if ask.out else runs[0].path / f"{'curve' if of_returns else metric}.png"
     title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
-    plot.save(plot.figure(curves, title, values=metric.replace("_", " ")), path)
+    picture = "profile" if ask.profile else "curve" if of_returns else metric
+    path = Path(ask.out) if ask.out else runs[0].path / f"{picture}.png"
+    if ask.profile:
+        finals = {run.path.name: run.final() for run in runs}
+        plot.save(plot.profiles(finals, title), path)
+    else:
+        plot.save(plot.figure(curves, title, values=metric.replace("_", " ")), path)
     print(f"picture: {path}")
     return 0

@@ -44,7 +44,7 @@ def describe(path: Path) -> dict[str, Any]:
             "seeds": config["seeds"],
             "steps": config["steps"],
             "env_steps": points[-1]["env_steps"] if points else 0,
-            "return": summary(run)["iqm"] if points else None,
+            "return": summary(run)["value"] if points else None,
         }
     except SpinwardError as error:
         return {"run": str(path), "error": str(error)}

@@ -183,6 +183,7 @@ def reward_of(name: str) -> Any:
 
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     """Writes the report, and says how it went."""
+    from spinward.evaluation.statistics import sentence
     from spinward.run.results import summary, write_report
 
     seconds = time.monotonic() - began
@@ -201,14 +202,12 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
             }
         )
     data, offline = run.made.experiment.data, run.made.logged_only
-    none = (
-        f"learned from {data or 'what the task has'}"
-        if offline
-        else "no episode ended over the last tenth"
-    )
-    told = none if result["iqm"] is None else f"return {result['iqm']:.1f} over the last tenth"
-    if result["low"] is not None:
-        told += f" (95 % interval {result['low']:.1f} to {result['high']:.1f})"
+    told = f"over the last tenth of training, {sentence(result)}"
+    if result["value"] is None:
+        who = f"in {result['unknown']} of {result['seeds']} seeds "
+        told = f"no episode ended {who if result['seeds'] > 1 else ''}over the last tenth"
+    if offline:
+        told = f"learned from {data or 'what the task has'}"
     show = say if ask.json else print  # standard output has one thing: the result
     show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
     show(f"report: {report}")
