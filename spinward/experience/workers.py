@@ -103,9 +103,10 @@ class Workers:
         batch = jax.tree.map(lambda *x: np.concatenate(x, 2), *batches)
         if not self.first_come:
             return state, batch, merged(metrics)
-        index = workers[0] * self.share + np.arange(self.share, dtype=np.int32)
-        index = np.broadcast_to(index, batch.reward.shape)
-        batch = replace(batch, extras={**batch.extras, ENV_INDEX: index})
+        index: Any = workers[0] * self.share + np.arange(self.share, dtype=np.int32)
+        batch = replace(
+            batch, extras={**batch.extras, ENV_INDEX: np.broadcast_to(index, batch.reward.shape)}
+        )
         lag = np.full(batch.reward.shape[0], float(lags[0]))
         return state, batch, {**merged(metrics), "lag": lag}
 
