@@ -9,14 +9,16 @@ import jax
 import numpy as np
 from jax import Array
 
-from spinward.spaces import MASK, Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.spaces import MASK, PRIVILEGED, Box, Dict, Discrete, MultiDiscrete, Spec
 
-__all__ = ["MASK", "Box", "Dict", "Discrete", "MultiDiscrete", "Spec"]
+__all__ = ["MASK", "PRIVILEGED", "Box", "Dict", "Discrete", "MultiDiscrete", "Spec"]
 
 T = TypeVar("T")
 replace = dataclasses.replace
 Key = Array
-Obs = Any  # one array, or a dict of them; a leaf `action_mask` says which actions are allowed
+# One array, or a dict of them: a leaf `action_mask` says which actions are allowed, and a leaf
+# `privileged` is read by critics alone.
+Obs = Any
 Memory = Any  # what a policy remembers between steps: leaves [env, ...], or ()
 ENV_REWARD = "env_reward"  # in extras: the environment's own, where a reward source has changed it
 Metrics = dict[str, Any]  # flat, snake_case, scalars

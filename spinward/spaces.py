@@ -88,6 +88,7 @@ class Dict:
 
 ActionSpace = Box | Discrete | MultiDiscrete
 MASK = "action_mask"  # the part of a dict observation that says which actions are allowed
+PRIVILEGED = "privileged"  # the part that critics read and policies do not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Spec:
     obs: Box | Dict
     action: ActionSpace
     envs: int = 1
+    players: int = 1  # who move in turn; only algorithms for games take more
     resets: bool = True  # every start of an episode is told, by the end of the one before
 
     def zeros(self, *leading: int) -> Any:

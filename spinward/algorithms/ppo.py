@@ -20,9 +20,10 @@ from spinward.learning import acting
 from spinward.learning.minibatches import means, passes, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import clipped_surrogate
-from spinward.networks.heads import ActorCritic, spread
+from spinward.networks.heads import spread
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
+from spinward.networks.towers import actor_critic
 from spinward.targets.advantages import gae
 
 
@@ -58,7 +59,7 @@ class PPO:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
-    network: Callable[..., Any] = ActorCritic.init  # builds it from (key, spec, hidden, activation)
+    network: Callable[..., Any] = actor_critic  # builds it from (key, spec, hidden, activation)
 
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)

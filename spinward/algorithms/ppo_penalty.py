@@ -21,9 +21,9 @@ from spinward.learning.minibatches import mean, means, passes, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import doubled_or_halved, dual_ascent, surrogate
 from spinward.networks.distributions import of_each_step
-from spinward.networks.heads import ActorCritic
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
+from spinward.networks.towers import actor_critic
 from spinward.targets.advantages import gae
 
 RULES = ("double", "dual")
@@ -63,7 +63,7 @@ class PPOPenalty:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
-    network: Callable[..., Any] = ActorCritic.init  # builds it from (key, spec, hidden, activation)
+    network: Callable[..., Any] = actor_critic  # builds it from (key, spec, hidden, activation)
 
     def check(self, spec: Spec) -> None:
         check_memory(self.recurrent, self.network, self.hidden, spec)

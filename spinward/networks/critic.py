@@ -85,7 +85,7 @@ def ensemble(
 ) -> tuple[Torso, MLP]:
     """A torso, and so many networks that read its features and `inputs` numbers more."""
     k_torso, k_members = jax.random.split(key)
-    torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
+    torso, size, _ = Torso.init(k_torso, spec.obs, (), activation, critic=True)
     sizes = (size + inputs, *hidden, outputs)
     keys = jax.random.split(k_members, members)
     return torso, jax.vmap(lambda k: MLP.init(k, sizes, activation, 1.0))(keys)

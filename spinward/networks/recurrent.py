@@ -17,8 +17,8 @@ from spinward.errors import SettingsError
 from spinward.networks.distributions import Distribution
 from spinward.networks.heads import Actor, ActorCritic
 from spinward.networks.layers import MLP, Linear
-from spinward.networks.torso import Torso, mask
-from spinward.networks.towers import Separate
+from spinward.networks.torso import Torso, mask, privileged
+from spinward.networks.towers import Separate, actor_critic
 
 REWARD = "reward"  # in a memory that is a dict: the place for what the last step earned
 MEMORY = "memory"  # in a batch's extras: what the policy remembered before each step
@@ -134,6 +134,7 @@ class RecurrentActorCritic:
     torso: Torso
     policy: Tower
     critic: Tower
+    critic_torso: Torso | None = None  # of a critic that is shown more than the policy
     sequential: ClassVar[bool] = True
 
     @classmethod
@@ -146,6 +147,11 @@ class RecurrentActorCritic:
         actor = Actor.init(k_actor, hidden[-1], spec.action, (), activation)
         value = MLP.init(k_value, (hidden[-1], 1), activation, 1.0)
         policy = Tower.init(k_policy, sizes, activation, cell, actor)
+        if privileged(spec):
+            k_torso, k_critic = jax.random.split(k_critic)
+            own, size, left = Torso.init(k_torso, spec.obs, hidden, activation, critic=True)
+            sizes = (size, *(left or hidden[-1:]))
+            return cls(torso, policy, Tower.init(k_critic, sizes, activation, cell, value), own)
         if left:
             return cls(torso, policy, Tower.init(k_critic, sizes, activation, cell, value))
         return cls(torso, policy, Tower(MLP((), activation, True), None, value))
@@ -155,7 +161,8 @@ class RecurrentActorCritic:
 
     def step(self, obs: Obs, memory: Memory) -> tuple[Distribution, Memory, dict[str, Any]]:
         features = self.torso(obs)
-        after = self.policy.step(features, memory[0]), self.critic.step(features, memory[1])
+        seen = features if self.critic_torso is None else self.critic_torso(obs)
+        after = self.policy.step(features, memory[0]), self.critic.step(seen, memory[1])
         return self.policy.head(after[0][0], mask(obs)), after, {MEMORY: memory}
 
     def value(self, after: Memory) -> Array:
@@ -171,8 +178,11 @@ class RecurrentActorCritic:
         first, second = jax.tree.map(lambda x: x[0], batch.extras[MEMORY])
         features, following = self.torso(batch.obs), self.torso(batch.next_obs)
         policy = self.policy.unroll(features, batch.done, first)
+        later = self.policy.step(following, policy)
+        if self.critic_torso is not None:
+            features, following = map(self.critic_torso, (batch.obs, batch.next_obs))
         own = self.critic.unroll(features, batch.done, second)
-        later = self.policy.step(following, policy), self.critic.step(following, own)
+        later = later, self.critic.step(following, own)
         chosen = self.policy.head(policy[0], mask(batch.obs))
         return chosen, self.value((policy, own)), self.value(later)
 
@@ -202,7 +212,7 @@ def check_memory(
         return
     if recurrent not in CELLS:
         raise SettingsError(f"recurrent={recurrent!r} must be one of {', '.join(CELLS)}, or empty")
-    if network not in (ActorCritic.init, Separate.init):
+    if network not in (ActorCritic.init, Separate.init, actor_critic):
         raise SettingsError(f"recurrent={recurrent!r} has a network of its own: leave out network")
     if not hidden:
         raise SettingsError(f"hidden={hidden} must end with the width of the {recurrent}")

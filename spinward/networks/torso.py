@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import MASK, Box, Dict, Key, Obs, static, struct
+from spinward.core import MASK, PRIVILEGED, Box, Dict, Key, Obs, Spec, static, struct
 from spinward.errors import SettingsError
 from spinward.networks.layers import ACTIVATIONS, MLP, Conv, outputs
 
@@ -74,11 +74,16 @@ class Torso:
 
     @classmethod
     def init(
-        cls, key: Key, space: Box | Dict, hidden: tuple[int, ...], activation: str
+        cls,
+        key: Key,
+        space: Box | Dict,
+        hidden: tuple[int, ...],
+        activation: str,
+        critic: bool = False,
     ) -> tuple["Torso", int, tuple[int, ...]]:
-        """The torso, its number of features, and the hidden layers left for each head."""
-        parts = dict(space.items) if isinstance(space, Dict) else {"": space}
-        parts.pop(MASK, None)
+        """The torso, its number of features, and the hidden layers left for each head. That of a
+        `critic` reads the privileged part too, where there is one."""
+        parts = readable(space, critic)
         k_trunk, *keys = jax.random.split(key, len(parts) + 1)
         images, size = {}, 0
         for k, (name, box) in zip(keys, parts.items(), strict=True):
@@ -112,6 +117,25 @@ class Torso:
             return self.images[name](x)
         x = x.astype(jnp.float32)
         return x[..., None] if name in self.scalars else x
+
+
+def readable(space: Box | Dict, critic: bool) -> dict[str, Box]:
+    """The parts of an observation that a policy, or a critic, may read.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    parts = dict(space.items) if isinstance(space, Dict) else {"": space}
+    hidden = {MASK} if critic else {MASK, PRIVILEGED}
+    found = {name: box for name, box in parts.items() if name not in hidden}
+    if not found:
+        raise SettingsError(f"a policy can read nothing of these observations: {', '.join(parts)}")
+    return found
+
+
+def privileged(spec: Spec) -> bool:
+    """Whether critics are shown more than policies."""
+    return isinstance(spec.obs, Dict) and PRIVILEGED in dict(spec.obs.items)
 
 
 def uniform_choice(key: Key, allowed: Array | None, shape: tuple[int, ...]) -> Array:

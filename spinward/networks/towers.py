@@ -9,7 +9,7 @@ from spinward.core import Key, Memory, Obs, Spec, Transition, replace, struct
 from spinward.networks.distributions import Distribution
 from spinward.networks.heads import Actor, ActorCritic, Policy
 from spinward.networks.layers import MLP
-from spinward.networks.torso import Torso
+from spinward.networks.torso import Torso, privileged
 
 
 @struct
@@ -22,7 +22,7 @@ class Value:
     @classmethod
     def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Value":
         k_torso, k_layers = jax.random.split(key)
-        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
+        torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation, critic=True)
         return cls(torso, MLP.init(k_layers, (size, *left, 1), activation, 1.0))
 
     def __call__(self, obs: Obs) -> Array:
@@ -56,8 +56,22 @@ class Separate:
         return self.policy(batch.obs), self.critic(batch.obs), self.critic(batch.next_obs)
 
 
-def one_trunk(key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> ActorCritic:
-    """A policy and its value whose hidden layers are the same, for vectors as for images."""
+def actor_critic(
+    key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
+) -> ActorCritic | Separate:
+    """A policy and its value: two towers for vectors, one trunk with two heads for images, and
+    networks that share nothing where the critic is shown more."""
+    make = Separate.init if privileged(spec) else ActorCritic.init
+    return make(key, spec, hidden, activation)
+
+
+def one_trunk(
+    key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
+) -> ActorCritic | Separate:
+    """A policy and its value whose hidden layers are the same, for vectors as for images; but
+    share nothing where the critic is shown more."""
+    if privileged(spec):
+        return Separate.init(key, spec, hidden, activation)
     k_torso, k_trunk, k_actor, k_critic = jax.random.split(key, 4)
     torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
     if left:

@@ -80,7 +80,7 @@ class Assembled:
     def parts(self) -> Parts:
         """The parts of the loop."""
         experiment = self.experiment
-        check_fit(experiment, self.algorithm, self.want)
+        check_fit(experiment, self.algorithm, self.want, self.spec.players)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)

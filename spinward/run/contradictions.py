@@ -11,9 +11,13 @@ from spinward.run.experiment import Experiment
 TEXT = "text"  # the name of the task whose prompts are in a file
 
 
-def check_fit(experiment: Experiment, algorithm: Any, want: Want) -> None:
+def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int = 1) -> None:
     """Raises SettingsError where the settings of a run contradict what its algorithm wants."""
     name, data, reward = type(algorithm).__name__, experiment.data, experiment.reward
+    if players != 1:
+        raise SettingsError(
+            f"{experiment.env} is a game for {players} players; {name} learns to act alone"
+        )
     if isinstance(want, Texts | Prompts):
         return check_texts(experiment, name, want)
     if experiment.model:
