@@ -13,7 +13,7 @@ import pytest
 from twin import ALGORITHMS, home, logged, needs_data, tiny
 
 from spinward.envs.cartpole import CartPole
-from spinward.errors import Stopped
+from spinward.errors import DamagedFileError, Stopped
 from spinward.programs.choose import program
 from spinward.run import checkpoint
 from spinward.run.assemble import assemble
@@ -91,6 +91,9 @@ def test_a_damaged_last_checkpoint_costs_only_the_time_since_the_one_before(whol
     run = begin("ppo", tmp_path, data, name="run", checkpoint_s=0.0)
     newest = checkpoint.checkpoints(run.path / "shards/0/checkpoints")[0] / checkpoint.STATE
     newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(DamagedFileError, match="older"):
+        run.train(trust=True)
+    run = load(run.path, older=True)
     run.train(trust=True)
     assert contents(run) == contents(whole("ppo"))
 

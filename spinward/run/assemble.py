@@ -5,6 +5,7 @@ Settings that name a model, a run or a rule are given a `Materials`, which reads
 
 import dataclasses
 import functools
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ from spinward.networks.language_policy import Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
 from spinward.run import chunks, folders, language, learned, texts
+from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards
-from spinward.run.experiment import Experiment, from_config, read_config
+from spinward.run.experiment import Experiment
 from spinward.run.language import Model
 from spinward.run.logged_data import read_data
 
@@ -113,9 +115,9 @@ class Assembled:
         """The experiment of each process that shares the seeds."""
         return folders.shards_of(self.experiment, self.on_device)
 
-    def agents(self, run: Path) -> Any:
-        """The agents [seed] of the last good checkpoint of a run of this experiment."""
-        return folders.last_agents(run, self.algorithm, self.agent_spec, self.experiment)
+    def agents(self, run: Path, places: list[Path]) -> Any:
+        """The agents [seed] of checkpoints of a run of this experiment, one of each shard."""
+        return folders.last_agents(run, places, self.algorithm, self.agent_spec, self.experiment)
 
     def data(self) -> Data | None:
         choice = self.experiment.data
@@ -226,7 +228,7 @@ def with_prompts(env: FilePrompts, path: Path) -> FilePrompts:
     return replace(env, rows=padded(found))
 
 
-def model(name: str) -> Model:
+def model(name: str, older: bool = False) -> Model:
     """The model in the folder of a public checkpoint, in a GGUF file, that of the first seed of a
     run, or `smollm2`, which a package has.
 
@@ -236,23 +238,32 @@ def model(name: str) -> Model:
     """
     if not (Path(name) / "shards").is_dir():
         return language.public(name)
-    trained, made = of_run(name)
+    trained, made = of_run(name, older=older)
     return Model(trained.decoder, made.env.vocabulary)
 
 
-def of_run(name: str, seed: int = 0) -> tuple[Trained, Assembled]:
-    """What a seed of a run on texts has learned, and what the run is made of."""
+def of_run(name: str, seed: int = 0, older: bool = False) -> tuple[Trained, Assembled]:
+    """What a seed of a run on texts has learned, and what the run is made of. An `older` checkpoint
+    may be used where the newest is damaged."""
     path = Path(name).resolve()
-    return trained_at(str(path), seed, language.stamp(path / "shards"))
+    config = read_config(path / "config.json")
+    damaged = folders.verify(path, config, older)
+    chosen = folders.chosen(path, older)
+    for line in dict.fromkeys([*damaged, *(line for each in chosen for line in each.damaged)]):
+        print(f"spinward: warning: {line}; an older one is used", file=sys.stderr)
+    places = tuple(each.path for each in chosen)
+    return trained_at(str(path), seed, places, language.stamp(path / "shards"))
 
 
 @functools.lru_cache(maxsize=4)
-def trained_at(name: str, seed: int, stamp: language.Stamp) -> tuple[Trained, Assembled]:
+def trained_at(
+    name: str, seed: int, places: tuple[Path, ...], stamp: language.Stamp
+) -> tuple[Trained, Assembled]:
     """The same, of a run whose files are as `stamp` has them."""
     path = Path(name)
-    made = assemble(from_config(read_config(path / "config.json")))
+    made = assemble(from_config(read_config(path / "config.json"), False, path / "config.json"))
     if not made.on_texts:
         raise SettingsError(f"{name} trained no language model")
-    agents = made.agents(path)
+    agents = made.agents(path, list(places))
     decoder = jax.tree.map(lambda x: x[seed], agents.learner.model)
     return Trained(merged(whole(made.algorithm, decoder)), decoder.head), made

@@ -8,10 +8,10 @@ writes no step twice.
 
 import hashlib
 import io
-import itertools
+import lzma
 import os
-import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,11 +24,16 @@ from spinward.experience import stored
 from spinward.experience.layouts import StepLayout
 from spinward.experience.replay import Replay
 from spinward.programs.seeds import compiled
-from spinward.run import files
+from spinward.run import files, index
+from spinward.run.index import NAME
 
-NAME = re.compile(r"(\d{10,18})-(\d{10,18})-([0-9a-f]{16})\.npz", re.ASCII)
 FIELDS = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
+UNREADABLE = (  # what reading an archive may raise
+    ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError,
+    OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 BYTES = 32 * 2**20  # of a chunk, where no checkpoint ends it before
+SEAL = b"spinward sha256 "  # what a sealed file ends with, before its digest
 PIECE = 2**14  # bytes that are worth a call of their own
 RING = 32 * 2**20  # bytes kept of what an algorithm that replays nothing collects
 
@@ -58,13 +63,14 @@ class DataLog:
 
     def __init__(self, folder: Path, source: Any, state: TrainState, resumed: bool, seed: int):
         """Removes what was written after `state`, which is that of a checkpoint if `resumed`."""
-        self.seed = seed  # the first of the shard's
         self.stack = source.layout.stack
         self.folder, self.steps = folder, source.source.stride // source.spec.envs
         self.first = self.taken = stored.written(state.source) if resumed else 0
         self.held: list[dict[str, np.ndarray]] = []
         self.bytes = 0
-        cut(folder, self.first)
+        files.inside(folder.parent, folder)
+        self.seeds = seed, len(np.asarray(state.source.rows))
+        cut(folder, self.first, self.seeds)
         self.take(state)
 
     def room(self, state: TrainState) -> int:
@@ -91,7 +97,7 @@ class DataLog:
         """Writes what is held: a file for each seed, whose rows are those of env 0, env 1, ..."""
         if not self.held:
             return
-        seeds, envs = self.held[0]["reward"].shape[:2]
+        (first, seeds), envs = self.seeds, self.held[0]["reward"].shape[1]
         for seed in range(seeds):
             # Of each field pieces, the parts of env 0, of env 1, ...
             pieces = {
@@ -103,16 +109,17 @@ class DataLog:
             weight = np.concatenate(pieces.pop("weight"))
             if (lost := weight == 0).any():  # steps that did not happen
                 pieces = {name: [np.concatenate(p)[~lost]] for name, p in pieces.items()}
-            folder = self.folder / f"seed-{self.seed + seed}"
+            folder = files.inside(self.folder, self.folder / f"seed-{first + seed}")
             folder.mkdir(parents=True, exist_ok=True)
-            write_npz(folder, f"{self.first:010d}-{self.taken:010d}", pieces)
+            told = write_npz(folder, f"{self.first:010d}-{self.taken:010d}", pieces)
+            index.append(folder, self.seeds, *told)
         self.first, self.held, self.bytes = self.taken, [], 0
 
 
-def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> None:
-    """Makes `NAME-DIGEST.npz`, or nothing, however this ends. Each field is its pieces one after
-    another, which go from their place to the file: what `np.savez` wants laid together, and lays
-    together itself, is half of what writing costs."""
+def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> tuple[str, str]:
+    """Makes `NAME-DIGEST.npz`, or nothing, however this ends, and returns its name and SHA-256.
+    Each field is its pieces one after another, which go from their place to the file: what
+    `np.savez` wants laid together, and lays together itself, is half of what writing costs."""
     with files.temporary(folder / f"{name}.npz") as path:
         with open(path, "xb") as file:
             hashed = Hashed(file)
@@ -129,8 +136,11 @@ def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> N
                             entry.write(flat.view(np.uint8).data)
             file.flush()
             files.sync(file.fileno())
-        os.replace(path, folder / f"{name}-{hashed.sha256.hexdigest()[:16]}.npz")
+        digest = hashed.sha256.hexdigest()
+        name = f"{name}-{digest[:16]}.npz"
+        os.replace(path, folder / name)
         files.sync_folder(folder)
+        return name, digest
 
 
 class Hashed:
@@ -161,19 +171,21 @@ def span(state: Any, first: int, count: int, stack: int) -> dict[str, np.ndarray
     return {name: x.swapaxes(1, 2).copy() for name, x in rows.items()}
 
 
-def cut(folder: Path, rows: int) -> None:
-    """Removes what chunks have beyond so many rows, and what a killed process left unfinished.
+def cut(folder: Path, rows: int, seeds: tuple[int, int]) -> None:
+    """Removes what the chunks of these seeds have beyond so many rows, and what a killed process
+    left unfinished.
 
     Raises:
-        DamagedFileError: a chunk goes beyond them, but begins before.
+        DamagedFileError: a chunk or a seed before them is missing, or a chunk goes beyond them but
+            begins before.
     """
-    for seed in folder.glob("seed-*"):
-        files.remove_leftovers(seed)
-    for path in folder.rglob("*.npz"):
-        if (match := NAME.fullmatch(path.name)) and int(match[2]) > rows:
-            if int(match[1]) < rows:
-                raise DamagedFileError(f"{path}: expected a chunk that ends at row {rows}")
-            files.discard(path)
+    first, count = seeds
+    for seed in range(first, first + count):
+        part = files.inside(folder, folder / f"seed-{seed}")
+        if part.is_dir():
+            index.cut(part, rows, seeds)
+        elif rows:
+            raise DamagedFileError(f"{part} is missing: expected chunks up to row {rows}")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -181,34 +193,75 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         SettingsError: there is nothing there.
-        DamagedFileError: a file that is no npz, whose bytes are not those that were written, or a
-            chunk that is missing between others.
+        DamagedFileError: a file that is no npz, whose bytes are not those that were written, or
+            that is missing among others.
     """
     if path.is_file():
-        return arrays(path)
-    found = sorted(p for p in path.rglob("*.npz") if NAME.fullmatch(p.name))
+        return arrays(path.resolve())
+    found = listed(path)
     if not found:
         raise SettingsError(f"there is no data file {path}, nor chunks in a folder of that name")
-    for before, after in itertools.pairwise(found):
-        end, start = before.name.split("-")[1], after.name.split("-")[0]
-        if before.parent == after.parent and start != end:
-            raise DamagedFileError(f"{path}: expected a chunk between {before.name} and {after}")
-    parts = [arrays(p) for p in found]
+    folders = sorted({p.parent for p in found})
+    if path not in folders:  # then all seeds are asked for
+        index.check_seeds(folders)
+    digests = {f: index.digests(f, [p.name for p in found if p.parent == f]) for f in folders}
+    parts = [arrays(p, digests[p.parent].get(p.name)) for p in found]
     for part, path in zip(parts, found, strict=True):
         part["seed"] = np.full(len(part["reward"]), int(path.parent.name.removeprefix("seed-")))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of one npz file; a chunk's bytes are checked."""
+def listed(path: Path) -> list[Path]:
+    """The chunks below a folder, in the order of their names; of a run those in its shards.
+
+    Raises:
+        DamagedFileError: a file or folder there is a link.
+    """
+    top = files.inside(path, path / "shards") if (path / "config.json").exists() else path
+    found = []
+    for folder, folders, names in os.walk(top):
+        for name in [*folders, *names]:
+            files.inside(path, Path(folder) / name)
+        found += [Path(folder) / name for name in names if NAME.fullmatch(name)]
+    return sorted(found)
+
+
+def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of one npz file, whose bytes are checked where their digest is known: it is given,
+    in the name of a chunk, or at the end of a sealed file."""
     try:
-        data = path.read_bytes()
+        with files.opened(path, path.parent, "rb") as reader:
+            data = reader.read()
         match = NAME.fullmatch(path.name)
-        if match and hashlib.sha256(data).hexdigest()[:16] != match[3]:
+        found = hashlib.sha256(data).hexdigest() if match or digest else ""
+        if match and found[:16] != match[3]:
             raise DamagedFileError(f"{path}: its bytes are not those its name was made from")
+        if digest and found != digest:
+            raise DamagedFileError(f"{path}: expected SHA-256 {digest:.12}, found {found:.12}")
+        check_seal(path, data)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except DamagedFileError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DamagedFileError(f"{path} is no npz file of plain arrays: {error}") from None
+
+
+def sealed(data: bytes) -> bytes:
+    """An npz file with the SHA-256 of all its other bytes at its end, where a comment of the
+    archive may stand: NumPy reads it as before."""
+    buffer = io.BytesIO(data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = SEAL + b"0" * 64
+    text = buffer.getvalue()[:-64]
+    return text + hashlib.sha256(text).hexdigest().encode()
+
+
+def check_seal(path: Path, data: bytes) -> None:
+    """Raises DamagedFileError where a file is sealed, but not with the digest of its bytes."""
+    end = data.rfind(b"PK\5\6")  # the end of the archive: 22 bytes, the comment's size last
+    size, comment = int.from_bytes(data[end + 20 : end + 22], "little"), data[end + 22 :]
+    if end < 0 or not (comment.startswith(SEAL) or size == len(SEAL) + 64):
+        return  # another's file
+    if comment != SEAL + hashlib.sha256(data[:-64]).hexdigest().encode():
+        raise DamagedFileError(f"{path}: its bytes are not those that were recorded")

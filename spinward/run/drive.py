@@ -1,7 +1,6 @@
 """Runs an experiment in its folder: advance, log, save; stop when asked to, or when it breaks."""
 
 import errno
-import hashlib
 import signal
 import threading
 import time
@@ -14,14 +13,14 @@ import jax
 import numpy as np
 
 from spinward.core import LimitsRewards, Metrics, TrainState
-from spinward.errors import DiskError, NonFiniteError, SettingsError, SpinwardError, Stopped
+from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
 from spinward.experience.replay import Replay
 from spinward.faults import explain, failure, in_metrics, unfinite
 from spinward.programs.choose import program
 from spinward.programs.seeds import Program
 from spinward.rewards.environment import Environment
-from spinward.run import checkpoint, record
+from spinward.run import checkpoint, integrity, record
 from spinward.run.assemble import Assembled
 from spinward.run.between import Between, Changes
 from spinward.run.chunks import DataLog
@@ -54,13 +53,15 @@ class Options(NamedTuple):
     watch: Watch = lambda point: None
     checkpoint_s: float = 30.0
     between: Between | None = None  # see `run/between.py`
+    older: bool = False  # than the newest checkpoint is one that may be used, if that is damaged
 
 
 def drive(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
-    """Trains some seeds of a run to the end, from the last good checkpoint of their `folder` where
+    """Trains some seeds of a run to the end, from the newest checkpoint of their `folder` where
     there is one.
 
     Raises:
+        DamagedFileError: it is damaged, or the settings or the log are not those it vouches for.
         Stopped: Ctrl-C or SIGTERM came, or a watcher asked for it; all is saved.
         NonFiniteError: training broke; the last finite state is saved.
         DiskError: something could not be written; the last checkpoint is good.
@@ -78,15 +79,18 @@ class Driver:
         self.iterations, self.log_every = self.experiment.plan(self.stride)
         self.program: Program = program(self.parts)
         self.pace = 1  # iterations in a row, as many as fit between two looks at what was asked
-        self.config = hashlib.sha256(self.experiment.to_json(False).encode()).hexdigest()
+        self.config = integrity.config_digest(run_of(folder))
         self.changes = Changes(folder / "between", options.between, self.log_every)
         self.interval = record.Interval()
 
     def run(self) -> None:
-        state, self.iteration, size = self.begin()
+        state, self.iteration, log = self.begin()
         self.data = self.open_data(state)
-        self.log = record.Log(self.folder / "metrics.jsonl", size)
-        self.times = record.Log(self.folder / "times.jsonl")
+        if self.options.older:
+            integrity.drop_newer(self.folder / "checkpoints", self.iteration)
+        run = run_of(self.folder)
+        self.log = record.Log(self.folder / "metrics.jsonl", run, *log)
+        self.times = record.Log(self.folder / "times.jsonl", run)
         self.began, self.from_iteration = time.monotonic(), self.iteration
         try:
             with disk_errors(self.folder), stopping() as asked:
@@ -96,15 +100,15 @@ class Driver:
             self.times.close()
             self.program.close()
 
-    def begin(self) -> tuple[TrainState, int, int]:
-        """The state to go on from, its iteration, and the size of the log that belongs to it."""
+    def begin(self) -> tuple[TrainState, int, tuple[int, str | None]]:
+        """The state to go on from, its iteration, and size and digest of the log that belongs to
+        it."""
         checkpoints = self.folder / "checkpoints"
         if not checkpoint.checkpoints(checkpoints):
             state = self.program.start(self.experiment.keys())
             self.check_rewards(state)
-            return state, 0, 0
-        path, _ = checkpoint.latest(checkpoints)
-        return self.read(path)
+            return state, 0, (0, None)
+        return self.read(integrity.choose(checkpoints, self.options.older).path)
 
     def check_rewards(self, state: TrainState) -> None:
         """Refuses what random steps before the first update earned, where an algorithm has no room
@@ -124,18 +128,15 @@ class Driver:
         folder, seed = self.folder / "data", self.experiment.seed
         return DataLog(folder, self.parts.source, state, resumed, seed)
 
-    def read(self, path: Path) -> tuple[TrainState, int, int]:
+    def read(self, path: Path) -> tuple[TrainState, int, tuple[int, str | None]]:
         number = checkpoint.number(path)
         keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
         fresh = self.program.fresh(keys)
         state, info = checkpoint.load(path, fresh)
-        if info["config_sha256"] != self.config:
-            raise SettingsError(
-                f"{path} was saved under other settings than config.json has; "
-                "undo the change to it, or train a new run"
-            )
-        self.interval = record.Interval(info.get("interval"))
-        return self.program.reopen(state, fresh), number, info["log_bytes"]
+        run, shard, vouched = run_of(self.folder), self.experiment, integrity.vouched(path, info)
+        integrity.check_config(run, path, vouched, shard.seed, shard.seeds)
+        self.interval = record.interval(path, info)
+        return self.program.reopen(state, fresh), number, (vouched.size, vouched.digest)
 
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
@@ -248,7 +249,8 @@ class Driver:
         info = {
             "env_steps": iteration * self.stride,
             "log_bytes": self.log.sync(),
-            "config_sha256": self.config,
+            "log_sha256": self.log.digest(),
+            "config_file_sha256": self.config,
             "interval": self.interval.to_json(),
         }
         checkpoint.save(self.folder / "checkpoints", iteration, state, info)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 
 import spinward
 from spinward.envs import ids
-from spinward.errors import DamagedFileError, SettingsError
+from spinward.errors import SettingsError
 from spinward.rewards.environment import Environment
 from spinward.run import ranges, settings
 
@@ -28,6 +27,11 @@ class EnvChoice:
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return f"{self.name}({given})" if given else self.name
+
+    def check(self) -> None:
+        """Raises SettingsError where there is no name."""
+        if not self.name:
+            raise SettingsError("env='': name an environment; `spinward envs` lists them")
 
     def make(self) -> Any:
         """The environment.
@@ -132,57 +136,3 @@ class Experiment:
         }
         content = {"format": FORMAT, **values, **({"versions": versions} if with_versions else {})}
         return json.dumps(content, indent=1) + "\n"
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The content of a run's config.json.
-
-    Raises:
-        SettingsError: there is no run here, or it is from a newer version.
-        DamagedFileError: the file is not what was written.
-    """
-    if not path.is_file():
-        raise SettingsError(f"{path.parent} is no run: it has no {path.name}")
-    try:
-        content = json.loads(path.read_bytes())
-        number = content["format"]
-        for name, value in (
-            ("log_data", False),
-            ("workers", 0),
-            ("first_come", False),
-            ("model", ""),
-        ):
-            content.setdefault(name, value)  # settings that older runs lack
-        missing = {f.name for f in dataclasses.fields(Experiment)} - content.keys()
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedFileError(
-            f"{path} is damaged: expected a run's settings ({error!r})"
-        ) from None
-    if isinstance(number, int) and number > FORMAT:
-        version = content.get("versions", {}).get("spinward", "a newer version")
-        raise SettingsError(
-            f"{path.parent} was written by Spinward {version} (format {number}); this is "
-            f"{spinward.__version__} (format {FORMAT}): upgrade with pip install -U spinward"
-        )
-    if number != FORMAT or missing:
-        raise DamagedFileError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
-    return content
-
-
-def choices(content: dict[str, Any]) -> tuple[EnvChoice, DataChoice]:
-    """The environment and the data that a config names."""
-    env, data = content["env"], content["data"]
-    return (
-        EnvChoice(**env) if isinstance(env, dict) else EnvChoice(env),
-        DataChoice(**data) if isinstance(data, dict) else DataChoice(data),
-    )
-
-
-def from_config(content: dict[str, Any], trust: bool = False) -> Experiment:
-    """The experiment of a config. Code that is not ours runs only if `trust` is given."""
-    env, data = choices(content)
-    if ids.is_own_code(env.name) and not trust:
-        raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
-    names = [f.name for f in dataclasses.fields(Experiment) if f.name not in ("env", "data")]
-    fields = {name: settings.from_json(content[name], trust) for name in names}
-    return settings.checked(Experiment, {**fields, "env": env, "data": data})  # type: ignore[no-any-return]

@@ -1,13 +1,22 @@
-"""Files that are whole or absent: written under a temporary name, synced, then renamed."""
+"""Files that are whole or absent: written under a temporary name, synced, then renamed.
 
+A run's folder may come from anybody, so nothing in it is opened through a symbolic link, and
+nothing that is not an ordinary file.
+"""
+
+import errno
 import hashlib
 import itertools
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
+
+from spinward.errors import DamagedFileError
 
 TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp")  # .NAME.PROCESS.COUNT.tmp
 _count = itertools.count()
@@ -108,3 +117,68 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(run: Path, path: Path) -> Path:
+    """`path`, of which no part below `run` is a link. The run itself may be reached by one.
+
+    Raises:
+        DamagedFileError: a part is one; it is named.
+    """
+    for part in (path, *path.parents):
+        if part == run:
+            return path
+        if part.is_symlink():
+            raise refused(part, "a symbolic link")
+    raise ValueError(f"{path} is not in {run}")
+
+
+def refused(path: Path, what: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"{path}: expected an ordinary file or folder, found {what}, which no run has; remove it"
+    )
+
+
+def opened(path: Path, run: Path, mode: str) -> BinaryIO:
+    """An ordinary file of a run, to read (`rb`), to append to (`ab`), or made anew (`xb`).
+
+    Raises:
+        DamagedFileError: it is a link, is reached through one within the run, or is no file.
+        OSError: there is none to read, or it may not be opened.
+    """
+    flags = {"rb": os.O_RDONLY, "ab": os.O_RDWR | os.O_APPEND | os.O_CREAT}
+    flags["xb"] = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    inside(run, path)
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe is not waited for
+    try:
+        descriptor = os.open(path, flags[mode] | safe, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR):
+            raise refused(path, f"none ({error.strerror})") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refused(path, "a folder, a pipe or a device")
+    return cast(BinaryIO, open(descriptor, mode.replace("x", "w")))
+
+
+def read(path: Path, run: Path, limit: int) -> bytes:
+    """The bytes of an ordinary file of a run.
+
+    Raises:
+        DamagedFileError: it is a link or no file, or has more bytes than the limit.
+        FileNotFoundError: there is none.
+    """
+    with opened(path, run, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise DamagedFileError(f"{path}: expected at most {limit:,} bytes, found {size:,}")
+        return file.read(limit)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """What is named by a number in a folder, in the order of the numbers."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        (p for p in found if re.fullmatch(r"[0-9]{1,6}", p.name)), key=lambda p: int(p.name)
+    )

@@ -49,13 +49,15 @@ def generate(
     reward_model: str | Path = "",
     data: str | Path = "",
     seed: int = 0,
+    older: bool = False,
 ) -> list[Answer]:
     """`count` completions of each prompt, of up to so many `tokens`; 0 for 64, or what fits.
 
     A `model` is the folder of a public checkpoint, a GGUF file, `smollm2`, or a run. A prompt is a
     text, or a conversation: a list of messages with a `role` and a `content`. `data` is a file of
     rows with a `prompt` each. A run on a task that has prompts of its own needs neither: it draws
-    one. The task scores what is written, unless a `reward_model`, which is a run, does.
+    one. The task scores what is written, unless a `reward_model`, which is a run, does. An `older`
+    checkpoint of a run may be used where the newest is damaged.
 
     Raises:
         SettingsError: a setting that cannot work, or a prompt that is longer than the context.
@@ -66,11 +68,12 @@ def generate(
     for name, value, least in (("tokens", tokens, 0), ("count", count, 1)):
         if value < least:
             raise SettingsError(f"{name}={value} must be at least {least}")
-    found = assemble.model(str(model))
+    found = assemble.model(str(model), older)
     given = [read(prompt, found.vocabulary) for prompt in prompts] + of_file(data, found)
     asked, judge = of_task(str(model), given, seed)
     tokens = length(asked, tokens, found.decoder.shape.context)
-    judge = by_model(str(reward_model), found.decoder.shape.vocab) if reward_model else judge
+    if reward_model:
+        judge = by_model(str(reward_model), found.decoder.shape.vocab, older)
     rows = padded([prompt.tokens for prompt in asked for _ in range(count)])
     written = write(found, sampling, rows, tokens, jax.random.key(seed))
     score = judge(rows, np.asarray(written.tokens)) if judge else None
@@ -150,9 +153,9 @@ def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], S
     return [Prompt(task.vocabulary.decode(tokens), tokens)], score
 
 
-def by_model(run: str, vocab: int) -> Scorer:
+def by_model(run: str, vocab: int, older: bool) -> Scorer:
     """The scores of the reward model that a run trained."""
-    judge, _ = assemble.of_run(run)
+    judge, _ = assemble.of_run(run, older=older)
     if judge.head is None:
         raise SettingsError(f"{run} trained a policy; expected a reward model")
     if judge.decoder.shape.vocab != vocab:

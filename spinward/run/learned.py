@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import arrays, checkpoint
+from spinward.run import arrays, checkpoint, files, integrity
 
 
 def save(path: Path, **parts: Any) -> Path:
@@ -31,12 +31,12 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     if not path.is_dir():
         raise SettingsError(f"there is no folder {path} with what was learned")
-    shards = sorted((path / "shards").glob("[0-9]*/checkpoints"))
     if not (path / checkpoint.MANIFEST).is_file():
-        folder = shards[0] if shards else path
+        shards = files.numbered(files.inside(path, path / "shards"))
+        folder = files.inside(path, shards[0] / "checkpoints") if shards else path
         if not checkpoint.checkpoints(folder):
             raise SettingsError(f"{path} holds nothing that was learned: no {checkpoint.MANIFEST}")
-        path, _ = checkpoint.latest(folder)
+        path = integrity.choose(folder).path
     manifest = checkpoint.read_manifest(path)
     try:
         found = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}

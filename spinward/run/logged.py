@@ -12,6 +12,7 @@ from spinward.core import Policy
 from spinward.errors import SettingsError
 from spinward.experience.material import collected
 from spinward.experience.vector import Vector
+from spinward.run.chunks import sealed
 from spinward.run.files import write_atomically
 from spinward.run.run import Run
 
@@ -50,5 +51,5 @@ def record(run: Run, path: Path, steps: int, seed: int = 0) -> int:
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **rows)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, sealed(buffer.getvalue()))
     return len(rows["reward"])

@@ -1,5 +1,6 @@
 """What came out of a run, in numbers, curves, a report and a video."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ import numpy as np
 from spinward.core import Renders
 from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import described
-from spinward.run import plot, report
-from spinward.run.files import write_atomically
+from spinward.run import files, plot, report
 from spinward.run.run import Run
 
 
@@ -50,7 +50,7 @@ def require_metric(run: Run, metric: str) -> None:
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
     """One HTML file on a run, with the curves of `others` beside its own."""
-    from spinward.run.experiment import choices
+    from spinward.run.config import choices
 
     config, result = run.config, summary(run)
     first = config["seed"]
@@ -77,7 +77,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         notes,
     )
     path = path or run.path / "report.html"
-    write_atomically(path, page.encode())
+    files.write_atomically(path, page.encode())
     return path
 
 
@@ -85,7 +85,7 @@ def resume_note(run: Run) -> str:
     """What a resume of the run gives, and why."""
     from spinward.core import HostEnv
     from spinward.envs import ids
-    from spinward.run.experiment import choices
+    from spinward.run.config import choices
 
     env, data = choices(run.config)
     if ids.is_own_code(env.name) and not run.trust:
@@ -100,8 +100,19 @@ def resume_note(run: Run) -> str:
 
 
 def newest_video(run: Run) -> Path | None:
-    videos = sorted((run.path / "videos").glob("*.*"), key=lambda p: p.stat().st_mtime)
-    return videos[-1] if videos else None
+    """The video in a run's folder that was made last.
+
+    Raises:
+        DamagedFileError: a video, or their folder, is a link or no ordinary file.
+    """
+    folder = files.inside(run.path, run.path / "videos")
+    found = folder.iterdir() if folder.is_dir() else ()
+    videos = [p for p in found if p.suffix.lower() in report.TYPES]
+    times = {}
+    for path in videos:
+        with files.opened(path, run.path, "rb") as file:
+            times[path] = os.fstat(file.fileno()).st_mtime
+    return max(videos, key=times.__getitem__, default=None)
 
 
 def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """A run in its folder: train it, open it, ask it for curves, scores and its policy."""
 
 import itertools
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import jax
 import numpy as np
 
 from spinward.core import Box, Dict, UserReward
-from spinward.errors import SettingsError
+from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.workers import require_ray
 from spinward.run import device, folders, settings, shards
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
+from spinward.run.config import from_config, read_config
 from spinward.run.drive import Options, Watch
-from spinward.run.experiment import DataChoice, EnvChoice, Experiment, from_config, read_config
+from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 from spinward.run.files import write_atomically
 from spinward.run.policy import Policy
 
@@ -91,9 +93,10 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     raise AssertionError("names never run out")
 
 
-def load(path: str | Path, trust: bool = False) -> "Run":
-    """The run in a folder. `trust` lets it use code that is not Spinward's."""
-    run = Run(Path(path), trust)
+def load(path: str | Path, trust: bool = False, older: bool = False) -> "Run":
+    """The run in a folder. `trust` lets it use code that is not Spinward's, and `older` an older
+    checkpoint where the newest is damaged."""
+    run = Run(Path(path), trust, older)
     run.config  # noqa: B018, raises where there is none
     return run
 
@@ -101,8 +104,9 @@ def load(path: str | Path, trust: bool = False) -> "Run":
 class Run:
     """A folder with settings, metrics and checkpoints."""
 
-    def __init__(self, path: Path, trust: bool = False):
-        self.path, self.trust = path, trust
+    def __init__(self, path: Path, trust: bool = False, older: bool = False):
+        self.path, self.trust, self.older = path, trust, older
+        self.told: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -113,7 +117,7 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        return from_config(self.config, self.trust)
+        return from_config(self.config, self.trust, self.path / "config.json")
 
     @cached_property
     def made(self) -> Assembled:
@@ -133,13 +137,44 @@ class Run:
         reward = self.made.experiment.reward
         if not self.trust and isinstance(reward, UserReward):
             raise SettingsError(f"this run is judged by {reward.function}; --trust runs its code")
-        shards.train(self.made, self.path, Options(watch, checkpoint_s, between), self.trust)
+        if self.older:
+            self.chosen()
+        options = Options(watch, checkpoint_s, between, self.older)
+        shards.train(self.made, self.path, options, self.trust)
         return self
+
+    def chosen(self) -> list[Path]:
+        """The checkpoint of each shard that has one.
+
+        Raises:
+            DamagedFileError: a newest one is damaged, and the run was not opened with `older`.
+        """
+        found = folders.chosen(self.path, self.older)
+        self.warn([line for each in found for line in each.damaged])
+        return [each.path for each in found]
+
+    def warn(self, damaged: list[str]) -> None:
+        """Says once on standard error what is passed over because the run is opened as `older`."""
+        for line in damaged:
+            if line not in self.told:
+                self.told.add(line)
+                print(f"spinward: warning: {line}; an older one is used", file=sys.stderr)
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The log points: iteration, env_steps, and a list over seeds for each metric."""
-        return folders.points(self.path)
+        """The log points: iteration, env_steps, and a list over seeds for each metric.
+
+        Raises:
+            DamagedFileError: the log or the settings are not those of the newest checkpoints.
+        """
+        config = self.config
+        self.warn(folders.verify(self.path, config, self.older))
+        found, seeds = folders.points(self.path), config["seeds"]
+        for point in found:
+            if any(len(v) != seeds for v in point.values() if isinstance(v, list)):
+                at = f"iteration {point['iteration']}"
+                raise DamagedFileError(f"{self.path}: its log has not {seeds} seeds at {at}")
+        return found
 
     def curves(self, metric: str = "episode_return") -> tuple[np.ndarray, np.ndarray]:
         """Steps [point] and a metric [seed, point]; NaN where a seed ended no episode.
@@ -162,8 +197,10 @@ class Run:
 
     def agents(self) -> Agents:
         """The agents of the last good checkpoint, with what they act in."""
+        self.warn(folders.verify(self.path, self.config, self.older))
         made = self.made
-        return Agents(made.algorithm, made.agents(self.path), made.env, made.experiment.seeds)
+        agents = made.agents(self.path, self.chosen())
+        return Agents(made.algorithm, agents, made.env, made.experiment.seeds)
 
     def evaluate(
         self,

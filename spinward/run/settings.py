@@ -3,20 +3,16 @@
 import dataclasses
 import functools
 import importlib
-import pkgutil
+import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from spinward.envs.ids import imported
 from spinward.errors import SettingsError, nearest
+from spinward.run import names
 from spinward.run.meanings import meanings
-
-
-def modules(package: str) -> list[str]:
-    """The names of the modules of a package of ours, without importing them."""
-    found = importlib.import_module(f"spinward.{package}")
-    return sorted(m.name for m in pkgutil.iter_modules(found.__path__))
+from spinward.run.names import modules, place
 
 
 def find(package: str, name: str) -> Any:
@@ -69,42 +65,27 @@ def from_json(value: Any, trust: bool = False) -> Any:
     if not isinstance(value, dict):
         return value
     if "class" in value:
-        kind = looked_up(value["class"], trust)
         fields = {k: from_json(v, trust) for k, v in value["fields"].items()}
-        return checked(kind, fields)
+        return checked(names.settings_class(value["class"], trust), fields)
     if "function" in value:
-        found = looked_up(value["function"], trust)
-        return functools.partial(found, **value["keywords"]) if "keywords" in value else found
+        found = names.function(value["function"], trust)
+        keywords = {k: from_json(v, trust) for k, v in value.get("keywords", {}).items()}
+        return functools.partial(found, **keywords) if "keywords" in value else found
     return {k: from_json(v, trust) for k, v in value.items()}
-
-
-def place(thing: Any) -> str:
-    return f"{thing.__module__}:{thing.__qualname__}"
-
-
-def looked_up(where: str, trust: bool) -> Any:
-    module, _, name = where.partition(":")
-    if not (trust or module == "spinward" or module.startswith("spinward.")):
-        raise SettingsError(
-            f"this run uses {where}, which is not Spinward's; --trust runs its code"
-        )
-    first, *rest = name.split(".")
-    found = imported(f"{module}:{first}")
-    for part in rest:
-        found = getattr(found, part)
-    return found
 
 
 def checked(kind: Any, fields: dict[str, Any]) -> Any:
     """`kind(**fields)`, or one line on the first field that is unknown or of the wrong type."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
-    for name, value in fields.items():
+    for name, value in fields.items():  # an `Any` of ours holds a model or parts, or nothing
         if name not in known:
             near = nearest(name, known)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
             raise SettingsError(f"{kind.__name__} has no setting {name!r}{hint}")
-        if not fits(value, hints[name]):
+        plain = isinstance(value, str | int | float | tuple | dict)
+        odd = hints[name] is Any and plain and names.is_ours(kind.__module__)
+        if odd or not fits(value, hints[name]):
             raise SettingsError(
                 f"{kind.__name__}.{name}={value!r} is a {type(value).__name__}; "
                 f"expected {describe(hints[name])}"
@@ -117,14 +98,20 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)
-        return isinstance(value, tuple) and (
-            len(inner) != 2 or inner[1] is not Ellipsis or all(fits(x, inner[0]) for x in value)
-        )
-    return True
+    if hint is Any:
+        return True
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, kind) for kind in inner)
+    if origin is Callable:
+        return callable(value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if origin is tuple:
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            inner = (inner[0],) * len(value) if isinstance(value, tuple) else inner
+        return isinstance(value, tuple) and [*map(fits, value, inner)] == [True] * len(inner)
+    return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def describe(hint: Any) -> str:

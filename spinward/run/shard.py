@@ -1,4 +1,4 @@
-"""The process of one shard: `python -m spinward.run.shard RUN CHECKPOINT_S TRUST INDEX`."""
+"""The process of one shard: `python -m spinward.run.shard RUN CHECKPOINT_S TRUST OLDER INDEX`."""
 
 import json
 import os
@@ -10,20 +10,22 @@ from pathlib import Path
 from spinward.errors import SpinwardError
 from spinward.run import device, shards
 from spinward.run.assemble import assemble
+from spinward.run.config import from_config, read_config
 from spinward.run.drive import Options
-from spinward.run.experiment import from_config, read_config
 from spinward.run.folders import shards_of
 
 
 def main(words: list[str]) -> int:
-    run, checkpoint_s, trust, index = words
+    run, checkpoint_s, trust, older, index = words
     threading.Thread(target=stop_with_parent, daemon=True).start()
     device.prepare()
     try:
-        whole = from_config(read_config(Path(run) / "config.json"), trust == "True")
+        path = Path(run) / "config.json"
+        whole = from_config(read_config(path), trust == "True", path)
         shard = shards_of(whole, on_device=True)[int(index)]
         folder = Path(run) / "shards" / index
-        shards.train_one(assemble(shard), shard, folder, Options(checkpoint_s=float(checkpoint_s)))
+        options = Options(checkpoint_s=float(checkpoint_s), older=older == "True")
+        shards.train_one(assemble(shard), shard, folder, options)
     except SpinwardError as error:
         said = {"kind": type(error).__name__, "message": str(error)}
         print(f"\n{json.dumps(said)}", file=sys.stderr)

@@ -15,15 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spinward import errors
 from spinward.errors import SettingsError, SpinwardError, Stopped
-from spinward.run import record
+from spinward.run import files, record
 from spinward.run.assemble import Assembled
 from spinward.run.drive import STOP, Options, Point, Watch, drive, stopping
 from spinward.run.experiment import Experiment
-from spinward.run.folders import merged, run_of
+from spinward.run.folders import folders, merged, run_of
 
 POLL_S = 0.1
+TAIL = 2**16  # bytes of what a process said last
+KINDS = {kind.__name__: kind for kind in SpinwardError.__subclasses__()}
 
 
 def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
@@ -36,7 +37,8 @@ def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
     if count > 1 and options.between is not None:
         raise SettingsError(f"between works in one process, and this run has {count}: shards=1")
     for i in range(count):
-        (run / "shards" / str(i)).mkdir(parents=True, exist_ok=True)
+        files.inside(run, run / "shards" / str(i)).mkdir(parents=True, exist_ok=True)
+    folders(run)  # raises where one holds a link
     if count == 1:
         train_one(made, made.shards[0], run / "shards" / "0", options)
     else:
@@ -55,7 +57,7 @@ def alone(folder: Path, wait_s: float = 20.0) -> Iterator[None]:
     Raises:
         SettingsError: another process is training this run.
     """
-    with open(folder / "lock", "w") as file:
+    with files.opened(folder / "lock", run_of(folder), "ab") as file:
         until = time.monotonic() + wait_s
         while True:
             try:
@@ -73,7 +75,7 @@ def alone(folder: Path, wait_s: float = 20.0) -> Iterator[None]:
 def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None:
     """Runs the shards as processes, tells how far all are, and ends as the first that failed."""
     words = [sys.executable, "-m", "spinward.run.shard"]
-    words += [str(run), str(options.checkpoint_s), str(trust)]
+    words += [str(run), str(options.checkpoint_s), str(trust), str(options.older)]
     progress = Progress(made, run, options.watch)
     with contextlib.ExitStack() as stack, stopping() as asked:
         children = [stack.enter_context(child(words, run, i)) for i in range(len(made.shards))]
@@ -89,9 +91,18 @@ def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None
                     c.terminate()  # which it answers by saving
         progress.tell()
     codes = [c.returncode for c in children]
-    for wrong in ([c for c in codes if c not in (0, Stopped.exit_code)], [c for c in codes if c]):
-        if wrong:
+    for kind in (told, killed, bool):  # the cause before what came of it
+        if wrong := [c for c in codes if kind(c)]:
             raise failure(run / "shards" / str(codes.index(wrong[0])), wrong[0])
+
+
+def told(code: int) -> bool:
+    """Whether a process ended by itself, because something is wrong."""
+    return code > 0 and code != Stopped.exit_code
+
+
+def killed(code: int) -> bool:
+    return code < 0
 
 
 @contextlib.contextmanager
@@ -100,7 +111,9 @@ def child(words: list[str], run: Path, i: int) -> Iterator[subprocess.Popen[byte
 
     It has a session of its own, so that Ctrl-C reaches it once, through us.
     """
-    with open(run / "shards" / str(i) / "stderr", "wb") as file:
+    path = files.inside(run, run / "shards" / str(i) / "stderr")
+    path.unlink(missing_ok=True)  # another name of the same file keeps what it has
+    with files.opened(path, run, "xb") as file:
         command = [*words, str(i)]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=file, start_new_session=True
@@ -116,10 +129,10 @@ class Progress:
     """Passes on each log point that all shards have reached."""
 
     def __init__(self, made: Assembled, run: Path, watch: Watch):
-        self.watch, self.stride = watch, made.stride
+        self.run, self.watch, self.stride = run, watch, made.stride
         self.iterations, _ = made.experiment.plan(self.stride)
         places = [run / "shards" / str(i) / "metrics.jsonl" for i in range(len(made.shards))]
-        self.logs = [record.Tail(place) for place in places]
+        self.logs = [record.Tail(place, run) for place in places]
         self.waiting: list[list[dict[str, Any]]] = [[] for _ in places]
         before = self.gained()
         self.began, self.first = time.monotonic(), before[-1]["iteration"] if before else 0
@@ -131,7 +144,7 @@ class Progress:
         count = min(map(len, self.waiting))
         lines = list(zip(*(waiting[:count] for waiting in self.waiting), strict=True))
         self.waiting = [waiting[count:] for waiting in self.waiting]
-        return [merged(line) for line in lines]
+        return [merged(self.run, line) for line in lines]
 
     def tell(self) -> Any:
         """What the watcher said of the last of them."""
@@ -146,10 +159,12 @@ class Progress:
 
 def failure(folder: Path, code: int) -> SpinwardError:
     """What a shard died of, as it said itself."""
-    text = (folder / "stderr").read_text(errors="replace").strip().splitlines()
-    with contextlib.suppress(ValueError, IndexError, KeyError, AttributeError):
+    with files.opened(folder / "stderr", run_of(folder), "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - TAIL))
+        text = file.read().decode(errors="replace").strip().splitlines()
+    with contextlib.suppress(ValueError, IndexError, KeyError, TypeError):
         said = json.loads(text[-1])
-        return getattr(errors, said["kind"])(said["message"])
+        return KINDS.get(said["kind"], SpinwardError)(said["message"])
     last = f": {text[-1]}" if text else ""
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return SpinwardError(

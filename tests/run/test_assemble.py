@@ -12,7 +12,8 @@ from spinward.run import language, run
 from spinward.run.assemble import assemble
 from spinward.run.cli import main as command
 from spinward.run.cli.parser import own_settings
-from spinward.run.experiment import DataChoice, EnvChoice, Experiment, from_config, read_config
+from spinward.run.config import from_config, read_config
+from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 from spinward.run.run import load, train
 
 

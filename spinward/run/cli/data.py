@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser
+from spinward.run.cli.parser import OLDER, Parser
 
 
 def run(words: list[str]) -> int:
@@ -13,10 +13,11 @@ def run(words: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=10_000, help="transitions")
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
     from spinward.run.logged import record
     from spinward.run.run import load
 
-    rows = record(load(ask.run, ask.trust), Path(ask.out), ask.steps, ask.seed)
+    rows = record(load(ask.run, ask.trust, ask.older), Path(ask.out), ask.steps, ask.seed)
     print(f"{rows:,} transitions: {ask.out}")
     return 0

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from spinward.run.cli.parser import Parser, print_json, say
+from spinward.run.cli.parser import OLDER, Parser, print_json, say
 
 
 def run(words: list[str]) -> int:
@@ -19,7 +19,7 @@ def run(words: list[str]) -> int:
 
     sampling = Sampling(ask.temperature, ask.top_k, ask.top_p)
     count = ask.best_of or ask.count
-    more = ask.reward_model, ask.data, ask.seed
+    more = ask.reward_model, ask.data, ask.seed, ask.older
     found = generate(ask.model, prompts(ask), ask.tokens, count, sampling, *more)
     if ask.best_of:
         if any(a.completions[0].score is None for a in found):
@@ -53,6 +53,7 @@ def make_parser() -> Parser:
     parser.add_argument("--top-k", type=int, default=0, help="tokens to draw from; 0 for all")
     parser.add_argument("--top-p", type=float, default=1.0, help="mass of the tokens to draw from")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--older", action="store_true", help=OLDER)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

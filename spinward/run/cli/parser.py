@@ -16,6 +16,9 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if silent else super()._get_help_string(action)
 
 
+OLDER = "use an older checkpoint where the newest is damaged"
+
+
 class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, about: str, parts: tuple[str, ...] = ()):
         """`parts` may be given settings of their own, as in `--env.size 8`: see `own_settings`."""

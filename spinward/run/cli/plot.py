@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser, print_json
+from spinward.run.cli.parser import OLDER, Parser, print_json
 
 
 def run(words: list[str]) -> int:
@@ -13,13 +13,14 @@ def run(words: list[str]) -> int:
     parser.add_argument("--table", action="store_true", help="print a table in place of a picture")
     parser.add_argument("--profile", action="store_true", help="draw performance profiles")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
     from spinward.run import plot
-    from spinward.run.experiment import choices
+    from spinward.run.config import choices
     from spinward.run.results import curve, final, require_metric, summary
     from spinward.run.run import load
 
-    runs, metric = [load(path) for path in ask.runs], ask.metric
+    runs, metric = [load(path, older=ask.older) for path in ask.runs], ask.metric
     for run in runs:
         require_metric(run, metric)
     curves = [curve(run, metric) for run in runs]

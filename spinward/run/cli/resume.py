@@ -2,7 +2,7 @@
 
 import time
 
-from spinward.run.cli.parser import Parser, say
+from spinward.run.cli.parser import OLDER, Parser, say
 from spinward.run.cli.train import add_running, finish
 
 
@@ -10,6 +10,7 @@ def run(words: list[str]) -> int:
     parser = Parser("resume", "Continue a run where it stopped.")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--older", action="store_true", help=OLDER)
     add_running(parser)
     ask = parser.read(words)
     from spinward.run.cli.progress import Progress
@@ -17,7 +18,7 @@ def run(words: list[str]) -> int:
     from spinward.run.run import load
 
     began = time.monotonic()
-    run = load(ask.run, ask.trust)
+    run = load(ask.run, ask.trust, ask.older)
     say(f"resuming {run.path}: {resume_note(run)}")
     run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)

@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     from spinward.errors import SpinwardError
-    from spinward.run.experiment import choices
+    from spinward.run.config import choices
     from spinward.run.results import summary
     from spinward.run.run import load
 
@@ -46,5 +46,5 @@ def describe(path: Path) -> dict[str, Any]:
             "env_steps": points[-1]["env_steps"] if points else 0,
             "return": summary(run)["value"] if points else None,
         }
-    except SpinwardError as error:
+    except (SpinwardError, OSError) as error:
         return {"run": str(path), "error": str(error)}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.run.cli.parser import Parser
+from spinward.run.cli.parser import OLDER, Parser
 
 
 def run(words: list[str]) -> int:
@@ -12,16 +12,18 @@ def run(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
     parser.add_argument("--frames", type=int, default=300, help="at the most")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
-    from spinward.run import video
+    from spinward.run import files, video
     from spinward.run.results import frames, write_report
     from spinward.run.run import load
 
-    run = load(ask.run, ask.trust)
+    run = load(ask.run, ask.trust, ask.older)
     seeds = run.config["seeds"]
     if not 0 <= ask.seed < seeds:
         parser.error(f"--seed {ask.seed} must be between 0 and {seeds - 1}")
-    path = Path(ask.out) if ask.out else run.path / "videos" / f"seed-{ask.seed}.gif"
+    own = files.inside(run.path, run.path / "videos" / f"seed-{ask.seed}.gif")
+    path = Path(ask.out) if ask.out else own
     path.parent.mkdir(parents=True, exist_ok=True)
     video.write(frames(run, ask.seed, ask.frames), path)
     if not ask.out:

@@ -1,0 +1,260 @@
+"""A run's config.json, read as a file of anybody's: every value is checked before it is used."""
+
+import dataclasses
+import json
+import math
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import spinward
+from spinward.envs import ids
+from spinward.errors import DamagedFileError, SettingsError
+from spinward.run import files, names, ranges, settings
+from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
+from spinward.run.integrity import CONFIG, LIMIT
+
+DEPTH = 16  # of objects and lists within each other
+LENGTH = 256  # of a list
+TEXT = 4096  # characters
+WHOLE = 2**63  # whole numbers are smaller
+SIZE = 2**24  # and so are those in lists, which are sizes of layers
+RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": (1, WHOLE)}
+RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
+CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
+CHOICES = (EnvChoice, DataChoice)
+PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes each what it is
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of a run's config.json, with the defaults of settings that older runs lack.
+
+    Raises:
+        SettingsError: there is no run here, or it is from a newer version.
+        DamagedFileError: the file is not what was written, or has values that none could be.
+    """
+    run = path.parent
+    if not path.is_symlink() and not path.exists():
+        if (run / "shards").exists():
+            raise DamagedFileError(f"{path} is missing: the settings of this run are lost")
+        raise SettingsError(f"{run} is no run: it has no {path.name}")
+    text = files.read(path, run, LIMIT)
+    try:
+        content = json.loads(
+            text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole
+        )
+        check_size(content)
+        check_format(content, run)
+        content = checked(content)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        if isinstance(error, SettingsError) and not isinstance(error, Malformed):
+            raise
+        told = str(error) if isinstance(error, Malformed) else f"{error!r:.200}"
+        raise DamagedFileError(f"{path} is damaged: expected a run's settings, {told}") from None
+    if not foreign(content):  # what is not ours is looked up once it is trusted
+        built(content, False, path)
+    return content
+
+
+class Malformed(SettingsError):
+    """What is wrong with a value of a config."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise Malformed(f"found {double!a:.80} twice")
+    return found
+
+
+def constant(name: str) -> float:
+    """An infinity, which a threshold may be; NaN is no setting."""
+    if name == "NaN":
+        raise Malformed("found NaN")
+    return float(name.replace("Infinity", "inf"))
+
+
+def whole(text: str) -> int:
+    if len(text) > 20 or not -WHOLE < int(text) < WHOLE:
+        raise Malformed(f"found the number {text:.20}...")
+    return int(text)
+
+
+def check_size(value: Any, depth: int = 0) -> None:
+    """Raises Malformed for texts, lists and nesting that no settings have."""
+    if depth > DEPTH:
+        raise Malformed(f"found values nested deeper than {DEPTH}")
+    if isinstance(value, str):
+        if len(value) > TEXT or CONTROL.search(value):
+            raise Malformed(f"found the text {value!a:.80}")
+    elif isinstance(value, dict | list):
+        if len(value) > LENGTH:
+            raise Malformed(f"found {len(value)} values in one place")
+        if isinstance(value, list):
+            sizes = [x for x in value if isinstance(x, int) and not -SIZE < x < SIZE]
+            if sizes:
+                raise Malformed(f"found the size {sizes[0]}")
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            check_size(each, depth + 1)
+
+
+def check_format(content: Any, run: Path) -> None:
+    """Raises Malformed for what has no format of ours, SettingsError for that of a newer one."""
+    if not isinstance(content, dict):
+        raise Malformed(f"found {content!a:.80}")
+    number, versions = content.get("format"), content.setdefault("versions", {})
+    if type(number) is not int or number < 1:
+        raise Malformed(f"found format {number!a:.80}")
+    if not isinstance(versions, dict) or not all(isinstance(v, str) for v in versions.values()):
+        raise Malformed(f"found versions {versions!a:.80}")
+    if number > FORMAT:
+        raise SettingsError(
+            f"{run} was written by Spinward {versions.get('spinward', 'of a newer version')} "
+            f"(format {number}); this is {spinward.__version__} (format {FORMAT}): upgrade it"
+        )
+
+
+def checked(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with defaults, once each of an experiment's settings is of its kind."""
+    hints = typing.get_type_hints(Experiment)
+    fields = {f.name: f for f in dataclasses.fields(Experiment)}
+    if odd := content.keys() - fields.keys() - {"format", "versions"}:
+        raise Malformed(f"found {min(odd)!a:.80}, which is none")
+    for name, field in fields.items():
+        if name not in content:
+            content[name] = default(field)
+        value = content[name]
+        if name in PARTS:
+            check_part(name, value)
+        elif dataclasses.is_dataclass(hints[name]):
+            choice(hints[name], name, value)
+        elif not settings.fits(value, hints[name]):
+            raise Malformed(f"found {name}={value!a:.80}, not {settings.describe(hints[name])}")
+        elif hints[name] is int:
+            low, high = RANGES.get(name, (0, WHOLE))
+            if not low <= value < high:
+                raise Malformed(f"found {name}={value}, not {low} to {high - 1}")
+        elif hints[name] is float and not math.isfinite(value):
+            raise Malformed(f"found {name}={value}")
+    return content
+
+
+def choice(kind: Any, name: str, value: Any) -> Any:
+    """What is chosen by a text, or by the fields of its class.
+
+    Raises:
+        Malformed: it is neither, or a field is of another kind.
+    """
+    first = dataclasses.fields(kind)[0].name
+    fields = {first: value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or first not in fields:
+        raise Malformed(f"found {name}={value!a:.80}, not a text or its fields")
+    if (found := fields.get("settings")) and not all(map(plain, found.values())):
+        raise Malformed(f"found {name}.settings={found!a:.80}")
+    try:
+        made = settings.checked(kind, fields)
+        made.check()
+    except SettingsError as error:
+        raise Malformed(f"found {name}={value!a:.80}: {error}") from None
+    return made
+
+
+def plain(value: Any) -> bool:
+    """Whether a setting of an environment is a number, a text, or a list of them."""
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return isinstance(value, str | int | float)
+
+
+def default(field: Any) -> Any:
+    """What a setting is that an older run lacks, as a config has it."""
+    found = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        found = field.default_factory()
+    if found is dataclasses.MISSING:
+        raise Malformed(f"found no {field.name}")
+    return found.to_json() if isinstance(found, CHOICES) else settings.to_json(found)
+
+
+def check_part(name: str, value: Any) -> None:
+    """Raises Malformed for what does not name a class with its fields."""
+    if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
+        raise Malformed(f"found {name}={value!a:.80}, not a class and its fields")
+    for where in named(value):
+        if not isinstance(where, str):
+            raise Malformed(f"found {where!a:.80} for a name in {name}")
+
+
+def named(value: Any) -> list[Any]:
+    """The names of classes and functions in a value, each of which must have its own form.
+
+    Raises:
+        Malformed: one has another.
+    """
+    if isinstance(value, list):
+        return [name for each in value for name in named(each)]
+    if not isinstance(value, dict):
+        return []
+    kind = next((k for k in ("class", "function") if k in value), "")
+    inner = {"class": "fields", "function": "keywords"}.get(kind, "")
+    if kind and inner not in (value if kind == "class" else {inner: 0}):
+        raise Malformed(f"found {value!a:.80}, which lacks {inner}")
+    if kind and not value.keys() <= {kind, inner}:
+        raise Malformed(f"found {value!a:.80}, not a {kind} with its {inner}")
+    if kind and not isinstance(value.get(inner, {}), dict):
+        raise Malformed(f"found {value[inner]!a:.80} for {inner}")
+    return [*([value[kind]] if kind else []), *(n for each in value.values() for n in named(each))]
+
+
+def choices(content: dict[str, Any]) -> tuple[EnvChoice, DataChoice]:
+    """The environment and the data that a config names."""
+    names = (EnvChoice, "env"), (DataChoice, "data")
+    env, data = (choice(kind, name, content[name]) for kind, name in names)
+    return env, data
+
+
+def from_config(
+    content: dict[str, Any], trust: bool = False, path: Path = Path(CONFIG)
+) -> Experiment:
+    """The experiment of a config. Code that is not ours runs only if `trust` is given.
+
+    Raises:
+        SettingsError: it needs such code.
+        DamagedFileError: `path` names what we do not have, or settings that it does not have.
+    """
+    env, _ = choices(content)
+    if ids.is_own_code(env.name) and not trust:
+        raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
+    if (others := foreign(content)) and not trust:
+        names.anybodys(others[0], trust)
+    return built(content, trust, path)
+
+
+def foreign(content: dict[str, Any]) -> list[str]:
+    """The names in a config that are not of this package."""
+    return [n for name in PARTS for n in named(content[name]) if not names.is_ours(n)]
+
+
+def built(content: dict[str, Any], trust: bool, path: Path) -> Experiment:
+    """The experiment in a config's values."""
+    hints = typing.get_type_hints(Experiment)
+    fields = {f.name: content[f.name] for f in dataclasses.fields(Experiment)}
+    try:
+        for name, value in fields.items():
+            chosen = hints[name] in CHOICES
+            read = choice(hints[name], name, value) if chosen else settings.from_json(value, trust)
+            fields[name] = read
+        for name, method in PARTS.items():
+            kind = type(fields[name])
+            if method not in dir(kind):
+                raise SettingsError(f"{kind.__name__} is no {name}")
+            ranges.check(fields[name])
+        return settings.checked(Experiment, fields)
+    except SettingsError as error:
+        if foreign(content):  # which may have changed since, and is nobody's damage
+            raise
+        raise DamagedFileError(f"{path} is damaged: {error}") from None
