@@ -30,7 +30,7 @@ from spinward.core import (
 )
 from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
-from spinward.experience.rollout import finite
+from spinward.trees import finite
 
 Store = Replay | LoggedSteps  # what batches are drawn from, and priorities go back to
 PRIORITY = "priority"  # among the metrics of an update: [updates, batch], for the store

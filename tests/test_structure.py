@@ -10,15 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "spaces", "__init__"), ("core",), ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("experience", "rewards"), ("algorithms",), ("presets",), ("loop",),
-    ("programs",), ("faults",), ("evaluation",), ("run",), ("experiments",), ("cli",),
+    ("errors", "spaces", "trees", "__init__"), ("core",), ("networks",), ("targets", "losses"),
+    ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
+    ("presets",), ("loop",),
+    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("run",),
+    ("report",), ("experiments",), ("cli",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
     "programs/seeds.py", "programs/python.py", "experience/vector.py", "experience/workers.py",
-    "experience/generation.py",
-    "evaluation/episodes.py", "envs/check.py", "run/policy.py", "run/results.py", "run/logged.py",
+    "experience/generation.py", "evaluation/episodes.py", "envs/check.py", "run/policy.py",
+    "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"
@@ -34,14 +36,13 @@ FOREIGN = {
     "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
     "envs/processes.py": "what the operating system has",
     "envs/ids.py": "a class of the user's own, before it is known what it is",
-    "run/arrays.py": "leaves that may be numbers",
+    "store/arrays.py": "leaves that may be numbers",
 }
 
 
 def part(name):
-    """The part of the package a file belongs to; the command line stands above all else."""
-    names = name.removesuffix(".py").split("/")
-    return "cli" if names[:2] == ["run", "cli"] else names[0]
+    """The part of the package a file belongs to."""
+    return name.removesuffix(".py").split("/")[0]
 
 
 def imports(tree):
@@ -82,7 +83,7 @@ def test_calls_stand_only_where_they_may(name):
     found, tops = dotted(TREES[name]), {m.split(".")[0] for m in imports(TREES[name])}
     assert "jax.jit" not in found or name in JIT
     assert "gymnasium" not in tops or name in GYMNASIUM
-    assert "ray" not in tops or name == "experience/workers.py"
+    assert "ray" not in tops or name == "experience/cluster.py"
     assert not tops & {"pickle", "cloudpickle", "dill"} or name in PICKLE
     assert not {"eval", "exec", "jnp.load", "jax.pmap"} & found
     for node in ast.walk(TREES[name]):

@@ -38,7 +38,7 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.experience.lifetimes import Lifetimes, together
-from spinward.experience.rollout import Rollout, finite, where
+from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Lives
 from spinward.learning.minibatches import mean, means, standardise
 from spinward.learning.steps import Learner, adam, descend, linear, moved, shortened
@@ -49,6 +49,7 @@ from spinward.networks.table import Table
 from spinward.networks.towers import Value
 from spinward.targets.advantages import endless, gae
 from spinward.targets.bandits import Arms
+from spinward.trees import finite, where
 
 NO_AGENT = "a rule does not act; train an agent by it: spinward train lpg --rule RUN ENV"
 TOLD = ("entropy", "prediction_entropy", "rise_square", "wanted_square")  # of an agent's update

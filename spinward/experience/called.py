@@ -26,8 +26,9 @@ from spinward.core import (
     config,
 )
 from spinward.experience.calls import DESK, Answer, call
-from spinward.experience.rollout import Episodes, count, heard, sound, summarise, where
+from spinward.experience.rollout import Episodes, count, heard, sound, summarise
 from spinward.experience.vector import ActKeys, VectorState
+from spinward.trees import where
 
 RESET, STEP = "reset", "step"
 

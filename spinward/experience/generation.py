@@ -15,9 +15,9 @@ from jax import Array
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace
 from spinward.envs.text import PAD
 from spinward.errors import SettingsError
-from spinward.experience.rollout import finite
 from spinward.networks.decoder import Decoder
 from spinward.networks.sampling import Sampling
+from spinward.trees import finite
 
 
 class Written(NamedTuple):

@@ -22,6 +22,7 @@ from spinward.core import (
     struct,
 )
 from spinward.networks.recurrent import REWARD
+from spinward.trees import finite, where
 
 
 @struct
@@ -124,27 +125,9 @@ def summarise(ended: Array, total: Array, length: Array) -> Metrics:
     }
 
 
-def where(mask: Array, new: Any, old: Any) -> Any:
-    """Takes from `new` the leading rows in which `mask` holds, and the others from `old`."""
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - mask.ndim)), new, old)
-
-    return jax.tree.map(choose, new, old)
-
-
 def sound(batch: Transition) -> Array:
     """Whether all that was earned and seen is finite, and each choice had something to choose."""
     fine = finite((batch.reward, batch.next_obs))
     if isinstance(batch.obs, dict) and MASK in batch.obs:
         fine &= (batch.obs[MASK] != 0).any(-1).all()
     return fine
-
-
-def finite(tree: Any) -> Array:
-    """Whether no leaf has a NaN or an infinity.
-
-    Such times 0 is NaN, and so is a sum with it, which takes a CPU less than to ask each number.
-    """
-    sums = [(x * 0.0).sum() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.stack(sums).sum() == 0.0 if sums else jnp.bool_(True)

@@ -26,7 +26,8 @@ from spinward.core import (
     replace,
     struct,
 )
-from spinward.experience.rollout import heard, where
+from spinward.experience.rollout import heard
+from spinward.trees import where
 
 
 @struct

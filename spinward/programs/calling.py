@@ -10,11 +10,11 @@ from spinward.core import Key, Metrics, TrainState, replace
 from spinward.errors import NonFiniteError
 from spinward.experience.called import Host
 from spinward.experience.replay import Replay
-from spinward.experience.rollout import finite
 from spinward.experience.vector import VectorState
 from spinward.loop import Parts, system
 from spinward.programs.device import start_all
 from spinward.programs.seeds import Program, by_seed, compiled, joined, over_seeds
+from spinward.trees import finite
 
 ROWS = 256  # iterations of one call, at most
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, TrainState
 from spinward.experience.replay import Replay
-from spinward.experience.rollout import finite
 from spinward.loop import Parts, system
 from spinward.programs.seeds import ROWS, Program, by_seed, compiled, joined, over_seeds
+from spinward.trees import finite
 
 
 def program(parts: Parts) -> Program:

@@ -1,0 +1,116 @@
+"""The names that a run's settings may hold: a closed list of our own classes and functions.
+
+A name in a file is compared with what this package ships, and never used as a path, as a chain of
+attributes, or as the name of any other module. Code of anybody else is imported only where its use
+was allowed.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from typing import Any
+
+from spinward.envs.ids import imported
+from spinward.errors import SettingsError
+
+SETTINGS = ("algorithms", "rewards")  # packages whose classes are settings
+NETWORKS = "networks"  # the package whose classes have an `init` that makes a network
+FUNCTIONS = ("models.imagined", "networks.towers")  # modules whose functions are settings
+MOVED = {"spinward.envs.imagined:never": "spinward.models.imagined:never"}  # since older runs
+NAME = re.compile(r"spinward\.((?:[a-z]\w*\.)?[a-z]\w*):([A-Za-z]\w*)(\.init)?", re.ASCII)
+
+
+def modules(package: str) -> list[str]:
+    """The names of the modules of a package of ours, without importing them."""
+    found = importlib.import_module(f"spinward.{package}")
+    return sorted(m.name for m in pkgutil.iter_modules(found.__path__))
+
+
+def place(thing: Any) -> str:
+    """The name of a class or function, as it stands in a file."""
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name claims to be of this package."""
+    return re.match(r"spinward\b", name) is not None
+
+
+def settings_class(name: str, trust: bool = False) -> Any:
+    """The class of settings that bears a name.
+
+    Raises:
+        SettingsError: we have none of that name; or it is not ours, and there is no `trust`.
+    """
+    if not is_ours(name):
+        return anybodys(name, trust)
+    package, module, attribute = parted(name)
+    if package not in SETTINGS or attribute.endswith(".init"):
+        raise unknown(name)
+    found = vars(imported_module(package, module, name)).get(attribute)
+    own = isinstance(found, type) and place(found) == name
+    if not (own and "__dataclass_fields__" in vars(found)):
+        raise unknown(name)
+    return found
+
+
+def function(name: str, trust: bool = False) -> Any:
+    """The function that bears a name: `init` of a network, or one of those that settings choose.
+
+    Raises:
+        SettingsError: we have none of that name; or it is not ours, and there is no `trust`.
+    """
+    if not is_ours(name):
+        return anybodys(name, trust)
+    name = MOVED.get(name, name)
+    package, module, attribute = parted(name)
+    start, dot, _ = attribute.partition(".")
+    network = package == NETWORKS and dot
+    chosen = f"{package}.{module}" in FUNCTIONS and not dot
+    if not (network or chosen):
+        raise unknown(name)
+    found = vars(imported_module(package, module, name)).get(start)
+    if network:
+        defined = isinstance(found, type) and place(found) == name.removesuffix(".init")
+        found = found.init if defined and "init" in dir(found) else None
+    if not (inspect.isroutine(found) and place(found) == name):
+        raise unknown(name)
+    return found
+
+
+def parted(name: str) -> tuple[str, str, str]:
+    """Package, module and attribute of a name of ours."""
+    match = NAME.fullmatch(name)
+    if not match:
+        raise unknown(name)
+    package, _, module = match[1].rpartition(".")
+    return package, module, match[2] + (match[3] or "")
+
+
+def imported_module(package: str, module: str, name: str) -> Any:
+    """A module that the package ships."""
+    if module not in modules(package):
+        raise unknown(name)
+    return importlib.import_module(f"spinward.{package}.{module}")
+
+
+def anybodys(name: str, trust: bool) -> Any:
+    """What `module:Name.attribute` names in code that is not ours."""
+    if not trust:
+        raise SettingsError(
+            f"this run uses {name!r:.200}, which is not Spinward's; --trust runs it"
+        )
+    module, _, attributes = name.partition(":")
+    first, *rest = attributes.split(".")
+    found = imported(f"{module}:{first}")
+    for part in rest:
+        found = getattr(found, part)
+    return found
+
+
+def unknown(name: str) -> SettingsError:
+    return SettingsError(
+        f"{name!r:.200} is none of Spinward's classes and functions that a run's settings may "
+        "name; undo the change to them, or open the run with the version that wrote it"
+    )
