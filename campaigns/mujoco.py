@@ -81,8 +81,7 @@ class Meter:
 
 def trained(job: Job, runs: Path) -> tuple[Any, Meter]:
     """The finished run of a job, begun or gone on with."""
-    from spinward.experiments.presets import preset
-
+    from spinward.presets.choice import preset
     from spinward.run import run
     from spinward.run.experiment import Experiment
     from spinward.run.provenance import commit

@@ -24,7 +24,7 @@ class Sums:
     def spec(self):
         return token_spec(10)
 
-    prompt, end = PROMPT, END
+    prompt, end, vocabulary = PROMPT, END, None
 
     def reset(self, key):
         k_length, k_digit = jax.random.split(key)

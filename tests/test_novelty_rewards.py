@@ -7,7 +7,7 @@ import pytest
 from twin import ALGORITHMS, assert_same, copied, keys, parts, tiny
 
 from spinward.algorithms.ppo import PPO
-from spinward.core import Box, Dict, Discrete, Spec, Transition, replace
+from spinward.core import Box, Context, Dict, Discrete, Spec, Transition, replace
 from spinward.envs.finite import Finite, mdp_of
 from spinward.errors import SettingsError
 from spinward.experience.material import source_for
@@ -110,7 +110,7 @@ def test_episodic_counts_refuse_a_replay():
     drawn = jax.tree.map(lambda x: x[None], batch)
     count = Count(episodic=True)
     with pytest.raises(SettingsError, match="episodic=True"):
-        count.label(count.init(KEY, SPEC), drawn, KEY)
+        count.label(count.init(KEY, SPEC), drawn, KEY, Context(replayed=True))
 
 
 @pytest.mark.parametrize(

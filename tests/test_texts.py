@@ -10,7 +10,7 @@ from twin import Letters
 from spinward.envs.grammar import Grammar, Words
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.experience.texts import Texts
+from spinward.experience.texts import TextBatches
 from spinward.language import rows as texts
 from spinward.language.rows import Written, laid_out
 
@@ -146,7 +146,7 @@ def test_every_row_is_read_once_before_any_is_read_again():
     rows = [(str(i), Written([0], [[2 + i % 4, 1], [3, 1]])) for i in range(10)]
     data = laid_out(rows, 8)
     data.obs[:, 0, 0] = np.arange(10)  # its number, in place of the prompt
-    source = Texts(data, Letters().spec, updates=2, batch=3)
+    source = TextBatches(data, Letters().spec, updates=2, batch=3)
     state = source.init(jax.random.key(0), ())
     seen, collect = [], jax.jit(lambda s: source.collect(s, None, None))
     for _ in range(5):

@@ -131,7 +131,7 @@ def logged_run(tmp_path_factory):
 @pytest.mark.parametrize("name", ["dqn", "c51", "qr_dqn", "ensemble_dqn", "rem"])
 def test_q_learners_learn_from_logged_data_by_their_own_files(name, logged_run, tmp_path):
     algorithm = tiny(ALGORITHMS[name], n_step=3)
-    run = train(algorithm, "CartPole-v1", 40, 2, out=tmp_path, data=logged_run.path)
+    run = train(algorithm, "CartPole-v1", 40, 2, out=tmp_path, data=logged_run.path, shards=1)
     source = run.made.parts.source
     assert isinstance(source, LoggedSteps) and source.layout.window == 3
     assert run.points[-1]["env_steps"] == 40 and "episode_return" not in run.points[-1]
