@@ -26,7 +26,7 @@ from spinward.run.run import load
 HERE = "test_verifier"
 
 
-READER = SimpleNamespace(vocabulary=Words)
+READER = SimpleNamespace(vocabulary=Words, rows=lambda: None)
 
 
 def words_with_o(prompt, completion):
