@@ -76,7 +76,9 @@ def html(
     body = [
         f"<h1>{escape(title)}</h1>",
         headline(summary, values),
-        section("Learning curve" if len(curves) == 1 else "Learning curves", pictures(curves, values)),
+        section(
+            "Learning curve" if len(curves) == 1 else "Learning curves", pictures(curves, values)
+        ),
         section("Result of each seed", grid(rows)),
         section("What the policy does", moving(video)),
         section("Notes", "".join(f"<p>{escape(note)}</p>" for note in notes)),

@@ -15,7 +15,6 @@ from spinward.run.config import choices
 from spinward.run.headline import RETURN, Headline, of_points
 from spinward.run.run import Run
 
-
 NOTES = {
     "episode_return": "Returns are the environment's own, of the episodes trained on, exploration "
     "included."
