@@ -16,7 +16,7 @@ from spinward.errors import SettingsError
 
 SETTINGS = ("algorithms", "rewards")  # packages whose classes are settings
 NETWORKS = "networks"  # the package whose classes have an `init` that makes a network
-FUNCTIONS = ("envs.imagined",)  # modules whose functions are settings
+FUNCTIONS = ("envs.imagined", "networks.towers")  # modules whose functions are settings
 NAME = re.compile(r"spinward\.((?:[a-z]\w*\.)?[a-z]\w*):([A-Za-z]\w*)(\.init)?", re.ASCII)
 
 
