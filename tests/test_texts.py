@@ -11,10 +11,11 @@ from spinward.envs.grammar import Grammar, Words
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.texts import TextBatches
-from spinward.run import reading, texts
-from spinward.run.reading import Limits
-from spinward.run.rows import rows_of
-from spinward.run.texts import Written, laid_out
+from spinward.language import reading
+from spinward.language import rows as texts
+from spinward.language.reading import Limits
+from spinward.language.row_files import rows_of
+from spinward.language.rows import Written, laid_out
 
 GOOD = "was great and good but looked nice"
 BAD = "was sad and rude but looked odd"

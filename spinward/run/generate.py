@@ -13,11 +13,13 @@ from spinward.envs.prompts import Prompts, padded
 from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Sample, sample
+from spinward.language import models as language
+from spinward.language import rows as texts
+from spinward.language.row_files import rows_of
+from spinward.language.rows import Talks
 from spinward.networks.language_policy import scores
 from spinward.networks.sampling import Sampling
-from spinward.run import assemble, device, language, texts
-from spinward.run.rows import rows_of
-from spinward.run.texts import Talks
+from spinward.run import assemble, device
 
 TOGETHER = 64  # completions written side by side
 

@@ -10,10 +10,10 @@ import tokenizers
 from safetensors.numpy import save_file
 from test_pretrained import lay
 
+from spinward.cli.main import main
 from spinward.errors import DamagedFileError, SettingsError, SpinwardError
-from spinward.run import gguf, pretrained, tokenizer, weights
-from spinward.run.chat import LARGEST, Template
-from spinward.run.cli.main import main
+from spinward.language import gguf, pretrained, tokenizer, weights
+from spinward.language.chat import LARGEST, Template
 
 TALK = [{"role": "user", "content": "Who is it?"}]
 LLAMA = {

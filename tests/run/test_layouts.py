@@ -5,8 +5,8 @@ import json
 import pytest
 
 from spinward.errors import SettingsError
-from spinward.run import layouts
-from spinward.run.layouts import answered, asked, compared
+from spinward.language import row_layouts as layouts
+from spinward.language.row_layouts import answered, asked, compared
 
 USER, SAID = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
 OTHER = {"role": "assistant", "content": "no"}

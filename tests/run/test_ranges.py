@@ -6,12 +6,12 @@ import math
 import pytest
 
 import spinward as sw
+from spinward.cli.main import main
 from spinward.core import config
 from spinward.errors import SettingsError, nearest
 from spinward.presets.choice import presets_of
-from spinward.run import settings
-from spinward.run.cli.main import main
-from spinward.run.ranges import FINITE, Range, check, range_of
+from spinward.store import settings
+from spinward.store.ranges import FINITE, Range, check, range_of
 
 KINDS = [
     settings.find(package, name)

@@ -7,9 +7,10 @@ import pytest
 
 from spinward.envs.grammar import Words
 from spinward.errors import SettingsError
-from spinward.run import reading, texts
-from spinward.run.reading import Limits, fitted, held_out, of_file, shortened
-from spinward.run.texts import Written
+from spinward.language import reading
+from spinward.language import rows as texts
+from spinward.language.reading import Limits, fitted, held_out, of_file, shortened
+from spinward.language.rows import Written
 
 GOOD = {"prompt": "<bos> the film", "chosen": "was good", "rejected": "was bad"}
 TIE = {**GOOD, "rejected": "was good"}

@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import rows
-from spinward.run.rows import rows_of
+from spinward.language import row_files as rows
+from spinward.language.row_files import rows_of
 
 SEPARATORS = ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e")
 

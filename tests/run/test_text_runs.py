@@ -14,15 +14,16 @@ from spinward.algorithms.dpo import DPO
 from spinward.algorithms.grpo import GRPO
 from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
+from spinward.cli.main import main
+from spinward.cli.progress import Progress
 from spinward.errors import SettingsError
+from spinward.language import pretrained
 from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import policy
+from spinward.report import results
 from spinward.rewards.judge import Judge
 from spinward.rewards.verifier import Verifier
-from spinward.run import pretrained, results
 from spinward.run.assemble import assemble, of_run, scorer
-from spinward.run.cli.main import main
-from spinward.run.cli.progress import Progress
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.run import load
 

@@ -1,0 +1,57 @@
+"""How training goes: one line that is redrawn in a terminal, and plain lines elsewhere."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spinward.store import headline
+
+if TYPE_CHECKING:
+    from spinward.run.drive import Point
+
+REDRAW_S, PLAIN_S = 0.1, 30.0  # least time between two lines
+
+
+class Progress:
+    """Tells of log points on standard error: by redrawing a line at nearly each of them where that
+    is a terminal, and otherwise by a plain line every half minute, as a log file wants them."""
+
+    def __init__(self, experiment: Any):
+        self.terminal = sys.stderr.isatty()
+        self.seeds, self.env = experiment.seeds, experiment.env.name
+        self.metrics: dict[str, Any] = {}  # the newest of each: some are of every few points
+        self.told = 0.0 if self.terminal else time.monotonic()
+        if self.terminal:
+            print("compiling ...", end="", file=sys.stderr, flush=True)
+
+    def __call__(self, point: "Point") -> None:
+        last = point.iteration >= point.iterations
+        pause = REDRAW_S if self.terminal else PLAIN_S
+        if time.monotonic() - self.told < pause and not (last and self.terminal):
+            return
+        self.told = time.monotonic()
+        begin, end = ("\r\033[K", "\n" if last else "") if self.terminal else ("", "\n")
+        print(f"{begin}{self.line(point)}", end=end, file=sys.stderr, flush=True)
+
+    def line(self, point: "Point") -> str:
+        share = point.iteration / point.iterations
+        rate = point.done / point.seconds
+        left = (point.iterations - point.iteration) / rate
+        steps = rate * point.env_steps / point.iteration * self.seeds
+        told = self.value(point)
+        clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
+        return (
+            f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
+            f"{steps:,.0f} steps/s  {told}  ETA {clock}"
+        )
+
+    def value(self, point: "Point") -> str:
+        """The newest value of the metric that says how the run does."""
+        self.metrics |= point.metrics
+        shown = headline.headline(self.env, self.metrics)
+        values = [x for x in self.metrics[shown.metric] if x is not None]
+        if shown is headline.RETURN:
+            return f"return {np.mean(values):.1f}" if values else "no episode ended yet"
+        return f"{shown.told} {np.mean(values):.4g}"
