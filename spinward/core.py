@@ -211,6 +211,7 @@ class Reader(Protocol):
 
     def start(self) -> Any: ...  # the decoder to begin with, None where none is named
     def vocabulary(self) -> Any: ...  # what the tokens of the run's texts stand for
+    def rows(self) -> Any: ...  # the row of a number, where prompts are rows of a file; or None
     def trained(self, run: str) -> Any: ...  # the language model of a run, with its head
     def arrays(self, path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
 

@@ -257,6 +257,25 @@ def test_what_is_drawn_from_has_these_odds(sampling, expected):
     assert FORBIDDEN < -1e9  # lower than any real logit
 
 
+def test_a_temperature_of_0_takes_the_first_of_the_largest_logits_however_near_the_others_are():
+    rows = jnp.array([[1.0, 1.0001, 0.0], [2.0, 3.0, 3.0], [-1e30, 0.0, -5.0]])
+    found = Sampling(temperature=0.0)(rows)
+    assert found.log_probs().argmax(-1).tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(found.log_prob(jnp.array([1, 1, 1])), [0.0, 0.0, 0.0])
+    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 200))
+    assert (drawn == 1).all()
+    top = Sampling(temperature=0.0, top_k=2, top_p=0.5)(rows)
+    assert (jax.vmap(top.sample)(jax.random.split(jax.random.key(1), 200)) == 1).all()
+
+
+def test_a_temperature_near_0_divides_the_logits_and_gives_no_nan():
+    near = Sampling(temperature=1e-4)(jnp.array([1.0, 1.0001]))
+    expected = 1.0 / (1.0 + np.exp(-1.0))  # the gap is one temperature
+    assert float(jnp.exp(near.log_prob(jnp.int32(1)))) == pytest.approx(expected, abs=1e-3)
+    least = Sampling(temperature=1e-38)(jnp.array([-50.0, 3.0, 1.0]))
+    assert np.isfinite(least.log_probs()).all() and int(least.log_probs().argmax()) == 1
+
+
 def test_temperature_and_mass_may_be_traced_and_have_a_slope():
     def value(temperature):
         return Sampling(temperature, 0, 0.9)(LOGITS).log_prob(jnp.int32(1))

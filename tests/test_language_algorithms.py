@@ -367,6 +367,18 @@ def test_groups_whose_scores_are_alike_teach_nothing_and_break_nothing():
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_distance_from_the_start_is_measured_where_it_is_not_paid_for():
+    algorithm, agent, batch = begun("grpo", kl_in="")
+    away = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), agent)
+    written = said(algorithm, away.learner.model, batch)
+    moved = replace(batch, extras={**batch.extras, "log_prob": written})
+    before = references(algorithm, moved)
+    _, metrics = jax.jit(algorithm.update)(agent, moved, jax.random.key(0))
+    expected = (batch.weight * (written - before)).sum(0).mean()
+    assert abs(float(expected)) > 0.01
+    np.testing.assert_allclose(metrics["kl"], expected, rtol=1e-4)
+
+
 def test_accumulated_gradients_are_one_step_of_their_mean():
     whole, parts = (optimiser(tiny(ALGORITHMS["sft"], accumulate=n), 0.1) for n in (1, 2))
     model, first, second = (jnp.array(x) for x in ([1.0, 2.0], [0.3, -0.1], [0.1, 0.2]))

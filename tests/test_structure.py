@@ -19,8 +19,8 @@ ORDER = (
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
     "programs/seeds.py", "programs/python.py", "experience/vector.py", "experience/workers.py",
-    "experience/generation.py", "evaluation/episodes.py", "envs/check.py", "run/policy.py",
-    "report/results.py", "run/recording.py",
+    "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
+    "run/policy.py", "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

@@ -11,7 +11,10 @@ from spinward.envs.grammar import Grammar, Words
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.texts import TextBatches
+from spinward.language import reading
 from spinward.language import rows as texts
+from spinward.language.reading import Limits
+from spinward.language.row_files import rows_of
 from spinward.language.rows import Written, laid_out
 
 GOOD = "was great and good but looked nice"
@@ -21,14 +24,16 @@ BAD = "was sad and rude but looked odd"
 class Talker(Words):
     """A vocabulary with a template: a number for each role, then the words."""
 
-    def chat(self, messages, continues=False):
+    talks = True
+
+    def chat(self, messages, continues=False, tools=None):
         found = [x for m in messages for x in (100 + len(m["role"]), *self.encode(m["content"]))]
         return [*found, 109] if continues else found
 
-    def answer(self, before, said):
+    def answer(self, before, said, tools=None):
         return self.chat(said)[1:]
 
-    def answers(self, messages):
+    def answers(self, messages, tools=None):
         tokens, mask = [], []
         for m in messages:
             part = self.chat([m])
@@ -44,7 +49,7 @@ def encoded(text):
 def test_a_row_is_its_tokens_and_only_the_completion_counts():
     row = texts.completion("row 1", {"prompt": "<bos> the film", "completion": "was fun"}, Words())
     assert row == Written(encoded("<bos> the film"), [encoded("was fun <eos>")], None)
-    batch = laid_out([("row 1", row), ("row 2", Written([0, 2], [[5, 1]]))], 16)
+    batch = laid_out([row, Written([0, 2], [[5, 1]])])
     whole = encoded("<bos> the film was fun <eos>")
     assert batch.obs[0, 0].tolist() == whole[:-1] and batch.action[0, 0].tolist() == whole[1:]
     assert batch.next_obs[0, 0].tolist() == whole[1:]
@@ -59,7 +64,7 @@ def test_a_row_is_its_tokens_and_only_the_completion_counts():
 
 def test_a_plain_text_is_learned_from_its_second_token_on():
     row = texts.completion("", {"text": "the film was fun <eos>"}, Words())
-    assert laid_out([("", row)], 9).weight.tolist() == [[[1.0] * 4]]
+    assert laid_out([row]).weight.tolist() == [[[1.0] * 4]]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +72,8 @@ def test_a_plain_text_is_learned_from_its_second_token_on():
     [
         {"prompt": "the film", "chosen": GOOD, "rejected": BAD},
         {"chosen": f"the film {GOOD}", "rejected": f"the film {BAD}"},
-        {"info": {"post": "the film"}, "choice": 1, "summaries": [{"text": BAD}, {"text": GOOD}]},
     ],
-    ids=["explicit", "implicit", "of Stiennon et al."],
+    ids=["explicit", "implicit"],
 )
 def test_a_comparison_may_be_written_in_several_ways(row):
     found = texts.pair("row 1", row, Words())
@@ -86,7 +90,7 @@ def test_a_conversation_is_encoded_by_its_template_and_learned_where_the_assista
     assert [t for t, s in zip(row.completions[0], row.said, strict=True) if s] == encoded(
         "was fun was fun"
     )
-    weight = laid_out([("", row)], 30).weight[0, 0]
+    weight = laid_out([row]).weight[0, 0]
     assert weight.sum() == 4 and weight[:3].sum() == 0
     pair = texts.pair("", {"prompt": [user], "chosen": [said], "rejected": "was bad"}, Talker())
     assert pair.prompt == [104, *encoded("the film"), 109]
@@ -117,34 +121,33 @@ def test_a_row_that_cannot_be_learned_from_is_named(tmp_path, read, row, error, 
     good = {"prompt": "the film", "chosen": GOOD, "rejected": BAD, "completion": GOOD}
     path.write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n")
     with pytest.raises(error, match=said):
-        [read(*found, Words()) for found in texts.rows_of(path)]
+        [read(*found, Words()) for found in rows_of(path)]
 
 
 def test_a_file_that_is_none_or_broken_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     with pytest.raises(SettingsError, match="there is no file"):
-        list(texts.rows_of(path))
+        list(rows_of(path))
     path.write_text("\n\n")
     with pytest.raises(SettingsError, match="has no rows"):
-        list(texts.rows_of(path))
+        list(rows_of(path))
     for line in ("{", "[1]"):
         path.write_text(f'{{"text": "the film"}}\n{line}\n')
         with pytest.raises(DamagedFileError, match=r"rows.jsonl, row 2 is no JSON"):
-            list(texts.rows_of(path))
+            list(rows_of(path))
     path.write_bytes(b'{"text": "caf\xe9"}')
     with pytest.raises(DamagedFileError, match=r"no UTF-8 text: .*byte 13"):
-        list(texts.rows_of(path))
+        list(rows_of(path))
 
 
 def test_a_text_that_is_longer_than_the_context_is_named():
-    rows = [("row 1", Written([0], [[1]])), ("row 2", Written([0, 2, 3], [[5, 1]]))]
+    assert reading.fitted("row 1", Written([0], [[1]]), Limits(4)) == (Written([0], [[1]]), False)
     with pytest.raises(SettingsError, match=r"row 2: 5 tokens, of which 3 are the prompt.* = 4"):
-        laid_out(rows, 4)
+        reading.fitted("row 2", Written([0, 2, 3], [[5, 1]]), Limits(4))
 
 
 def test_every_row_is_read_once_before_any_is_read_again():
-    rows = [(str(i), Written([0], [[2 + i % 4, 1], [3, 1]])) for i in range(10)]
-    data = laid_out(rows, 8)
+    data = laid_out([Written([0], [[2 + i % 4, 1], [3, 1]]) for i in range(10)])
     data.obs[:, 0, 0] = np.arange(10)  # its number, in place of the prompt
     source = TextBatches(data, Letters().spec, updates=2, batch=3)
     state = source.init(jax.random.key(0), ())
@@ -161,5 +164,5 @@ def test_every_row_is_read_once_before_any_is_read_again():
 
 def test_the_grammar_writes_rows_that_can_be_read():
     rows = Grammar().examples("pairs", 5)
-    found = [("", texts.pair("", row, Words())) for row in rows]
-    assert laid_out(found, 16).weight.sum((1, 2)).tolist() == [16.0] * len(rows)
+    found = [texts.pair("", row, Words()) for row in rows]
+    assert laid_out(found).weight.sum((1, 2)).tolist() == [16.0] * len(rows)

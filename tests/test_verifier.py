@@ -26,7 +26,7 @@ from spinward.store import settings
 HERE = "test_verifier"
 
 
-READER = SimpleNamespace(vocabulary=Words)
+READER = SimpleNamespace(vocabulary=Words, rows=lambda: None)
 
 
 def words_with_o(prompt, completion):

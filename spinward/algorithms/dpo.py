@@ -78,6 +78,10 @@ class DPO:
 
         return jax.lax.scan(step, agent, batches)
 
+    def validate(self, agent: Agent, batch: Transition) -> Metrics:
+        """Metrics of a batch that is not learned from."""
+        return self.loss(agent.learner.model, batch, reference(self, batch, temperature=1.0))[1]
+
     def loss(self, model: Trained, batch: Transition, before: Array) -> tuple[Array, Metrics]:
         """Of texts [time, env], of which each two that follow one another are a comparison, and
         the log-probabilities of their tokens `before` learning."""

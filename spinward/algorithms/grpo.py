@@ -99,7 +99,7 @@ class GRPO:
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch = without_prompts(batch, self.rollout)
         written, score = batch.extras["log_prob"], batch.reward.sum(0)
-        before = reference(self, batch, group=self.group) if self.kl_in else written
+        before = reference(self, batch, group=self.group)  # `kl` is measured where it costs nothing
         kl = total(written - before, batch.weight)
         counted = score - self.kl_coef * kl if self.kl_in == "reward" else score
         advantage = self.advantage(counted)

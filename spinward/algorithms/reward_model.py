@@ -68,6 +68,10 @@ class RewardModel:
 
         return jax.lax.scan(step, agent, batches)
 
+    def validate(self, agent: Agent, batch: Transition) -> Metrics:
+        """Metrics of a batch that is not learned from."""
+        return self.loss(agent.learner.model, batch)[1]
+
     def loss(self, model: Trained, batch: Transition) -> tuple[Array, Metrics]:
         """Of texts [time, env], of which each two that follow one another are a comparison."""
         score = scores(policy(self, model), batch).reshape(-1, 2)

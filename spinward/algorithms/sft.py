@@ -84,6 +84,10 @@ class SFT:
 
         return jax.lax.scan(step, agent, batches)
 
+    def validate(self, agent: Agent, batch: Transition) -> Metrics:
+        """Metrics of a batch that is not learned from."""
+        return self.loss(agent.learner.model, batch)[1]
+
     def loss(self, model: Trained, batch: Transition) -> tuple[Array, Metrics]:
         predicted, _, _ = policy(self, model, temperature=1.0).unroll(batch)
         log_prob = predicted.log_prob(batch.action)

@@ -17,6 +17,7 @@ def run(words: list[str]) -> int:
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
     from spinward.evaluation.statistics import sentence
+    from spinward.evaluation.texts import READ
     from spinward.run.experiment import EnvChoice
     from spinward.run.run import load
 
@@ -27,9 +28,15 @@ def run(words: list[str]) -> int:
     if ask.json:
         print_json(score)
         return 0
-    print(f"{score['mode']}, {score['episodes']} episodes of each seed: {sentence(score)}")
+    count, what = score["episodes"], score["metric"]
+    form = ".1f" if what == "return" else ".4g"
+    if score["mode"] == READ:
+        print(f"{what}, {count} in all: {sentence(score, form)}")
+    else:
+        of = "" if what == "return" else f"{what}, "
+        print(f"{score['mode']}, {count} episodes of each seed: {of}{sentence(score, form)}")
     if score["cut"]:
         print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
     for i, value in enumerate(score["per_seed"]):
-        print(f"  seed {i}: {value:.1f}")
+        print(f"  seed {i}: {value:{form}}")
     return 0

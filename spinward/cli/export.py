@@ -13,6 +13,8 @@ def run(words: list[str]) -> int:
     parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
     from spinward.language import pretrained
+    from spinward.language.tokenizer import Tokenizer
+    from spinward.networks.language_policy import Direction
     from spinward.run.assemble import of_run
     from spinward.run.run import load
 
@@ -22,9 +24,11 @@ def run(words: list[str]) -> int:
     out = Path(ask.out)
     if out.exists() and any(out.iterdir()):
         parser.error(f"{out} is not empty; choose another --out")
-    pretrained.save(out, trained.decoder)
     vocabulary = made.env.vocabulary
-    if hasattr(vocabulary, "save"):
+    public = isinstance(vocabulary, Tokenizer)
+    score = trained.head.w if isinstance(trained.head, Direction) else None
+    pretrained.save(out, trained.decoder, vocabulary.special() if public else None, score)
+    if public:
         vocabulary.save(out)
     print(f"{out} holds the model: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return 0

@@ -8,7 +8,7 @@ from spinward.cli.parser import OLDER, Parser, print_json
 def run(words: list[str]) -> int:
     parser = Parser("plot", "Draw learning curves of one or more runs, or print them as a table.")
     parser.add_argument("runs", nargs="+", help="folders of runs")
-    parser.add_argument("--metric", default="episode_return", help="of the log: loss, entropy, ...")
+    parser.add_argument("--metric", default="", help="of the log: loss, entropy; default: return")
     parser.add_argument("--out", default="", help="a .png, .svg or .pdf; default in the first run")
     parser.add_argument("--table", action="store_true", help="print a table in place of a picture")
     parser.add_argument("--profile", action="store_true", help="draw performance profiles")
@@ -16,11 +16,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
     from spinward.report import plot
-    from spinward.report.results import curve, final, require_metric, summary
+    from spinward.report.results import curve, final, require_metric, shown, summary
     from spinward.run.config import choices
     from spinward.run.run import load
 
-    runs, metric = [load(path, older=ask.older) for path in ask.runs], ask.metric
+    runs = [load(path, older=ask.older) for path in ask.runs]
+    metric = ask.metric or shown(runs[0]).metric  # which of a run on texts is no return
     for run in runs:
         require_metric(run, metric)
     curves = [curve(run, metric) for run in runs]

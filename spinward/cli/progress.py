@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spinward.store import headline
+
 if TYPE_CHECKING:
     from spinward.run.drive import Point
 
@@ -18,7 +20,8 @@ class Progress:
 
     def __init__(self, experiment: Any):
         self.terminal = sys.stderr.isatty()
-        self.seeds = experiment.seeds
+        self.seeds, self.env = experiment.seeds, experiment.env.name
+        self.metrics: dict[str, Any] = {}  # the newest of each: some are of every few points
         self.told = 0.0 if self.terminal else time.monotonic()
         if self.terminal:
             print("compiling ...", end="", file=sys.stderr, flush=True)
@@ -37,12 +40,18 @@ class Progress:
         rate = point.done / point.seconds
         left = (point.iterations - point.iteration) / rate
         steps = rate * point.env_steps / point.iteration * self.seeds
-        returns = [r for r in point.metrics.get("episode_return", []) if r is not None]
-        told = f"return {np.mean(returns):.1f}" if returns else "no episode ended yet"
-        if "episode_return" not in point.metrics:
-            told = f"loss {np.mean(point.metrics['loss']):.4f}"
+        told = self.value(point)
         clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
             f"{steps:,.0f} steps/s  {told}  ETA {clock}"
         )
+
+    def value(self, point: "Point") -> str:
+        """The newest value of the metric that says how the run does."""
+        self.metrics |= point.metrics
+        shown = headline.headline(self.env, self.metrics)
+        values = [x for x in self.metrics[shown.metric] if x is not None]
+        if shown is headline.RETURN:
+            return f"return {np.mean(values):.1f}" if values else "no episode ended yet"
+        return f"{shown.told} {np.mean(values):.4g}"

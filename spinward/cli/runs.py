@@ -23,14 +23,16 @@ def run(words: list[str]) -> int:
             print(f"{row['run']:<40}{row['error']}")
             continue
         done = f"{row['env_steps']:,} of {row['steps']:,}"
-        score = "-" if row["return"] is None else f"{row['return']:.1f}"
-        print(f"{row['run']:<40}{row['seeds']:>3} seeds  {done:>24} steps  return {score}")
+        what = row["metric"].removeprefix("episode ")
+        form = ".1f" if what == "return" else ".4g"
+        score = "-" if row["return"] is None else f"{row['return']:{form}}"
+        print(f"{row['run']:<40}{row['seeds']:>3} seeds  {done:>24} steps  {what} {score}")
     return 0
 
 
 def describe(path: Path) -> dict[str, Any]:
     from spinward.errors import SpinwardError
-    from spinward.report.results import summary
+    from spinward.report.results import shown, summary
     from spinward.run.config import choices
     from spinward.run.run import load
 
@@ -45,6 +47,7 @@ def describe(path: Path) -> dict[str, Any]:
             "steps": config["steps"],
             "env_steps": points[-1]["env_steps"] if points else 0,
             "return": summary(run)["value"] if points else None,
+            "metric": shown(run).told,
         }
     except (SpinwardError, OSError) as error:
         return {"run": str(path), "error": str(error)}

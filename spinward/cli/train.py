@@ -30,6 +30,8 @@ def run(words: list[str]) -> int:
     run = create(experiment, Path(ask.out), ask.name)
     seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
+    for note in notes_of(run.made):
+        say(note)
     if needed := run.made.store_bytes:
         say(memory.statement(needed, experiment.seeds))
     if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
@@ -73,6 +75,17 @@ def is_environment(name: str) -> bool:
     return True
 
 
+def notes_of(made: Any) -> tuple[str, ...]:
+    """What was left out of the texts that a run reads."""
+    from spinward.envs.prompts import Prompts
+    from spinward.experience.texts import TextBatches
+
+    source = made.parts.source
+    if isinstance(source, TextBatches):
+        return source.notes
+    return made.env.notes if isinstance(made.env, Prompts) else ()
+
+
 def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
     about = "Train an algorithm in an environment, or on logged data."
     parser = Parser("train", about, PARTS)
@@ -85,6 +98,9 @@ def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
     parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
+    parser.add_argument("--skip", action="store_true", help="leave out texts that cannot be used")
+    parser.add_argument("--max-length", type=int, default=0, help="tokens to cut longer texts to")
+    parser.add_argument("--held-out", type=float, default=0.05, help="share of texts to score by")
     parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
     parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
     parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
@@ -159,6 +175,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
     if ask.own["reward"]:
         fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
         reward = settings.checked(type(reward), fields | ask.own["reward"])
+    reading = {"skip": ask.skip, "max_length": ask.max_length, "held_out": ask.held_out}
     return Experiment(
         algorithm,
         EnvChoice(ask.env, ask.own["env"]),
@@ -166,7 +183,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
         ask.seeds,
         ask.seed,
         reward,
-        settings.checked(DataChoice, {"path": ask.data, **ask.own["data"]}),
+        settings.checked(DataChoice, {"path": ask.data, **reading, **ask.own["data"]}),
         ask.logs,
         log_data=ask.log_data,
         workers=ask.workers,
@@ -184,7 +201,8 @@ def reward_of(name: str) -> Any:
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     """Writes the report, and says how it went."""
     from spinward.evaluation.statistics import sentence
-    from spinward.report.results import summary, write_report
+    from spinward.report.results import shown, summary, write_report
+    from spinward.store.headline import RETURN
 
     seconds = time.monotonic() - began
     result = summary(run)
@@ -202,11 +220,14 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
             }
         )
     data, offline = run.made.experiment.data, run.made.logged_only
+    metric = shown(run)
     told = f"over the last tenth of training, {sentence(result)}"
-    if result["value"] is None:
+    if metric is not RETURN:
+        told = f"{metric.told}, {sentence(result, '.4g')}"
+    elif result["value"] is None:
         who = f"in {result['unknown']} of {result['seeds']} seeds "
         told = f"no episode ended {who if result['seeds'] > 1 else ''}over the last tenth"
-    if offline:
+    if offline and metric is RETURN:
         told = f"learned from {data or 'what the task has'}"
     show = say if ask.json else print  # standard output has one thing: the result
     show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")

@@ -1,5 +1,6 @@
 """Prompts of a file, as a task whose completions a reward model judges."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ class Prompts:
     vocab: int = 2  # number of tokens
     end: int = 1  # the token that ends a completion
     vocabulary: object = None  # no array, so that it is no part of what is compiled
+    given: Callable[[int], dict[str, Any]] | None = None  # the row of a number, as its file has it
+    notes: tuple[str, ...] = ()  # what was left out of the file, in words
 
     @property
     def spec(self) -> Spec:
@@ -28,9 +31,14 @@ class Prompts:
     def prompt(self) -> int:
         return 1 if self.rows is None else self.rows.shape[1]
 
-    def reset(self, key: Key) -> tuple[Any, Array]:
+    def reset(self, key: Key) -> tuple[Array, Array]:
+        """The number of a row, and its prompt."""
         rows = jnp.asarray(self.rows)
-        return (), rows[jax.random.randint(key, (), 0, len(rows))]
+        number = jax.random.randint(key, (), 0, len(rows))
+        return number, rows[number]
+
+    def row(self, state: Array) -> Array:
+        return state
 
     def score(self, state: Any, completion: Array) -> Array:
         return jnp.float32(0.0)

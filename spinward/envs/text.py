@@ -1,5 +1,6 @@
 """Tasks of text: prompts to continue, and what a continuation is worth."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from jax import Array
@@ -7,6 +8,7 @@ from jax import Array
 from spinward.core import Key
 from spinward.spaces import Box, Discrete, Spec
 
+ROW = "row"  # in `extras`, the number of the row that a prompt stands in
 PAD = -1  # where there is no token: before a short prompt, and after the end of a completion
 
 
@@ -36,6 +38,16 @@ class Corpus(Protocol):
     """A task that writes texts to learn from itself."""
 
     def examples(self, kind: str, count: int) -> list[dict[str, str]]: ...  # completions, or pairs
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """A task whose prompts are rows of a file, each with columns that a reward may need."""
+
+    rows: Any  # the prompts [row, tokens]
+    given: Callable[[int], dict[str, Any]] | None  # the row of a number, as its file has it
+
+    def row(self, state: Any) -> Array: ...  # the number of the row that was drawn
 
 
 def token_spec(vocab: int) -> Spec:

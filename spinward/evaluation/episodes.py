@@ -23,18 +23,23 @@ class Agents(NamedTuple):
 
     algorithm: Algorithm
     agent: Any
-    env: Any
+    env: Any  # of a run that learns from written texts, these
     seeds: int
+    reward: Any = None  # of what is written, where its task has no score of its own
+    judge: Any = None  # its state [seed]
 
 
 class Score(NamedTuple):
     returns: np.ndarray  # [seed, episode]
     mode: str  # greedy, or sampled as in training
     cut: int = 0  # episodes that had not ended at the limit; they count with their return so far
+    metric: str = "return"  # what `returns` are, to people
+    weight: np.ndarray | None = None  # [episode] how much each counts; None: all alike
+    also: dict[str, np.ndarray] = {}  # further metrics [seed]
 
     @property
     def per_seed(self) -> np.ndarray:
-        return self.returns.mean(1)
+        return np.average(self.returns, 1, self.weight)
 
     def to_json(self) -> dict[str, Any]:
         """What `evaluate --json` prints; the interval is over seeds' means."""
@@ -44,6 +49,8 @@ class Score(NamedTuple):
             "per_seed": self.per_seed.tolist(),
             "cut": self.cut,
             "mode": self.mode,
+            "metric": self.metric,
+            **{name: values.tolist() for name, values in self.also.items()},
         }
 
 

@@ -90,12 +90,16 @@ def described(per_seed: ArrayLike) -> dict[str, Any]:
     return {"seeds": told.seeds, "statistic": told.statistic, "interval": told.interval, **finite}
 
 
-def sentence(numbers: dict[str, Any]) -> str:
+def sentence(numbers: dict[str, Any], form: str = ".1f") -> str:
     """What `described` found, as in "mean 12.3 (95 % t interval of 5 seeds: 10.1 to 14.5)"."""
     if numbers["value"] is None:
         return "no mean: a seed has no number"
-    bounds = "" if numbers["low"] is None else f": {numbers['low']:.1f} to {numbers['high']:.1f}"
-    return f"{numbers['statistic']} {numbers['value']:.1f} ({numbers['interval']}{bounds})"
+    value, low, high = (
+        "" if numbers[name] is None else format(numbers[name], form)
+        for name in ("value", "low", "high")
+    )
+    bounds = f": {low} to {high}" if low else ""
+    return f"{numbers['statistic']} {value} ({numbers['interval']}{bounds})"
 
 
 def interquartile_mean(x: ArrayLike, axis: int | tuple[int, ...] | None = 0) -> np.ndarray:

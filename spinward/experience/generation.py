@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace
-from spinward.envs.text import PAD
+from spinward.envs.text import PAD, ROW, Numbered
 from spinward.errors import SettingsError
 from spinward.networks.decoder import Decoder
 from spinward.networks.sampling import Sampling
@@ -75,6 +75,9 @@ class Generation:
         task, prompt = jax.tree.map(lambda x: jnp.repeat(x, self.group, 0), drawn)
         score = jax.vmap(self.task.score)(task, written.completion.T)
         batch = transitions(prompt.T, written, self.task.end, score)
+        if isinstance(self.task, Numbered):
+            row = jnp.broadcast_to(self.task.row(task), batch.weight.shape)
+            batch = replace(batch, extras={**batch.extras, ROW: row})
         fine = {"finite": finite((score, written.extras))}
         return state, batch, {**summary(batch, score), **fine}
 

@@ -27,6 +27,8 @@ class TextBatches:
     spec: Spec
     updates: int = 1
     batch: int = 32  # rows of each gradient step
+    held: Any = None  # Transition [rows, ranked, time] that is not learned from
+    notes: tuple[str, ...] = ()  # what was left out of the data, in words
 
     @property
     def stride(self) -> int:

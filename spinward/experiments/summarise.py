@@ -20,6 +20,7 @@ from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.presets.choice import named
 from spinward.report import plot
 from spinward.rewards.judge import Judge
+from spinward.run.experiment import DataChoice
 from spinward.run.run import Run
 from spinward.store.files import write_atomically
 
@@ -74,7 +75,7 @@ def reward_model(out: Path, sft: Run, labels: int, epochs: int, name: str, seed:
     steps = labels * epochs // BATCH
     settings: dict[str, Any] = {**named(RewardModel, "grammar"), "batch": BATCH, "updates": 8}
     algorithm = RewardModel(**settings, anneal_updates=steps)
-    more = {"data": str(pairs), "model": str(sft.path)}
+    more = {"data": DataChoice(str(pairs), held_out=0.0), "model": str(sft.path)}
     return trained(algorithm, TASK, steps, 1, out, name, **more)
 
 

@@ -1,53 +1,55 @@
 """Chat templates: a conversation as one text, by the Jinja template that comes with a model.
 
-Templates are code of others, and run in Jinja's sandbox.
+Templates are code of others. They run in Jinja's sandbox, in a process of their own with limits on
+its time and memory (template_worker.py).
 """
 
+import importlib.util
 import json
-from datetime import datetime
+import signal
+import subprocess
+import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
-from spinward.errors import SettingsError
+from spinward.errors import DamagedFileError, SettingsError
+from spinward.language import template_worker
 from spinward.language.weights import read_json
 
 PLAIN = "chat_template.jinja"  # a template in a file of its own
-GENERATION = ("{% generation %}", "{% endgeneration %}")  # marks that Jinja does not know
+TOOLS = "tool_use"  # the name of the template for conversations with tools
+LARGEST = 2**20  # bytes of a template
+Asked = tuple[list[dict[str, Any]], bool]  # messages, and whether the assistant is to speak next
 
 
 class Template:
-    """A template, and the special tokens that it may name."""
+    """A template, or several by name, and the special tokens that it may name."""
 
-    def __init__(self, source: str, tokens: dict[str, str] | None = None):
-        from jinja2.exceptions import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        env = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        env.filters["tojson"] = to_json
-        env.globals |= {"raise_exception": refuse, "strftime_now": now}
+    def __init__(self, source: Any, tokens: dict[str, str] | None = None):
         self.source, self.tokens = source, tokens or {}
-        for mark in GENERATION:
-            source = source.replace(mark, "").replace(mark.replace("{% ", "{%- "), "")
-        try:
-            self.own = env.from_string(source)
-        except TemplateError as error:
-            raise SettingsError(f"the chat template cannot be read: {error}") from None
+        self.workers: dict[str, Worker] = {}
 
     @classmethod
     def of(cls, folder: Path, config: dict[str, Any]) -> "Template | None":
-        """That of a folder with such a `tokenizer_config.json`."""
+        """That of a folder with such a `tokenizer_config.json`.
+
+        Raises:
+            DamagedFileError: what stands there is no template.
+        """
         source = config.get("chat_template")
         if (folder / PLAIN).is_file():
-            source = (folder / PLAIN).read_text()
+            source = plain(folder / PLAIN)
         elif source is None and (folder / "chat_template.json").is_file():
             source = read_json(folder / "chat_template.json").get("chat_template")
-        if isinstance(source, list):  # several, by name
-            named = {t["name"]: t["template"] for t in source}
-            source = named.get("default", next(iter(named.values()), None))
         if not source:
             return None
+        named = by_name(source)
+        if not named or not all(isinstance(x, str) for x in (*named, *named.values())):
+            raise DamagedFileError(f"{folder}: its chat template is {source!a:.40}, not a text")
+        if max(map(len, named.values())) > LARGEST:
+            raise DamagedFileError(f"{folder}: its chat template has more than {LARGEST} letters")
         special = {
             name: value.get("content", "") if isinstance(value, dict) else value
             for name, value in config.items()
@@ -55,33 +57,48 @@ class Template:
         }
         return cls(source, special)
 
-    def render(self, messages: list[dict[str, Any]], continues: bool = False) -> str:
+    def render(
+        self, messages: list[dict[str, Any]], continues: bool = False, tools: Any = None
+    ) -> str:
         """The text of a conversation; with `continues` it stops where the assistant is to speak.
 
         Raises:
-            SettingsError: the template refuses the conversation, or fails.
+            SettingsError: the template refuses the conversation, fails, or takes too much time or
+                memory; or there are tools and it writes none.
         """
-        from jinja2.exceptions import TemplateError
+        return self.rendered([(messages, continues)], tools)[0]
 
-        try:
-            return self.own.render(
-                messages=messages, add_generation_prompt=continues, tools=None, **self.tokens
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise SettingsError(f"the chat template refuses the conversation: {error}") from None
+    def rendered(self, asked: list[Asked], tools: Any = None) -> list[str]:
+        """Several texts of a conversation, of one call of the process."""
+        named = by_name(self.source)
+        default = named.get("default", next(iter(named.values())))
+        source = named.get(TOOLS, default) if tools else default
+        worker = self.workers.setdefault(source, Worker(source))
+        jobs = [
+            {**self.tokens, "messages": messages, "add_generation_prompt": continues}
+            for messages, continues in asked
+        ]
+        plain = [{**job, "tools": None} for job in jobs]
+        if not tools:
+            return worker.render(plain)
+        found = worker.render([{**job, "tools": tools} for job in jobs])
+        if found == worker.render(plain):
+            raise SettingsError("the chat template writes no tools, and the conversation has some")
+        return found
 
-    def spans(self, messages: list[dict[str, Any]]) -> tuple[str, list[tuple[int, int]]]:
+    def spans(
+        self, messages: list[dict[str, Any]], tools: Any = None
+    ) -> tuple[str, list[tuple[int, int]]]:
         """The text of a conversation, and from where to where the assistant speaks in it.
 
         Raises:
             SettingsError: what stands before an answer is not what the assistant had to answer.
         """
-        text, found = self.render(messages), []
-        for i, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self.render(messages[:i], continues=True)
-            after = self.render(messages[: i + 1])
+        said = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
+        parts = [part for i in said for part in ((messages[:i], True), (messages[: i + 1], False))]
+        text, *rest = self.rendered([(messages, False), *parts], tools)
+        found = []
+        for i, before, after in zip(said, rest[::2], rest[1::2], strict=True):
             if not (text.startswith(after) and after.startswith(before)):
                 raise SettingsError(
                     f"the chat template changes what stands before message {i + 1} when it is "
@@ -91,15 +108,81 @@ class Template:
         return text, found
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON as it is, where Jinja's own filter would escape it for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+class Worker:
+    """The process that renders one template, begun when it is first asked."""
+
+    def __init__(self, source: str):
+        self.source, self.lock = source, threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def render(self, jobs: list[dict[str, Any]]) -> list[str]:
+        """The texts of so many calls of the template."""
+        try:
+            line = json.dumps([self.source, jobs]).encode() + b"\n"
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SettingsError(f"a conversation has to be what JSON can hold: {error}") from None
+        with self.lock:
+            answer = self.asked(line)
+        if not answer:
+            raise SettingsError(f"the chat template {self.died()}")
+        found = json.loads(answer)
+        if isinstance(found, str):
+            raise SettingsError(f"the chat template {found}")
+        return found
+
+    def asked(self, line: bytes) -> bytes:
+        if self.process is None or self.process.poll() is not None:
+            self.process = started()
+            weakref.finalize(self, ended, self.process)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return b""
+        return self.process.stdout.readline()
+
+    def died(self) -> str:
+        """What the process ended of."""
+        assert self.process is not None
+        code = self.process.wait()
+        if code == -signal.SIGPROF:
+            return f"took more than {template_worker.SECONDS} s of CPU time"
+        return f"ended its process with code {code}: it may have taken too much memory"
 
 
-def now(form: str) -> str:
-    return datetime.now().strftime(form)
+def started() -> subprocess.Popen[bytes]:
+    """A process that imports nothing of ours, nor anything from where it was started."""
+    if importlib.util.find_spec("jinja2") is None:
+        raise SettingsError("a chat template needs jinja2: pip install -e '.[language]'")
+    command = [sys.executable, "-P", template_worker.__file__]
+    pipe: Any = subprocess.PIPE
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
-def refuse(message: str) -> None:
-    """What a template calls where it cannot go on."""
-    raise ValueError(message)
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Stops a process that nobody will ask again."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def by_name(source: Any) -> dict[Any, Any]:
+    """The templates of a file: one, or several by name, as a mapping or as a list of pairs."""
+    if isinstance(source, list):
+        named = all(isinstance(t, dict) and {"name", "template"} <= t.keys() for t in source)
+        return {t["name"]: t["template"] for t in source} if named else {}
+    return source if isinstance(source, dict) else {"default": source}
+
+
+def plain(path: Path) -> str:
+    if path.stat().st_size > LARGEST:
+        raise DamagedFileError(f"{path} has more than {LARGEST} bytes")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"{path} is no UTF-8 text: {error.reason}") from None

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.language import gguf_header
 from spinward.language.chat import Template
+from spinward.language.model_config import check_count, checked
 from spinward.language.pretrained import assembled
-from spinward.language.tokenizer import Tokenizer, check_size
+from spinward.language.tokenizer import Tokenizer, check_size, panics
 from spinward.networks.decoder import Decoder, Shape
 
 SMOLLM2 = "smollm2"  # SmolLM2-135M-Instruct (Allal et al., 2025, arXiv:2502.02737), Apache-2.0
@@ -61,47 +63,72 @@ def load(path: Path, dtype: str = "float32") -> tuple[Decoder, Tokenizer]:
     """
     import gguf
 
+    gguf_header.check(path)
     try:
         reader = gguf.GGUFReader(path)
-    except (ValueError, IndexError) as error:
+        values = {name: field.contents() for name, field in reader.fields.items()}
+        found = {t.name: t for t in reader.tensors}
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise DamagedFileError(f"{path} is no GGUF file, or is cut off: {error!a:.80}") from None
-    values = {name: field.contents() for name, field in reader.fields.items()}
     if (kind := values.get("general.architecture")) != "llama":
         raise SettingsError(f"{path} is a {kind!r}; only Llama is read from GGUF")
-    if (
-        "rope_freqs.weight" in {t.name for t in reader.tensors}
-        or "llama.rope.scaling.type" in values
-    ):
+    if "rope_freqs.weight" in found or "llama.rope.scaling.type" in values:
         raise SettingsError(f"{path} scales its positions, which is not read from GGUF")
-    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
-    shape = to_shape(values, tied="output.weight" not in found)
-    named = {public(name): array for name, array in found.items()}
+    shape = to_shape(values, path, tied="output.weight" not in found)
+    named = {public(name): numbers(tensor, path) for name, tensor in found.items()}
     for name, array in named.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
+            if array.ndim != 2 or array.shape[0] % shape.head_dim:
+                told = f"{name} is {list(array.shape)}, with heads of {shape.head_dim}"
+                raise DamagedFileError(f"{path} is damaged: {told}")
             named[name] = in_halves(array, shape.head_dim)
     decoder, tokenizer = assembled(named, shape, path, dtype), tokenizer_of(values, path)
     check_size(tokenizer, shape.vocab, path)
     return decoder, tokenizer
 
 
-def to_shape(values: dict[str, Any], tied: bool) -> Shape:
+def numbers(tensor: Any, path: Path) -> np.ndarray:
+    """The numbers of an array of a file, as floats."""
+    import gguf
+
+    try:
+        return gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError:
+        kind = tensor.tensor_type.name
+        raise SettingsError(f"{path}: {tensor.name} is quantised as {kind}, not read") from None
+
+
+def to_shape(values: dict[str, Any], path: Path, tied: bool) -> Shape:
     def of(name: str) -> Any:
-        return values[f"llama.{name}"]
+        return needed(values, path, f"llama.{name}")
 
     heads, width = of("attention.head_count"), of("embedding_length")
-    return Shape(
-        vocab=len(values["tokenizer.ggml.tokens"]),
-        width=width,
-        layers=of("block_count"),
-        heads=heads,
-        kv_heads=of("attention.head_count_kv"),
-        head_dim=values.get("llama.attention.key_length", width // heads),
-        hidden=of("feed_forward_length"),
-        context=of("context_length"),
-        tied=tied,
-        norm_eps=of("attention.layer_norm_rms_epsilon"),
-        rope_theta=values.get("llama.rope.freq_base", 10_000.0),
+    for name, value in (("heads", heads), ("width", width)):
+        check_count(name, value, path)
+    return checked(
+        {
+            "vocab": len(needed(values, path, "tokenizer.ggml.tokens", list)),
+            "width": width,
+            "layers": of("block_count"),
+            "heads": heads,
+            "kv_heads": of("attention.head_count_kv"),
+            "head_dim": values.get("llama.attention.key_length", width // heads),
+            "hidden": of("feed_forward_length"),
+            "context": of("context_length"),
+            "tied": tied,
+            "norm_eps": of("attention.layer_norm_rms_epsilon"),
+            "rope_theta": values.get("llama.rope.freq_base", 10_000.0),
+        },
+        path,
     )
+
+
+def needed(values: dict[str, Any], path: Path, name: str, kind: Any = object) -> Any:
+    """A value of the file, which has to be there and of a kind."""
+    found = values.get(name)
+    if found is None or not isinstance(found, kind):
+        raise DamagedFileError(f"{path} is damaged: {name} is {found!a:.40}")
+    return found
 
 
 def public(name: str) -> str:
@@ -126,16 +153,32 @@ def tokenizer_of(values: dict[str, Any], path: Path) -> Tokenizer:
     kind = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
     if kind not in {("gpt2", "smollm"), ("gpt2", "gpt-2")}:
         raise SettingsError(f"{path} has a tokenizer of kind {kind}, which is not known")
-    names = values["tokenizer.ggml.tokens"]
-    merges = [tuple(m.split(" ", 1)) for m in values["tokenizer.ggml.merges"]]
-    own = tokenizers.Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, merges))
+    names, merges, kinds = (
+        needed(values, path, f"tokenizer.ggml.{name}", list)
+        for name in ("tokens", "merges", "token_type")
+    )
+    vocab = {name: i for i, name in enumerate(names)}
+    with panics(f"{path} is damaged: its tokenizer", DamagedFileError):
+        own = tokenizers.Tokenizer(models.BPE(vocab, [tuple(m.split(" ", 1)) for m in merges]))
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     digits = pre_tokenizers.Digits(individual_digits=True)
     own.pre_tokenizer = pre_tokenizers.Sequence([digits, words]) if kind[1] == "smollm" else words
     own.decoder = decoders.ByteLevel()
-    kinds = values["tokenizer.ggml.token_type"]
-    own.add_special_tokens([n for n, k in zip(names, kinds, strict=True) if k == CONTROL])
+    with panics(f"{path} is damaged: its special tokens", DamagedFileError):
+        own.add_special_tokens([n for n, k in zip(names, kinds, strict=True) if k == CONTROL])
+    end, begin = (numbered(values, path, f"{name}_token_id") for name in ("eos", "bos"))
+    special = {"eos_token": names[end], "bos_token": names[begin]}
     source = values.get("tokenizer.chat_template")
-    end = values["tokenizer.ggml.eos_token_id"]
-    special = {"eos_token": names[end], "bos_token": names[values["tokenizer.ggml.bos_token_id"]]}
-    return Tokenizer(own, end, Template(source, special) if source else None)
+    if source is not None and not isinstance(source, str):
+        raise DamagedFileError(f"{path} is damaged: its chat template is no text")
+    adds = values.get("tokenizer.ggml.add_bos_token") is True
+    template = Template(source, special) if source else None
+    return Tokenizer(own, end, template, (begin,) if adds else (), special)
+
+
+def numbered(values: dict[str, Any], path: Path, name: str) -> int:
+    """The number of a special token, which is one of the tokens."""
+    found = needed(values, path, f"tokenizer.ggml.{name}", int)
+    if not 0 <= found < len(values["tokenizer.ggml.tokens"]):
+        raise DamagedFileError(f"{path} is damaged: {name}={found} is no token")
+    return found

@@ -56,6 +56,7 @@ GPT2 = {
     },
 }
 FUSED = "attn.c_attn."
+SCORE = "score.weight"  # of a reward model: [1, width], read at the last token
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # no parameters
 
 
@@ -90,7 +91,7 @@ def assembled(found: dict[str, np.ndarray], shape: Shape, origin: Any, dtype: st
         if not wrong:
             leaves.append(stacked([found[name] for name in names], ours, shape, dtype))
     tied = {"lm_head.weight"} if shape.tied else set()
-    extra = found.keys() - used - tied
+    extra = found.keys() - used - tied - {SCORE}
     wrong += [f"{n} is not part of it" for n in sorted(extra) if not n.endswith(BUFFERS)]
     if wrong:
         what = f"{origin} is no {shape.family} as its config has it"
@@ -138,8 +139,23 @@ def unfused(found: dict[str, np.ndarray], shape: Shape) -> dict[str, np.ndarray]
     return result
 
 
-def save(folder: Path, decoder: Decoder) -> None:
-    """Writes a folder that `load`, and whatever reads public checkpoints, can read.
+def load_score(folder: Path) -> np.ndarray | None:
+    """The score [width, 1] of a reward model's folder; None where it has none.
+
+    Raises:
+        SettingsError: it is not one number of each text.
+    """
+    found = weights.read(folder).get(SCORE)
+    if found is not None and (found.ndim != 2 or len(found) != 1):
+        raise SettingsError(f"{folder}: {SCORE} is {list(found.shape)}; expected [1, width]")
+    return None if found is None else np.asarray(found, np.float32).T
+
+
+def save(
+    folder: Path, decoder: Decoder, config: dict[str, Any] | None = None, score: Any = None
+) -> None:
+    """Writes a folder that `load`, and whatever reads public checkpoints, can read, with more of
+    `config`, such as ids of tokens. A model with a `score` [width, 1] is a reward model.
 
     A low-rank change that is attached is taken into the weights.
     """
@@ -151,10 +167,13 @@ def save(folder: Path, decoder: Decoder) -> None:
             named[name] = part.T if turned_over(ours, shape) else part
     if shape.family == "gpt2":
         named = fused(named)
+    if score is not None:
+        named[SCORE] = np.asarray(score).T
     folder.mkdir(parents=True, exist_ok=True)
     weights.write(folder, named)
-    config = {**to_config(shape), "torch_dtype": decoder.embedding.dtype.name}
-    write_atomically(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+    dtype = decoder.embedding.dtype.name
+    content = {**to_config(shape, score is not None), "torch_dtype": dtype, **(config or {})}
+    write_atomically(folder / "config.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def fused(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,21 +1,37 @@
-"""Files of texts, a JSON object in each line, as arrays of tokens to learn from.
+"""Rows of texts as arrays of tokens to learn from, or to write after.
 
-Rows are what others use (language.md of TRL's data formats): `prompt` and `completion`, or `text`;
-`prompt`, `chosen` and `rejected`, or the last two with the prompt that they have in common. In
-place of a text there may be a conversation, a list of `role` and `content`.
+Which layouts are read is in layouts.py, which files in rows.py; what becomes of rows that cannot be
+used, or are too long, in reading.py.
 """
 
-import itertools
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from spinward.core import Transition
 from spinward.envs.text import PAD
-from spinward.errors import DamagedFileError, SettingsError
+from spinward.errors import SettingsError
+from spinward.language import row_layouts as layouts
+
+Where = str  # the file and the row, in words
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A vocabulary that knows how a text begins."""
+
+    def prompt(self, text: str) -> list[int]: ...
+
+
+@runtime_checkable
+class Talks(Protocol):
+    """A vocabulary that may have a template for conversations; the last argument is tools."""
+
+    @property
+    def talks(self) -> bool: ...  # whether it has one
+    def chat(self, messages: Any, continues: bool = False, tools: Any = None) -> list[int]: ...
+    def answer(self, before: Any, said: Any, tools: Any = None) -> list[int]: ...
+    def answers(self, messages: Any, tools: Any = None) -> tuple[list[int], list[bool]]: ...
 
 
 class Written(NamedTuple):
@@ -25,134 +41,114 @@ class Written(NamedTuple):
     completions: list[list[int]]
     said: list[bool] | None = None  # which tokens of the only completion are learned; None: all
 
-
-def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row of a file, and the words that say where it is.
-
-    Raises:
-        SettingsError: there is no such file, or nothing in it.
-        DamagedFileError: a line that is no JSON object, or a file that is no UTF-8.
-    """
-    if not path.is_file():
-        raise SettingsError(f"there is no file {path}")
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DamagedFileError(
-            f"{path} is no UTF-8 text: {error.reason}, byte {error.start}"
-        ) from None
-    empty = True
-    for number, line in enumerate(lines, 1):
-        where = f"{path}, row {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise DamagedFileError(f"{where} is no JSON: {line[:40]!r}") from None
-        if not isinstance(row, dict):
-            raise DamagedFileError(f"{where} is no JSON object: {line[:40]!r}")
-        empty = False
-        yield where, row
-    if empty:
-        raise SettingsError(f"{path} has no rows")
+    @property
+    def size(self) -> int:
+        return len(self.prompt) + max(map(len, self.completions))
 
 
-def completion(where: str, row: dict[str, Any], vocabulary: Any) -> Written:
+def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     """What `sft` learns from: in a conversation, all that the assistant says."""
+    row = layouts.answered(where, row, talks(vocabulary))
     if "text" in row:
-        return Written([], [ended(worded(where, row, "text", vocabulary), vocabulary)])
+        words = layouts.text(where, row, "text")
+        tokens = ended(opening(where, words, vocabulary), vocabulary)
+        if not words.strip() or len(tokens) < 2:
+            raise SettingsError(f"{where}: there is nothing to learn in it: {words[:40]!r}")
+        return Written([], [tokens])
     if "messages" in row:
-        messages = conversation(where, row["messages"])
-        tokens, said = told(where, able(where, vocabulary).answers, messages)
-        return Written([], [tokens], said)
-    return Written(
-        prompt(where, row, vocabulary), [following(where, row, "completion", vocabulary)]
+        return talk(where, row, vocabulary)
+    found = Written(
+        prompt(where, row, vocabulary).prompt, [following(where, row, "completion", vocabulary)]
     )
+    if found.completions[0] == [vocabulary.end]:
+        raise SettingsError(f"{where}: the completion is empty; there is nothing to learn in it")
+    return found
 
 
-def pair(where: str, row: dict[str, Any], vocabulary: Any) -> Written:
+def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
+    """A conversation, of which the assistant's answers are learned."""
+    answers = [m for m in row["messages"] if m["role"] == "assistant"]
+    if not any(m["content"].strip() or m.get("tool_calls") for m in answers):
+        raise SettingsError(f"{where}: the assistant says nothing; there is nothing to learn in it")
+    more = tools(where, row)
+    tokens, said = told(where, able(where, vocabulary).answers, row["messages"], *more)
+    if not any(said[1:]):
+        raise SettingsError(f"{where}: the chat template leaves out what the assistant says")
+    return Written([], [tokens], said)
+
+
+def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     """What `reward-model` and `dpo` learn from."""
-    if "summaries" in row and "choice" in row:  # Stiennon et al., 2020
-        first, second = (s["text"] for s in row["summaries"])
-        chosen, rejected = (second, first) if row["choice"] else (first, second)
-        row = {"prompt": row["info"]["post"], "chosen": chosen, "rejected": rejected}
-    chosen, rejected = (needed(where, row, name) for name in ("chosen", "rejected"))
-    if "prompt" not in row:
-        size = shared(chosen, rejected)
-        row = {"prompt": chosen[:size], "chosen": chosen[size:], "rejected": rejected[size:]}
-        if not size:
-            raise SettingsError(f"{where} has no prompt, and its two texts begin differently")
+    row = layouts.compared(where, row, talks(vocabulary))
     if row["chosen"] == row["rejected"]:
         raise SettingsError(f"{where}: chosen and rejected are the same text")
     both = [following(where, row, name, vocabulary) for name in ("chosen", "rejected")]
     if both[0] == both[1]:
         raise SettingsError(f"{where}: chosen and rejected are the same tokens to the model")
-    return Written(prompt(where, row, vocabulary), both)
+    return Written(prompt(where, row, vocabulary).prompt, both)
 
 
-def shared(one: Any, other: Any) -> int:
-    """How much two texts, in whole words, or two conversations have in common at first."""
-    same = itertools.takewhile(lambda x: x[0] == x[1], zip(one, other, strict=False))
-    size = sum(1 for _ in same)
-    return one.rfind(" ", 0, size) + 1 if isinstance(one, str) else size
-
-
-def prompt(where: str, row: dict[str, Any], vocabulary: Any) -> list[int]:
+def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     """What `ppo-tokens` and `grpo` write after."""
-    found = needed(where, row, "prompt")
-    if isinstance(found, list):
-        messages = conversation(where, found)
-        return told(where, able(where, vocabulary).chat, messages, True)
-    if not isinstance(found, str):
-        kind = type(found).__name__
+    row = layouts.asked(where, row, talks(vocabulary))
+    given = needed(where, row, "prompt")
+    if isinstance(given, list):
+        messages, more = layouts.conversation(where, given), tools(where, row)
+        tokens = told(where, able(where, vocabulary).chat, messages, True, *more)
+    elif isinstance(given, str):
+        tokens = opening(where, given, vocabulary)
+    else:
+        kind = type(given).__name__
         raise SettingsError(f"{where}: the prompt is a {kind}; expected a text or a conversation")
-    tokens = told(where, getattr(vocabulary, "prompt", vocabulary.encode), found)
     if not tokens:
         raise SettingsError(f"{where}: the prompt is empty: the model needs a token to begin with")
-    return tokens
+    return Written(tokens, [[]])
 
 
-def following(where: str, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
+def following(where: Where, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
     """Token numbers of what comes after the prompt of a row."""
     if not isinstance(row["prompt"], list):
-        return ended(worded(where, row, name, vocabulary), vocabulary)
+        needed(where, row, name)
+        words = layouts.text(where, row, name)
+        return ended(told(where, vocabulary.encode, words), vocabulary)
     said = needed(where, row, name)
-    said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
-    parts = conversation(where, row["prompt"]), conversation(where, said)
-    return ended(told(where, able(where, vocabulary).answer, *parts), vocabulary)
+    said = [layouts.message("assistant", said)] if isinstance(said, str) else said
+    parts = layouts.conversation(where, row["prompt"]), layouts.conversation(where, said)
+    more = tools(where, row)
+    return ended(told(where, able(where, vocabulary).answer, *parts, *more), vocabulary)
 
 
-def worded(where: str, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
-    text = needed(where, row, name)
-    if not isinstance(text, str):
-        raise SettingsError(f"{where}: {name} is a {type(text).__name__}; expected a text")
-    return told(where, vocabulary.encode, text)
+def opening(where: Where, words: str, vocabulary: Any) -> list[int]:
+    """Token numbers of a text, after the token that begins one where the model knows such."""
+    begins = isinstance(vocabulary, Begins)
+    return told(where, vocabulary.prompt if begins else vocabulary.encode, words)
 
 
-def needed(where: str, row: dict[str, Any], name: str) -> Any:
+def tools(where: Where, row: dict[str, Any]) -> list[Any]:
+    """The tools of a row as the last argument of what renders its conversation, if it has any."""
+    found = layouts.tools_of(where, row)
+    return [found] if found else []
+
+
+def needed(where: Where, row: dict[str, Any], name: str) -> Any:
     if name not in row:
         raise SettingsError(f"{where} lacks {name!r}; it has {', '.join(row) or 'nothing'}")
     return row[name]
 
 
-def conversation(where: str, messages: Any) -> list[dict[str, Any]]:
-    fine = isinstance(messages, list) and bool(messages)
-    if not fine or not all(
-        isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages
-    ):
-        raise SettingsError(f"{where}: expected a text, or a list of role and content")
-    return messages
+def talks(vocabulary: Any) -> bool:
+    """Whether a model has a template for conversations."""
+    return isinstance(vocabulary, Talks) and vocabulary.talks
 
 
-def able(where: str, vocabulary: Any) -> Any:
+def able(where: Where, vocabulary: Any) -> Any:
     """A vocabulary that has a template for conversations."""
-    if not hasattr(vocabulary, "chat"):
+    if not talks(vocabulary):
         raise SettingsError(f"{where}: a conversation needs a model with a chat template")
     return vocabulary
 
 
-def told(where: str, encode: Any, *words: Any) -> Any:
+def told(where: Where, encode: Any, *words: Any) -> Any:
     """Token numbers; an error says in which row it was."""
     try:
         return encode(*words)
@@ -166,27 +162,12 @@ def ended(tokens: list[int], vocabulary: Any) -> list[int]:
     return tokens if tokens and tokens[-1] == end else [*tokens, end]
 
 
-def laid_out(rows: list[tuple[str, Written]], context: int) -> Transition:
-    """Texts as steps [rows, ranked, time]; weight is 1 where a token of a completion is chosen.
-
-    Raises:
-        SettingsError: a text that is longer than the model's context.
-    """
-    longest = 0
-    for where, (before, completions, _) in rows:
-        size = len(before) + max(map(len, completions))
-        if size > context:
-            raise SettingsError(
-                f"{where}: {size} tokens, of which {len(before)} are the prompt, are more than "
-                f"the model's context = {context}"
-            )
-        if size < 2:
-            raise SettingsError(f"{where}: there is nothing to learn in it")
-        longest = max(longest, size)
-    ranked = len(rows[0][1].completions)
+def laid_out(rows: list[Written]) -> Transition:
+    """Texts as steps [rows, ranked, time]; weight is 1 where a token of a completion is chosen."""
+    longest, ranked = max(row.size for row in rows), len(rows[0].completions)
     tokens = np.full((len(rows), ranked, longest), PAD, np.int32)
     weight = np.zeros(tokens.shape, np.float32)
-    for i, (_, (before, completions, said)) in enumerate(rows):
+    for i, (before, completions, said) in enumerate(rows):
         for j, written in enumerate(completions):
             whole, first = [*before, *written], len(before)
             tokens[i, j, : len(whole)] = whole

@@ -1,5 +1,10 @@
 """Text to token numbers and back, as the folder of a public checkpoint says."""
 
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +14,108 @@ from spinward.language.chat import Template
 from spinward.language.weights import read_json
 
 SPARE = 2048  # numbers a model may have beyond its tokenizer's: embeddings are rounded up
+LARGEST = 2**28  # bytes of a tokenizer.json
+TEXT = "Who is it? \u00c9t\u00e9 2\u20ac\n \U0001f98a"  # which a tokenizer is tried on
+PANIC = "PanicException"  # what the package raises, below Exception, where its Rust code panics
+
+
+@contextmanager
+def panics(message: str, kind: type[Exception] = SettingsError) -> Iterator[None]:
+    """Turns whatever the package raises into one line: it has no error class of its own."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == PANIC:
+            raise kind(f"{message}: {error!a:.120}") from None
+        raise
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the package's Rust code writes on standard error where it panics."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def tried(own: Any) -> None:
+    """Raises what the package raises where it panics on a text. A text that it cannot encode is an
+    error of that text alone."""
+    for text in ("", TEXT):
+        for special in (False, True):
+            with suppress(Exception):
+                own.decode(own.encode(text, add_special_tokens=special).ids)
 
 
 class Tokenizer:
-    """`tokenizer.json`, the tokens that end a text, and a chat template where there is one."""
+    """`tokenizer.json`, the tokens that begin and end a text, and a chat template if there is one.
 
-    def __init__(self, own: Any, end: int, template: Template | None = None, begin: str = ""):
-        self.own, self.end, self.template, self.begin = own, end, template, begin
+    `config` is the content of tokenizer_config.json and `generation` that of the model's
+    generation_config.json, which are kept for whoever reads what is saved.
+    """
+
+    def __init__(
+        self,
+        own: Any,
+        end: int,
+        template: Template | None = None,
+        begin: tuple[int, ...] = (),
+        config: dict[str, Any] | None = None,
+        generation: dict[str, Any] | None = None,
+    ):
+        self.own, self.end, self.template, self.begin = own, end, template, list(begin)
+        self.config, self.generation = config or {}, generation or {}
 
     @property
     def size(self) -> int:
         """One more than the largest number."""
-        return max(self.own.get_vocab().values()) + 1
+        return max(self.own.get_vocab().values(), default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text; special tokens stand in it only where they are written out."""
-        return self.own.encode(text, add_special_tokens=False).ids
+        return self.encoding(text).ids
+
+    def encoding(self, text: str) -> Any:
+        with panics(f"the tokenizer fails on {text[:40]!r}"):
+            return self.own.encode(text, add_special_tokens=False)
 
     def decode(self, tokens: Any) -> str:
         """The text of token numbers, without special ones."""
-        return self.own.decode([int(i) for i in tokens if i != PAD], skip_special_tokens=True)
+        numbers = [int(i) for i in tokens if i != PAD]
+        with panics(f"the tokenizer fails on the numbers {numbers[:10]}"):
+            return self.own.decode(numbers, skip_special_tokens=True)
 
     def prompt(self, text: str) -> list[int]:
-        """A text to continue, after the token that begins one where the model knows such."""
-        return self.encode(self.begin + text)
+        """A text to continue, after the tokens that begin one where the model knows such."""
+        tokens = self.encode(text)
+        written = tokens[: len(self.begin)] == self.begin
+        return tokens if written else [*self.begin, *tokens]
 
-    def chat(self, messages: list[dict[str, Any]], continues: bool = False) -> list[int]:
-        """A conversation's token numbers; with `continues` the assistant is to speak next."""
-        return self.encode(self.templated().render(messages, continues))
+    def chat(
+        self, messages: list[dict[str, Any]], continues: bool = False, tools: Any = None
+    ) -> list[int]:
+        """A conversation's token numbers; with `continues` the assistant is to speak next. What
+        begins it is what the template writes."""
+        return self.encode(self.templated().render(messages, continues, tools))
 
-    def answer(self, before: list[dict[str, Any]], said: list[dict[str, Any]]) -> list[int]:
+    def answer(
+        self, before: list[dict[str, Any]], said: list[dict[str, Any]], tools: Any = None
+    ) -> list[int]:
         """What the last messages of a conversation add to `chat(before, continues=True)`."""
-        text, prompt = (self.templated().render(*x) for x in ((before + said,), (before, True)))
+        text, prompt = self.templated().rendered([(before + said, False), (before, True)], tools)
         if not text.startswith(prompt):
             raise SettingsError("the chat template changes a prompt when it is answered")
         return self.encode(text[len(prompt) :].rstrip())
 
-    def answers(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[bool]]:
+    def answers(
+        self, messages: list[dict[str, Any]], tools: Any = None
+    ) -> tuple[list[int], list[bool]]:
         """A conversation's token numbers, and which of them the assistant has said: those that a
         model learns from, with what ends each turn.
 
@@ -53,30 +123,46 @@ class Tokenizer:
             SettingsError: there is no template, or it changes earlier turns when later ones come,
                 so that nobody can say what the model would have seen.
         """
-        text, spans = self.templated().spans(messages)
-        found = self.own.encode(text, add_special_tokens=False)
+        text, spans = self.templated().spans(messages, tools)
+        found = self.encoding(text)
         inside = [any(a <= x and y <= b for a, b in spans) for x, y in found.offsets]
         return found.ids, [
             said and x < y for said, (x, y) in zip(inside, found.offsets, strict=True)
         ]
+
+    @property
+    def talks(self) -> bool:
+        return self.template is not None
 
     def templated(self) -> Template:
         if self.template is None:
             raise SettingsError("the model has no chat template, which a conversation needs")
         return self.template
 
-    def save(self, folder: Path) -> None:
-        """Writes what `load` reads."""
-        import json
+    def special(self) -> dict[str, int]:
+        """The ids under which a model's config has the tokens that begin, end and pad a text."""
+        name = spelt(self.config.get("bos_token"))
+        begin = self.begin[0] if self.begin else self.own.token_to_id(name) if name else None
+        name = spelt(self.config.get("pad_token"))
+        pad = self.own.token_to_id(name) if name else None
+        found = {"bos_token_id": begin, "eos_token_id": self.end}
+        found |= {} if pad in (None, self.end) else {"pad_token_id": pad}
+        return {name: number for name, number in found.items() if number is not None}
 
+    def save(self, folder: Path) -> None:
+        """Writes what `load` reads, and the model's generation_config.json."""
         folder.mkdir(parents=True, exist_ok=True)
         self.own.save(str(folder / "tokenizer.json"))
-        config = {"eos_token": self.own.id_to_token(self.end)}
-        if self.begin:
-            config |= {"bos_token": self.begin, "add_bos_token": True}
+        named = self.template.tokens if self.template else {}
+        config = {**named, **self.config, "eos_token": self.own.id_to_token(self.end)}
+        if self.begin and "bos_token" not in config:
+            config |= {"bos_token": self.own.id_to_token(self.begin[0]), "add_bos_token": True}
         if self.template is not None:
             config |= {"chat_template": self.template.source}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+        known = {k: v for k, v in self.generation.items() if v is not None}
+        generation = {**self.special(), **known}
+        for name, content in (("tokenizer", config), ("generation", generation)):
+            (folder / f"{name}_config.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load(folder: Path, vocab: int) -> Tokenizer:
@@ -90,17 +176,24 @@ def load(folder: Path, vocab: int) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise SettingsError(f"{folder} has no tokenizer.json: the model cannot read text")
+    if path.stat().st_size > LARGEST:
+        raise DamagedFileError(f"{path} has more than {LARGEST} bytes")
     import tokenizers
 
-    try:
+    with quiet(), panics(f"{path} is damaged", DamagedFileError):
         own = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the package has no error class of its own
-        raise DamagedFileError(f"{path} is damaged: {error!a:.120}") from None
-    config_path = folder / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.is_file() else {}
+        own.no_truncation()  # which a file may ask for: a text would be cut without a word
+        own.no_padding()
+        tried(own)
+    config, generation = (
+        read_json(folder / f"{name}_config.json")
+        if (folder / f"{name}_config.json").is_file()
+        else {}
+        for name in ("tokenizer", "generation")
+    )
     end = end_of(folder, own, config)
-    begin = spelt(config.get("bos_token")) if config.get("add_bos_token") else ""
-    found = Tokenizer(own, end, Template.of(folder, config), begin)
+    template = Template.of(folder, config)
+    found = Tokenizer(own, end, template, begin_of(folder, own, config), config, generation)
     check_size(found, vocab, folder)
     return found
 
@@ -111,6 +204,28 @@ def check_size(found: Tokenizer, vocab: int, folder: Path) -> None:
             f"{folder}: the tokenizer has numbers up to {found.size - 1} and the model has {vocab} "
             "tokens: they do not belong together"
         )
+    for what, number in (("ends", found.end), *(("begins", n) for n in found.begin)):
+        if not 0 <= number < vocab:
+            raise DamagedFileError(f"{folder}: the token {number} that {what} a text is none")
+
+
+def begin_of(folder: Path, own: Any, config: dict[str, Any]) -> tuple[int, ...]:
+    """The tokens that the post-processor puts before a text, or else the one that the config
+    adds; none where the config says so."""
+    adds = config.get("add_bos_token")
+    if adds is False:
+        return ()
+    with panics(f"{folder / 'tokenizer.json'} is damaged", DamagedFileError):
+        bare, whole = (own.encode("a", add_special_tokens=x).ids for x in (False, True))
+    for at in range(1, len(whole) - len(bare) + 1):
+        if bare and whole[at : at + len(bare)] == bare:
+            return tuple(whole[:at])
+    name = spelt(config.get("bos_token"))
+    if not adds or not name:
+        return ()
+    if own.token_to_id(name) is None:
+        raise SettingsError(f"{folder}: the tokenizer begins with {name!r}, which it has not")
+    return (own.token_to_id(name),)
 
 
 def end_of(folder: Path, own: Any, config: dict[str, Any]) -> int:
@@ -124,11 +239,18 @@ def end_of(folder: Path, own: Any, config: dict[str, Any]) -> int:
         content = read_json(folder / file) if (folder / file).is_file() else {}
         number = content.get("eos_token_id")
         number = number[0] if isinstance(number, list) and number else number
-        if isinstance(number, int):
+        if isinstance(number, int) and not isinstance(number, bool):
             return number
     raise SettingsError(f"{folder} does not say which token ends a text (eos_token)")
 
 
 def spelt(token: Any) -> str:
-    """A special token, which files have as a text or as an object with one."""
-    return (token.get("content") if isinstance(token, dict) else token) or ""
+    """A special token, which files have as a text or as an object with one.
+
+    Raises:
+        DamagedFileError: it is something else.
+    """
+    found = token.get("content") if isinstance(token, dict) else token
+    if found is not None and not isinstance(found, str):
+        raise DamagedFileError(f"tokenizer_config.json: {token!a:.80} is no token")
+    return found or ""

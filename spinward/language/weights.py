@@ -1,5 +1,6 @@
 """Arrays by name from public safetensors files: one, or shards with an index."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -12,6 +13,9 @@ from spinward.store import arrays
 from spinward.store.files import temporary
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+HEAD = 100_000_000  # bytes of a head, as the format has it
+JSON = 2**26  # bytes of a file of settings
+DIMENSIONS = 32  # of an array
 TYPES = {code: dtype for dtype, code in arrays.CODES.items()}
 
 
@@ -43,19 +47,40 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
         raise SettingsError(f"{path} does not exist")
     data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
     size = int.from_bytes(data[:8].tobytes(), "little")
-    if len(data) < 8 or size > len(data) - 8:
+    if len(data) < 8 or size > min(len(data) - 8, HEAD):
         raise DamagedFileError(f"{path} is no safetensors file, or is cut off")
     body = data[8 + size :]
     try:
-        entries = json.loads(data[8 : 8 + size].tobytes())
+        entries = json.loads(data[8 : 8 + size].tobytes(), object_pairs_hook=once)
         entries.pop("__metadata__", None)
+        check_apart([entry["data_offsets"] for entry in entries.values()])
         return {name: part(body, **entry) for name, entry in entries.items()}
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged: {error!a:.120}") from None
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, none of whose names may come twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def check_apart(places: list[list[int]]) -> None:
+    """Raises ValueError where two arrays lie over one another."""
+    ordered = sorted((start, end) for start, end in places if start != end)
+    for (_, end), (start, _) in itertools.pairwise(ordered):
+        if start < end:
+            raise ValueError(f"two arrays lie over one another at byte {start}")
+
+
 def part(body: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
     """One array of a file's body; raises ValueError, TypeError or KeyError if it does not fit."""
+    if not isinstance(shape, list) or len(shape) > DIMENSIONS:
+        raise ValueError(f"a shape of {len(shape)} numbers")
+    if odd := [n for n in (*shape, *data_offsets) if type(n) is not int or not 0 <= n < 2**63]:
+        raise ValueError(f"{odd[0]!a:.40} is no size")
     start, end = data_offsets
     kind = TYPES[dtype]
     if not 0 <= start <= end <= len(body) or end - start != kind.itemsize * math.prod(shape):
@@ -75,10 +100,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingsError: there is no such file.
-        DamagedFileError: it holds something else.
+        DamagedFileError: it holds something else, or too much.
     """
     if not path.is_file():
         raise SettingsError(f"{path} does not exist")
+    if path.stat().st_size > JSON:
+        raise DamagedFileError(f"{path} has more than {JSON} bytes")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -9,15 +9,13 @@ from spinward.errors import SettingsError
 from spinward.networks.attention import FORBIDDEN
 from spinward.networks.distributions import Categorical
 
-COLDEST = 1e-4  # what a temperature of 0 is: the likeliest token, and ties by chance
-
 
 @config
 class Sampling:
     """Temperature first, then the `top_k` likeliest, then the fewest whose mass reaches `top_p`
     (Fan et al., 2018, arXiv:1805.04833; Holtzman et al., 2020, arXiv:1904.09751)."""
 
-    temperature: float = 1.0  # logits are divided by it; 0 takes the likeliest token
+    temperature: float = 1.0  # logits are divided by it; 0 takes the likeliest token, or the first
     top_k: int = 0  # tokens to draw from; 0 for all
     top_p: float = 1.0  # mass of the tokens to draw from; 1 for all
 
@@ -32,13 +30,23 @@ class Sampling:
 
     def __call__(self, logits: Array) -> Categorical:
         """What tokens are drawn from, whose log-probabilities are those of the draw."""
-        logits = logits / jnp.maximum(self.temperature, COLDEST)
+        logits = heated(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
             least = jax.lax.top_k(logits, self.top_k)[0][..., -1:]
             logits = jnp.where(logits >= least, logits, FORBIDDEN)
         # A condition on small arrays, so that nothing is sorted where all mass counts.
         logits = jax.lax.cond(self.top_p < 1.0, nucleus, lambda x, p: x, logits, self.top_p)
         return Categorical(logits)
+
+
+def heated(logits: Array, temperature: float | Array) -> Array:
+    """`logits` [..., vocab] over a temperature; at 0 all mass is on the first of the largest."""
+    likeliest = jnp.arange(logits.shape[-1]) == logits.argmax(-1, keepdims=True)
+    gap = logits - logits.max(-1, keepdims=True)  # at most 0, so a small divisor gives no NaN
+    cold = jnp.where(likeliest, 0.0, FORBIDDEN)
+    warm = temperature >= jnp.finfo(jnp.float32).tiny  # what is smaller counts as 0 on a CPU
+    divisor = jnp.where(warm, temperature, 1.0)
+    return jnp.where(warm, jnp.maximum(gap / divisor, FORBIDDEN), cold)
 
 
 def nucleus(logits: Array, mass: float | Array) -> Array:

@@ -60,12 +60,13 @@ def html(
     config: Mapping[str, Any],
     video: Path | None,
     notes: Sequence[str],
+    values: str = "episode return",
 ) -> str:
     """The whole page as one string.
 
     `summary` holds the headline, as `statistics.described` has it, and any further facts, `rows`
     the final table, a mapping of column to cell for each seed. `config` may be nested; its entry
-    `versions` gets a table of its own.
+    `versions` gets a table of its own. `values` says what the headline and the curves are of.
 
     Raises:
         SettingsError: a video that is no GIF, WebP or MP4.
@@ -74,8 +75,10 @@ def html(
     versions = flat(config.get("versions", {}))
     body = [
         f"<h1>{escape(title)}</h1>",
-        headline(summary),
-        section("Learning curve" if len(curves) == 1 else "Learning curves", pictures(curves)),
+        headline(summary, values),
+        section(
+            "Learning curve" if len(curves) == 1 else "Learning curves", pictures(curves, values)
+        ),
         section("Result of each seed", grid(rows)),
         section("What the policy does", moving(video)),
         section("Notes", "".join(f"<p>{escape(note)}</p>" for note in notes)),
@@ -108,7 +111,7 @@ def head(title: str) -> list[str]:
     ]
 
 
-def headline(summary: Mapping[str, Any]) -> str:
+def headline(summary: Mapping[str, Any], values: str = "episode return") -> str:
     """The mean of the seeds, how sure it is, and further facts."""
     lines = []
     value, unknown = number(summary.get("value")), summary.get("unknown", 0)
@@ -119,7 +122,7 @@ def headline(summary: Mapping[str, Any]) -> str:
             sure = f"{sure}: {cell(low)} to {cell(high)}"
         lines += [
             f'<p class="number">{cell(value)}</p>',
-            f'<p class="faint">{escape(summary["statistic"])} of the episode return; '
+            f'<p class="faint">{escape(summary["statistic"])} of the {escape(values)}; '
             f"{escape(sure)}</p>",
         ]
     elif unknown:
@@ -135,12 +138,12 @@ def headline(summary: Mapping[str, Any]) -> str:
     return f'<div class="result">{"".join(lines)}</div>' if lines else ""
 
 
-def pictures(curves: Sequence[Curve]) -> str:
+def pictures(curves: Sequence[Curve], values: str = "episode return") -> str:
     """The figure, drawn for light and for dark screens; the browser shows the one that fits."""
     if not curves:
         return ""
     light, dark = (
-        data_uri(plot.rendered(plot.figure(curves, "", dark), "svg"), "image/svg+xml")
+        data_uri(plot.rendered(plot.figure(curves, "", dark, values), "svg"), "image/svg+xml")
         for dark in (False, True)
     )
     return (

@@ -12,16 +12,34 @@ from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import described
 from spinward.report import page as report
 from spinward.report import plot
+from spinward.run.config import choices
 from spinward.run.run import Run
 from spinward.store import files
+from spinward.store.headline import RETURN, Headline, of_points
+
+NOTES = {
+    "episode_return": "Returns are the environment's own, of the episodes trained on, exploration "
+    "included."
+}
+
+
+def shown(run: Run) -> Headline:
+    """The metric that says how a run does, which of a run on texts is no return."""
+    return of_points(choices(run.config)[0].name, run.points)
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """The final training returns: their mean over seeds, its interval, and each seed's.
+    """The final training returns: their mean over seeds, its interval, and each seed's. Of a run
+    on texts of one's own, the loss, accuracy or reward that it came to.
 
     Where a seed ended no episode in the last tenth, there is no mean: `unknown` counts such seeds.
     """
-    return over_seeds(run.final())
+    metric = shown(run)
+    if metric is RETURN:
+        return over_seeds(run.final())
+    _, values = run.curves(metric.metric)
+    last = 1 if metric.last else max(1, int(np.ceil(values.shape[1] * 0.1)))
+    return over_seeds(values[:, -last:].mean(1))
 
 
 def final(run: Run, metric: str) -> dict[str, Any]:
@@ -52,23 +70,18 @@ def require_metric(run: Run, metric: str) -> None:
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
     """One HTML file on a run, with the curves of `others` beside its own."""
-    from spinward.run.config import choices
-
-    config, result = run.config, summary(run)
+    config, result, told = run.config, summary(run), shown(run)
     first = config["seed"]
-    rows = [
-        {"seed": first + i, "return (last tenth of training)": value}
-        for i, value in enumerate(result["per_seed"])
-    ]
+    rows = [{"seed": first + i, column(told): value} for i, value in enumerate(result["per_seed"])]
     kind = config["algorithm"]["class"].rpartition(":")[2]
-    curves = [c for c in map(curve, (run, *others)) if len(c.steps)]
+    same = [other for other in others if shown(other) == told]
+    curves = [c for c in (curve(each, told.metric) for each in (run, *same)) if len(c.steps)]
     points = run.points
     steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
-    notes = [
-        "Returns are the environment's own, of the episodes trained on, exploration included.",
-        resume_note(run),
-    ]
+    notes = [NOTES.get(told.metric, f"The curve is the {told.told}, as it was logged.")]
+    notes += [f"{other.path.name} has no {told.told}." for other in others if other not in same]
+    notes += [resume_note(run)]
     page = report.html(
         f"{kind} in {choices(config)[0]}",
         {**result, **facts},
@@ -77,17 +90,24 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         config,
         newest_video(run),
         notes,
+        told.told,
     )
     path = path or run.path / "report.html"
     files.write_atomically(path, page.encode())
     return path
 
 
+def column(told: Headline) -> str:
+    """The heading of a table of what each seed came to."""
+    if told is RETURN:
+        return "return (last tenth of training)"
+    return f"{told.told} (at the end)" if told.last else f"{told.told} (last tenth of training)"
+
+
 def resume_note(run: Run) -> str:
     """What a resume of the run gives, and why."""
     from spinward.core import HostEnv
     from spinward.envs import ids
-    from spinward.run.config import choices
 
     env, data = choices(run.config)
     if ids.is_own_code(env.name) and not run.trust:

@@ -5,7 +5,9 @@ It is called from within the compiled loop, once for each batch, between writing
 one place where a step of the loop waits for Python, because a verifier is code of anybody's.
 """
 
+import copy
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,23 +19,29 @@ from jax import Array
 
 from spinward.core import ROLLOUT, Context, Key, Metrics, Reader, Spec, Transition, config, replace
 from spinward.envs.ids import imported
-from spinward.envs.text import PAD
+from spinward.envs.text import PAD, ROW, Numbered
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.networks.language_policy import texts
 
 FAILED: dict[str, str] = {}  # what the functions last failed on, in words
+NONE = -1  # the number of a row, where prompts are no rows of a file
+
+Rows = Callable[[int], dict[str, Any]] | None
 
 
 @config
 class Verifier:
-    """`score(prompt, completion)`, two texts, is a number: the reward of the last token."""
+    """`score(prompt, completion)` is a number: the reward of the last token. Where prompts are rows
+    of a file, further parameters are columns of the row by their names, and the prompt is what
+    stands in it: a text, or a conversation."""
 
     function: str = ""  # module:function, or path.py:function
     judge: Callable[..., Any] | None = None  # of tokens and weights; what `opened` makes of it
 
     def opened(self, reader: Reader) -> "Verifier":
-        """With the words that tokens stand for."""
-        return replace(self, judge=functools.partial(judged, self.function, reader.vocabulary()))
+        """With the words that tokens stand for, and the rows of the prompts."""
+        words = reader.vocabulary(), reader.rows()
+        return replace(self, judge=functools.partial(judged, self.function, *words))
 
     def rehearse(self, source: Any) -> None:
         """Judges an empty completion of one prompt, before anything is learned.
@@ -44,10 +52,16 @@ class Verifier:
         """
         assert isinstance(self.judge, functools.partial)
         FAILED.pop(self.function, None)  # of a run before this one in the same process
-        _, prompt = source.task.reset(jax.random.key(0))
-        prompt = self.judge.args[1].decode([int(i) for i in prompt if i != PAD])
+        state, drawn = source.task.reset(jax.random.key(0))
+        vocabulary, rows = self.judge.args[1:]
+        number = NONE
+        if isinstance(source.task, Numbered) and rows is not None:
+            number = int(source.task.row(state))
+            check_columns(self.function, rows, len(source.task.rows))
+        words = vocabulary.decode([int(i) for i in drawn if i != PAD])
+        prompt, columns = asked(loaded(self.function), rows, number, words)
         try:
-            found = loaded(self.function)(prompt, "")
+            found = loaded(self.function)(prompt, "", **columns)
         except Exception as error:
             if isinstance(error, SettingsError):
                 raise
@@ -77,29 +91,76 @@ class Verifier:
     ) -> tuple[tuple[()], Transition, Metrics]:
         assert self.judge is not None
         each = jax.ShapeDtypeStruct(batch.reward.shape[1:], jnp.float32)
+        row = batch.extras.get(ROW, jnp.full_like(batch.obs, NONE))[-1]
         found: Array = jax.pure_callback(
-            self.judge, each, texts(batch), batch.weight, vmap_method="expand_dims"
+            self.judge, each, texts(batch), batch.weight, row, vmap_method="expand_dims"
         )
         reward = jnp.where(batch.done, found, 0.0)
         return state, replace(batch, reward=reward), {"judged": found.mean()}
 
 
-def judged(function: str, vocabulary: Any, tokens: Any, weight: Any) -> np.ndarray:
-    """The score [..., env] of texts, from their tokens [..., time + 1, env] and the weight
-    [..., time, env] of all but the first, which is 1 where a token was chosen."""
+def judged(
+    function: str, vocabulary: Any, rows: Rows, tokens: Any, weight: Any, row: Any
+) -> np.ndarray:
+    """The score [..., env] of texts, from their tokens [..., time + 1, env], the weight
+    [..., time, env] of all but the first, which is 1 where a token was chosen, and the numbers
+    [..., env] of the rows that their prompts stand in."""
     score, tokens, weight = loaded(function), np.asarray(tokens), np.asarray(weight)
     weight = np.broadcast_to(weight, (*tokens.shape[:-2], *weight.shape[-2:]))
+    numbers = np.broadcast_to(row, (*tokens.shape[:-2], tokens.shape[-1])).reshape(-1)
     chosen = np.concatenate([np.zeros_like(weight[..., :1, :]), weight], -2) > 0
-    rows, written = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, chosen))
-    pairs = (texts_of(*pair, vocabulary) for pair in zip(rows, written, strict=True))
-    found = [scored(function, score, *pair) for pair in pairs]
+    columns, written = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, chosen))
+    found = []
+    for column, mark, number in zip(columns, written, numbers.tolist(), strict=True):
+        words, completion = texts_of(column, mark, vocabulary)
+        prompt, more = asked(score, rows, number, words)
+        found.append(scored(function, score, prompt, completion, more))
     return np.asarray(found, np.float32).reshape(*tokens.shape[:-2], tokens.shape[-1])
 
 
-def scored(function: str, score: Callable[..., Any], prompt: str, completion: str) -> float:
+def asked(
+    score: Callable[..., Any], rows: Rows, number: int, words: str
+) -> tuple[Any, dict[str, Any]]:
+    """The prompt as its row has it, or else in the `words` that the model read, and the columns of
+    the row that a function takes."""
+    row = {} if rows is None or number == NONE else copy.deepcopy(rows(number))
+    names, _, whole = parameters(score)
+    prompt = row.get("prompt", words)
+    first = {"prompt", "completion", *names[:2]}
+    return prompt, {k: v for k, v in row.items() if k not in first and (whole or k in names)}
+
+
+def check_columns(function: str, rows: Callable[[int], dict[str, Any]], count: int) -> None:
+    """Raises SettingsError where a row lacks what a function needs."""
+    _, needed, _ = parameters(loaded(function))
+    for number in range(count if needed else 0):
+        row = rows(number)
+        if missing := [name for name in needed if name not in row]:
+            raise SettingsError(
+                f"reward {function} takes {missing[0]!r}, which prompt {number + 1} lacks; "
+                f"it has {', '.join(row)}"
+            )
+
+
+def parameters(score: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
+    """The names of what a function takes, those after the second that it needs, and whether it
+    takes any. One that does not say is given two texts."""
+    try:
+        found = list(inspect.signature(score).parameters.values())
+    except (TypeError, ValueError):
+        return [], [], False
+    whole = any(p.kind is p.VAR_KEYWORD for p in found)
+    named = [p for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    needed = [p.name for p in named[2:] if p.default is p.empty]
+    return [p.name for p in named], needed, whole
+
+
+def scored(
+    function: str, score: Callable[..., Any], prompt: Any, completion: str, more: dict[str, Any]
+) -> float:
     """A number, or NaN where the function fails: a program cannot be left by an exception."""
     try:
-        return float(score(prompt, completion))
+        return float(score(prompt, completion, **more))
     except Exception as error:
         FAILED[function] = f"reward {function} failed on {completion!r} after {prompt!r}: {error!r}"
         return math.nan
@@ -113,7 +174,7 @@ def texts_of(tokens: np.ndarray, chosen: np.ndarray, vocabulary: Any) -> tuple[s
 
 
 @functools.cache
-def loaded(place: str) -> Callable[[str, str], Any]:
+def loaded(place: str) -> Callable[..., Any]:
     """The function at a place; its module runs once in a process.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from spinward.core import (
     Opens,
@@ -20,8 +21,7 @@ from spinward.core import (
 from spinward.data import chunks
 from spinward.data.steps import read_data
 from spinward.envs.prompts import Prompts as FilePrompts
-from spinward.envs.prompts import padded
-from spinward.envs.text import Corpus, Text
+from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
 from spinward.experience import memory
 from spinward.experience.material import Data, source_for
@@ -29,20 +29,21 @@ from spinward.experience.texts import TextBatches
 from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
 from spinward.experience.workers import Workers
 from spinward.language import models as language
+from spinward.language import pretrained, reading
 from spinward.language import rows as texts
 from spinward.language.models import Model
+from spinward.language.reading import READERS, Limits
 from spinward.loop import Parts
-from spinward.networks.language_policy import Trained, whole
+from spinward.networks.language_policy import Direction, Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
 from spinward.run import folders
 from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards
-from spinward.run.experiment import Experiment
+from spinward.run.experiment import DataChoice, Experiment
 from spinward.store import parameters as learned
 
 ROWS = 20_000  # of a task that writes its own texts, where no file is named
-READERS = {"completions": texts.completion, "pairs": texts.pair}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,22 +134,21 @@ class Assembled:
         """The texts to learn from, where that is what is wanted."""
         if not isinstance(self.want, Texts):
             return None
-        data, env = self.experiment.data, self.env
+        env, words = self.env, self.env.vocabulary
+        data, reader = self.experiment.data, READERS[self.want.kind]
+        limits = Limits(self.want.context, data.skip, data.max_length)
         if data:
-            rows = list(texts.rows_of(Path(data.path)))
+            found = reading.of_file(data.path, reader, words, limits)
         elif isinstance(env, Corpus):
-            written = env.examples(self.want.kind, ROWS)
-            name = self.experiment.env
+            written, name = env.examples(self.want.kind, ROWS), self.experiment.env
             rows = [(f"row {i} of {name}", row) for i, row in enumerate(written, 1)]
+            found = reading.read(lambda _: rows, reader, words, limits)
         else:
             raise SettingsError(
                 f"{self.experiment.env} writes no texts itself: name a file with --data"
             )
-        read = READERS[self.want.kind]
-        laid = texts.laid_out(
-            [(where, read(where, row, env.vocabulary)) for where, row in rows], self.want.context
-        )
-        return TextBatches(laid, env.spec)
+        corpus = reading.corpus(found, data.held_out if data else 0.0)
+        return TextBatches(corpus.data, self.spec, held=corpus.held, notes=corpus.notes)
 
     def actors(self) -> Any:
         """What makes rollouts whose environments live in actors."""
@@ -185,7 +185,7 @@ def assemble(experiment: Experiment) -> Assembled:
     algorithm.check(env.spec)
     want = algorithm.wants(env.spec)
     if isinstance(env, FilePrompts) and isinstance(want, Prompts) and experiment.data:
-        env = with_prompts(env, Path(experiment.data.path))
+        env = with_prompts(env, experiment.data, want)
     return Assembled(experiment, env, algorithm, want)
 
 
@@ -212,8 +212,12 @@ class Materials:
             )
         return found
 
+    def rows(self) -> Any:
+        """The row of a number, where the prompts are rows of a file."""
+        return self.env.given if isinstance(self.env, Numbered) else None
+
     def trained(self, run: str) -> Trained:
-        return of_run(run)[0]
+        return scorer(run)
 
     arrays = staticmethod(learned.read)
 
@@ -226,10 +230,22 @@ def task(experiment: Experiment) -> FilePrompts:
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
 
 
-def with_prompts(env: FilePrompts, path: Path) -> FilePrompts:
-    """`env` with the prompts of a file."""
-    found = [texts.prompt(*row, env.vocabulary) for row in texts.rows_of(path)]
-    return replace(env, rows=padded(found))
+def with_prompts(env: FilePrompts, data: DataChoice, want: Prompts) -> FilePrompts:
+    """`env` with the prompts of a file, after each of which there is room to write."""
+    room = want.context - want.steps if want.context else sys.maxsize
+    limits = Limits(room, data.skip, data.max_length)
+    found = reading.of_file(data.path, texts.prompt, env.vocabulary, limits)
+    given = reading.given(found, env.vocabulary)
+    return replace(env, rows=reading.prompts(found), given=given, notes=found.notes)
+
+
+def scorer(name: str, older: bool = False) -> Trained:
+    """The language model of a run with its head, or that of a folder it was exported to."""
+    if not Path(name).is_dir() or (Path(name) / "shards").is_dir():
+        return of_run(name, older=older)[0]
+    score = pretrained.load_score(Path(name))
+    head = None if score is None else Direction(jnp.asarray(score))
+    return Trained(language.public(name).decoder, head)
 
 
 def model(name: str, older: bool = False) -> Model:

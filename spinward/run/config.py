@@ -24,6 +24,7 @@ RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": 
 RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
 CHOICES = (EnvChoice, DataChoice)
+ALONE: dict[Any, dict[str, Any]] = {DataChoice: {"held_out": 0.0}}  # what a text alone stands for
 PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes each what it is
 
 
@@ -150,7 +151,7 @@ def choice(kind: Any, name: str, value: Any) -> Any:
         Malformed: it is neither, or a field is of another kind.
     """
     first = dataclasses.fields(kind)[0].name
-    fields = {first: value} if isinstance(value, str) else value
+    fields = {first: value, **ALONE.get(kind, {})} if isinstance(value, str) else value
     if not isinstance(fields, dict) or first not in fields:
         raise Malformed(f"found {name}={value!a:.80}, not a text or its fields")
     if (found := fields.get("settings")) and not all(map(plain, found.values())):

@@ -22,6 +22,8 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         return check_texts(experiment, name, want)
     if experiment.model:
         raise SettingsError(f"{name} does not learn from texts, and cannot use a model")
+    if data.skip or data.max_length:
+        raise SettingsError(f"{name} reads no texts, and cannot use skip or max_length")
     if isinstance(reward, UserReward):
         raise SettingsError(f"{name} writes no texts, which {reward.function} could judge")
     if data and isinstance(want, Rollouts):
@@ -47,6 +49,11 @@ def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> Non
         raise SettingsError(f"{env} has prompts of its own, and cannot use {data}")
     if isinstance(want, Prompts) and not data and env.name == TEXT:
         raise SettingsError("text needs prompts: name a file of rows with --data")
+    if isinstance(want, Prompts) and env.name == TEXT and judge is Environment:
+        raise SettingsError(
+            f"{name} learns from a reward, and text has none of its own: name a function with "
+            "--reward, or the run of a reward model with --reward-model"
+        )
 
 
 def check_rewards(algorithm: Any, reward: Any) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.data.chunks import DataLog
 from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
-from spinward.evaluation import q_diagnostics
+from spinward.evaluation import q_diagnostics, texts
 from spinward.experience.replay import Replay
 from spinward.faults import explain, failure, in_metrics, unfinite
 from spinward.programs.choose import program
@@ -231,6 +231,8 @@ class Driver:
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
         looks = point % max(1, points // q_diagnostics.POINTS) == 0
         line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, looks)
+        if looks or point == points:
+            line |= texts.measure(self.parts, state.agent)
         self.interval = record.Interval()
         self.log.write(line)
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration

@@ -52,6 +52,9 @@ class DataChoice:
 
     path: str = ""  # a file, or the folder of a run that kept its experience; empty: no data
     share: float = 1.0  # of every batch; below 1 the rest is the agent's own steps
+    skip: bool = False  # pass over rows of texts that cannot be used, in place of an error
+    max_length: int = 0  # tokens that longer texts are cut to, or with skip passed over; 0: no cut
+    held_out: float = 0.05  # share of the texts that is evaluated with, not learned from
 
     def __bool__(self) -> bool:
         return bool(self.path)
@@ -62,10 +65,13 @@ class DataChoice:
     def check(self) -> None:
         if not 0.0 < self.share <= 1.0:
             raise SettingsError(f"data.share={self.share} must be above 0 and at most 1")
+        if not 0.0 <= self.held_out < 1.0:
+            raise SettingsError(f"data.held_out={self.held_out} must be at least 0 and below 1")
 
     def to_json(self) -> Any:
-        """Its place alone, where all is as it is by default."""
-        return self.path if self.share == 1.0 else dataclasses.asdict(self)
+        """Its place alone, where all of it is learned from as it is."""
+        whole = self == DataChoice(self.path, held_out=0.0)
+        return self.path if whole or not self.path else dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What a run's folder holds: the shards of its seeds, their logs and their checkpoints."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +105,26 @@ def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
 def last_agents(
     run: Path, places: list[Path], algorithm: Any, spec: Any, experiment: Experiment
 ) -> Any:
-    """The agents [seed] of a run's checkpoints, one of each shard.
+    """The agents [seed] of a run's checkpoints, one of each shard."""
+    return last(run, places, "agent", partial(algorithm.init, spec=spec), experiment)
+
+
+def last(
+    run: Path,
+    places: list[Path],
+    part: str,
+    init: Callable[[jax.Array], Any],
+    experiment: Experiment,
+) -> Any:
+    """A part of the state [seed] in a run's checkpoints, which `init` makes of a key.
 
     Raises:
         DamagedFileError: a shard has none, or it is not what was saved.
     """
     if not places or len(places) < len(folders(run)):
         raise DamagedFileError(f"{run}: expected a checkpoint of each shard, found {len(places)}")
-
-    def init(key: jax.Array) -> Any:
-        return algorithm.init(key, spec)
-
-    agents = []
+    found = []
     for shard, path in zip(divided(experiment, len(places)), places, strict=True):
-        like = {"agent": jax.eval_shape(jax.vmap(init), shard.keys())}
-        agents.append(checkpoint.load(path, like, whole=False)[0]["agent"])
-    return jax.tree.map(lambda *x: np.concatenate(x), *agents)
+        like = {part: jax.eval_shape(jax.vmap(init), shard.keys())}
+        found.append(checkpoint.load(path, like, whole=False)[0][part])
+    return jax.tree.map(lambda *x: np.concatenate(x), *found)

@@ -15,6 +15,8 @@ from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Sample, sample
 from spinward.language import models as language
 from spinward.language import rows as texts
+from spinward.language.row_files import rows_of
+from spinward.language.rows import Talks
 from spinward.networks.language_policy import scores
 from spinward.networks.sampling import Sampling
 from spinward.run import assemble, device
@@ -120,18 +122,18 @@ def completion(tokens: Any, log_prob: Any, score: float | None, vocabulary: Any)
 def read(prompt: Any, vocabulary: Any) -> Prompt:
     """A text or a conversation to continue."""
     if not isinstance(prompt, str):
-        if not hasattr(vocabulary, "chat"):
+        if not isinstance(vocabulary, Talks) or not vocabulary.talks:
             raise SettingsError("the model has no chat template, which a conversation needs")
         return Prompt(prompt[-1]["content"], vocabulary.chat(list(prompt), True))
-    tokens = getattr(vocabulary, "prompt", vocabulary.encode)(prompt)
+    tokens = texts.opening("the prompt", prompt, vocabulary)
     if not tokens:
         raise SettingsError("a prompt is empty: the model needs a token to begin with")
     return Prompt(prompt, tokens)
 
 
 def of_file(data: str | Path, found: language.Model) -> list[Prompt]:
-    rows = texts.rows_of(Path(data)) if data else ()
-    tokens = [texts.prompt(where, row, found.vocabulary) for where, row in rows]
+    rows = rows_of(Path(data)) if data else ()
+    tokens = [texts.prompt(where, row, found.vocabulary).prompt for where, row in rows]
     return [Prompt(found.vocabulary.decode(row), row) for row in tokens]
 
 
@@ -157,7 +159,7 @@ def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], S
 
 def by_model(run: str, vocab: int, older: bool) -> Scorer:
     """The scores of the reward model that a run trained."""
-    judge, _ = assemble.of_run(run, older=older)
+    judge = assemble.scorer(run, older)
     if judge.head is None:
         raise SettingsError(f"{run} trained a policy; expected a reward model")
     if judge.decoder.shape.vocab != vocab:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ import jax
 import numpy as np
 
 from spinward.core import Box, Dict, UserReward
+from spinward.envs.prompts import Prompts
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.cluster import require_ray
+from spinward.experience.texts import TextBatches
 from spinward.run import device, folders, shards
+from spinward.run.anchored import anchored
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.config import from_config, read_config
@@ -68,6 +72,7 @@ def train(
 def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     """A new folder for `experiment`, which is assembled and checked first."""
     device.prepare()
+    experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
     if isinstance(reward, UserReward):
@@ -135,9 +140,7 @@ class Run:
     ) -> "Run":
         """Goes on from the last checkpoint to the end; does nothing if it is there."""
         self.trust = self.trust or trust
-        reward = self.made.experiment.reward
-        if not self.trust and isinstance(reward, UserReward):
-            raise SettingsError(f"this run is judged by {reward.function}; --trust runs its code")
+        self.check_trust()
         if self.older:
             self.chosen()
         options = Options(watch, checkpoint_s, between, self.older)
@@ -211,7 +214,8 @@ class Run:
         env: str | EnvChoice = "",
     ) -> Score:
         """Returns of so many whole episodes of each seed's policy, without exploration; in another
-        environment where `env` names one.
+        environment where `env` names one. Of a run on texts of one's own, its loss or accuracy on
+        those that it does not learn from, or the reward of what it writes.
 
         Raises:
             SettingsError: the other environment shows or takes something else.
@@ -220,7 +224,25 @@ class Run:
         if env:
             choice = env if isinstance(env, EnvChoice) else EnvChoice(env)
             agents = agents._replace(env=fitting(choice, self.made))
+        elif isinstance(self.made.env, Prompts):
+            return texts.evaluate(self.judged(agents), episodes, explore, seed)
         return evaluate(agents, episodes, explore, seed)
+
+    def judged(self, agents: Agents) -> Agents:
+        """Agents on texts of one's own, with what judges them: the texts, or a reward."""
+        made, parts = self.made, self.made.parts
+        if isinstance(parts.source, TextBatches):
+            return agents._replace(env=parts.source)
+        self.check_trust()
+        init = partial(parts.reward.init, spec=made.spec)
+        state = folders.last(self.path, self.chosen(), "reward", init, made.experiment)
+        return agents._replace(reward=parts.reward, judge=state)
+
+    def check_trust(self) -> None:
+        """Raises SettingsError for a reward that is code of anybody's, which nobody trusts."""
+        reward = self.made.experiment.reward
+        if not self.trust and isinstance(reward, UserReward):
+            raise SettingsError(f"this run is judged by {reward.function}; --trust runs its code")
 
     def policy(self, seed: int = 0) -> Policy:
         """The policy of one of the run's seeds: `action = policy(obs)`."""

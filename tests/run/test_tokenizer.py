@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.language import rows as texts
 from spinward.language import tokenizer
 from spinward.language.chat import Template
 
@@ -77,9 +78,13 @@ def test_a_conversation_is_the_template_and_the_assistants_part_is_marked(own, t
 
 def test_templates_are_read_from_wherever_they_stand(tmp_path):
     config = {
-        "chat_template": [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]
+        "chat_template": [
+            {"name": "tool_use", "template": "{{ tools[0].name if tools else 'none' }}"},
+            {"name": "default", "template": "d"},
+        ]
     }
-    assert Template.of(tmp_path, config).source == "d"
+    named = Template.of(tmp_path, config)
+    assert named.render(TALK) == "d" and named.render(TALK, tools=[{"name": "t"}]) == "t"
     (tmp_path / "chat_template.json").write_text('{"chat_template": "j"}')
     assert Template.of(tmp_path, {}).source == "j"
     (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ [1] | tojson }}{{ '<' }}")
@@ -131,6 +136,45 @@ def test_the_end_is_taken_from_the_model_where_the_tokenizer_has_none(own, tmp_p
     assert tokenizer.load(tmp_path, 300).end == 2
 
 
+@pytest.fixture
+def beginning(own):
+    """A tokenizer whose post-processor begins a text, as Llama 3's does."""
+    found = tokenizers.Tokenizer.from_str(own.to_str())
+    begin = "<|endoftext|>"
+    found.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, found.token_to_id(begin))]
+    )
+    return found, found.token_to_id(begin)
+
+
+@pytest.mark.parametrize("config", [{}, {"add_bos_token": True, "bos_token": "<|endoftext|>"}])
+def test_a_text_begins_as_the_post_processor_has_it(beginning, tmp_path, config):
+    own, begin = beginning
+    found = tokenizer.load(lay(tmp_path, own, **config), 300)
+    assert found.encode("fox") == own.encode("fox", add_special_tokens=False).ids
+    assert found.prompt("fox") == own.encode("fox").ids == [begin, *found.encode("fox")]
+    assert found.prompt("<|endoftext|>fox") == found.prompt("fox")  # once, not twice
+    row = texts.completion("row 1", {"text": "it is"}, found)
+    assert row.completions[0] == [begin, *found.encode("it is"), found.end]
+    row = texts.completion("row 1", {"prompt": "it", "completion": " is"}, found)
+    assert row.prompt == [begin, *found.encode("it")]
+    assert row.completions == [[*found.encode(" is"), found.end]]
+    pair = texts.pair("row 1", {"prompt": "it", "chosen": " is", "rejected": " was"}, found)
+    assert pair.prompt == row.prompt and begin not in pair.completions[0]
+    assert found.chat(TALK) == found.encode(found.template.render(TALK))  # the template begins it
+
+
+def test_a_config_that_adds_none_or_adds_one_is_followed(beginning, own, tmp_path):
+    processed, begin = beginning
+    none = tokenizer.load(lay(tmp_path / "none", processed, add_bos_token=False), 300)
+    assert none.prompt("fox") == none.encode("fox")
+    more = {"add_bos_token": True, "bos_token": "<|endoftext|>"}
+    added = tokenizer.load(lay(tmp_path / "added", own, **more), 300)
+    assert added.prompt("fox") == [begin, *added.encode("fox")]
+    row = texts.completion("row 1", {"text": "it is"}, added)
+    assert row.completions[0][0] == begin
+
+
 def test_files_that_are_absent_or_damaged_are_told_apart(own, tmp_path):
     with pytest.raises(SettingsError, match=r"no tokenizer\.json"):
         tokenizer.load(tmp_path, 300)
@@ -140,8 +184,11 @@ def test_files_that_are_absent_or_damaged_are_told_apart(own, tmp_path):
 
 
 def test_what_is_saved_reads_the_same(own, tmp_path):
-    first = tokenizer.load(lay(tmp_path / "one", own, bos_token="<|endoftext|>"), 300)
+    more = {"bos_token": "<|endoftext|>", "model_max_length": 64, "clean": False}
+    first = tokenizer.load(lay(tmp_path / "one", own, **more), 300)
     first.save(tmp_path / "two")
+    config = json.loads((tmp_path / "two" / "tokenizer_config.json").read_text())
+    assert config == {**more, "eos_token": "<|im_end|>", "chat_template": CHATML}
     second = tokenizer.load(tmp_path / "two", 300)
     assert (second.end, second.prompt("it is")) == (first.end, first.prompt("it is"))
     assert second.answers(TALK) == first.answers(TALK)

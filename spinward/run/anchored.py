@@ -1,0 +1,35 @@
+"""What a run depends on, by places that stay the same from whichever folder it is opened."""
+
+from pathlib import Path
+
+from spinward.core import replace
+from spinward.rewards.judge import Judge
+from spinward.rewards.verifier import Verifier
+from spinward.run.experiment import Experiment
+
+
+def anchored(experiment: Experiment) -> Experiment:
+    """An experiment that names its model, its data and files of code by absolute paths."""
+    env, data, reward = experiment.env, experiment.data, experiment.reward
+    if isinstance(reward, Judge):
+        reward = replace(reward, run=absolute(reward.run))
+    if isinstance(reward, Verifier):
+        reward = replace(reward, function=code(reward.function))
+    return replace(
+        experiment,
+        env=replace(env, name=code(env.name)),
+        data=replace(data, path=absolute(data.path)),
+        reward=reward,
+        model=absolute(experiment.model),
+    )
+
+
+def absolute(name: str) -> str:
+    """A path that exists, made absolute; any other name as it is."""
+    return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+
+def code(place: str) -> str:
+    """`path.py:name` with an absolute path."""
+    where, colon, name = place.rpartition(":")
+    return f"{absolute(where)}{colon}{name}" if where.endswith(".py") else place

@@ -1,0 +1,40 @@
+"""Which metric of a log says how a run does, and what people call it."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class Headline(NamedTuple):
+    metric: str  # its name in the log
+    told: str  # to people
+
+    @property
+    def last(self) -> bool:
+        """Whether the last value counts, and not those of the last tenth of a run."""
+        return self.metric.startswith("held_out_")
+
+
+RETURN = Headline("episode_return", "episode return")
+REWARD = Headline("judged", "reward")  # of completions, whose task has no score of its own
+LOSS = Headline("loss", "loss")
+OF_PAIRS = (
+    Headline("held_out_accuracy", "held-out preference accuracy"),
+    Headline("accuracy", "preference accuracy"),
+)
+OF_TEXTS = (Headline("held_out_nll", "held-out loss per token"), Headline("nll", "loss per token"))
+
+
+def headline(env: str, names: Iterable[str]) -> Headline:
+    """That of a run in an environment whose log has metrics of these names."""
+    known = set(names)
+    if env == "text" and REWARD.metric in known:
+        return REWARD
+    if RETURN.metric in known or not known:
+        return RETURN
+    paired = {"pair_loss", "preference_loss"} & known
+    return next((h for h in (OF_PAIRS if paired else OF_TEXTS) if h.metric in known), LOSS)
+
+
+def of_points(env: str, points: Iterable[dict[str, Any]]) -> Headline:
+    """That of a run with these log points, not all of which have all metrics."""
+    return headline(env, {name for point in points for name in point})
