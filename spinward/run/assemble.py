@@ -30,7 +30,7 @@ from spinward.loop import Parts
 from spinward.networks.language_policy import Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
-from spinward.run import chunks, folders, language, learned, texts
+from spinward.run import chunks, folders, language, learned, ranges, texts
 from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards
 from spinward.run.experiment import Experiment
@@ -175,6 +175,7 @@ def assemble(experiment: Experiment) -> Assembled:
     """
     experiment.check()
     env = task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+    ranges.check(env)
     algorithm = experiment.algorithm
     if isinstance(algorithm, Opens):
         algorithm = algorithm.opened(Materials(experiment, env))
