@@ -34,7 +34,7 @@ from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
 from spinward.networks.per_env import ENV_INDEX
 
-INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
+INSTALL = "Ray is not installed; install it with: pip install -e '.[ray]'"
 LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
 FUTILE = 5  # deaths in a row of one worker that delivered nothing in between
 STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
