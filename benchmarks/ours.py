@@ -20,7 +20,7 @@ from benchmarks.measure import Cost
 
 def algorithm(name: str, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     """The algorithm with these settings, and the names of those it does not have."""
-    from spinward.run.settings import find
+    from spinward.store.settings import find
 
     kind = find("algorithms", name)
     settings = dict(settings)

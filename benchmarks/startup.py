@@ -14,7 +14,7 @@ from benchmarks.workloads import ALL
 
 NAME = "startup"
 OURS_IMPORT = "import spinward"
-COMMAND_LINE = "from spinward.run.cli.main import main; main()"
+COMMAND_LINE = "from spinward.cli.main import main; main()"
 TRAIN = ("train", "ppo", "CartPole-v1", "--steps", "512")  # its first update, and then the report
 PEER_IMPORTS = ("import rejax", "import sbx", "import stable_baselines3")
 

@@ -22,7 +22,7 @@ ARGUMENTS = {
     "ppo": ["train", "ppo", "CartPole-v1", "--steps", "1500000", "--seeds", "2"],
     "dqn": ["train", "dqn", "CartPole-v1", "--steps", "300000", "--seeds", "2"],
 }
-COMMAND = [sys.executable, "-m", "spinward.run.cli.main"]
+COMMAND = [sys.executable, "-m", "spinward.cli.main"]
 SAVING = ["--checkpoint-every", "0.3"]
 
 

@@ -25,7 +25,7 @@ EPISODES = 100
 def trained(game: str, algorithm: str, steps: int, seeds: int) -> dict[str, Any]:
     import spinward as sw
     from spinward.presets.choice import preset
-    from spinward.run import settings
+    from spinward.store import settings
 
     kind, env = settings.find("algorithms", algorithm), f"MinAtar-{game}"
     chosen, reward = preset(kind, env, steps)
@@ -42,7 +42,7 @@ def trained(game: str, algorithm: str, steps: int, seeds: int) -> dict[str, Any]
 
 
 def pictured(game: str, found: dict[str, dict[str, Any]]) -> None:
-    from spinward.run import plot
+    from spinward.report import plot
 
     curves = [
         plot.Curve(name, np.array(one["steps"]), np.array(one["returns"], float))

@@ -73,7 +73,7 @@ class Meter:
         return round(self.before + self.clock() - self.began, 1)
 
     def write(self, point: Any = None) -> None:
-        from spinward.run.files import write_atomically
+        from spinward.store.files import write_atomically
 
         content = {"commit": self.commit, "cpu_s": self.seconds}
         write_atomically(self.path, json.dumps(content).encode())
@@ -83,9 +83,10 @@ def trained(job: Job, runs: Path) -> tuple[Any, Meter]:
     """The finished run of a job, begun or gone on with."""
     from spinward.experiments.presets import preset
 
-    from spinward.run import run, settings
+    from spinward.run import run
     from spinward.run.experiment import Experiment
     from spinward.run.provenance import commit
+    from spinward.store import settings
 
     kind, env = settings.find("algorithms", job.algorithm), f"envpool:{job.task}"
     folder = runs / job.name
@@ -128,7 +129,7 @@ def row(job: Job, run: Any, meter: Meter) -> dict[str, Any]:
 
 def run_all(chosen: list[Job], runs: Path, results: Path) -> int:
     from spinward.errors import SpinwardError, Stopped
-    from spinward.run.files import write_atomically
+    from spinward.store.files import write_atomically
 
     failed = 0
     for job in chosen:

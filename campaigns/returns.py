@@ -94,9 +94,9 @@ TASKS = {
 
 
 def keep(name: str, task: Task, run: Any, episodes: int, cpu_s: float) -> dict[str, Any]:
-    from spinward.run import plot
+    from spinward.report import plot
+    from spinward.report.results import curve, summary
     from spinward.run.provenance import commit
-    from spinward.run.results import curve, summary
 
     steps, returns = run.curves()
     score = run.evaluate(episodes)
@@ -129,7 +129,7 @@ def keep(name: str, task: Task, run: Any, episodes: int, cpu_s: float) -> dict[s
 def trained(task: Task, seeds: int, seed: int) -> Any:
     import spinward as sw
     from spinward.presets.choice import preset
-    from spinward.run import settings
+    from spinward.store import settings
 
     kind = settings.find("algorithms", task.algorithm)
     chosen, reward = preset(kind, task.env, task.steps)

@@ -17,7 +17,7 @@ from spinward.learning.steps import Learner
 from spinward.loop import Parts, system
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
-from spinward.run import checkpoint
+from spinward.store import checkpoint
 
 DOCS = Path(__file__).parent.parent / "docs" / "algorithms"
 ITERATIONS = 2

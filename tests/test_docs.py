@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from spinward import errors
+from spinward.cli.main import COMMANDS
+from spinward.cli.parser import Parser
 from spinward.envs import ids
 from spinward.errors import SettingsError
-from spinward.run import settings
-from spinward.run.cli.main import COMMANDS
-from spinward.run.cli.parser import Parser
+from spinward.store import settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = {p.relative_to(ROOT).as_posix(): p.read_text() for p in (ROOT / "docs").rglob("*.md")}
@@ -101,7 +101,7 @@ def test_a_command_exists_and_takes_its_flags(page, line, folder, monkeypatch):
     monkeypatch.setattr(Parser, "read", only_read)
     program, command, *words = shlex.split(line)
     assert program == "spinward" and command in COMMANDS
-    module = importlib.import_module(f"spinward.run.cli.{command.replace('-', '_')}")
+    module = importlib.import_module(f"spinward.cli.{command.replace('-', '_')}")
     with pytest.raises(Parsed) as parsed:
         module.run(words)
     env = getattr(parsed.value.args[0], "env", "") or "CartPole-v1"
@@ -110,7 +110,7 @@ def test_a_command_exists_and_takes_its_flags(page, line, folder, monkeypatch):
 
 def test_a_wrong_flag_in_a_command_would_be_found():
     with pytest.raises(SettingsError, match="did you mean --seeds"):
-        importlib.import_module("spinward.run.cli.train").run(["ppo", "CartPole-v1", "--sedes=2"])
+        importlib.import_module("spinward.cli.train").run(["ppo", "CartPole-v1", "--sedes=2"])
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

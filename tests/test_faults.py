@@ -30,11 +30,11 @@ from spinward.errors import (
     Stopped,
 )
 from spinward.programs.choose import program
-from spinward.run import checkpoint
 from spinward.run.assemble import assemble
 from spinward.run.drive import Options, drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
+from spinward.store import checkpoint
 
 SEEDS, SEED, ITERATIONS = 2, 7, 20
 SHARD = "shards/0"

@@ -16,7 +16,7 @@ from spinward.loop import Parts
 from spinward.networks.table import Table
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
-from spinward.run.learned import read
+from spinward.store.parameters import read
 
 READER = SimpleNamespace(arrays=read)
 

@@ -12,6 +12,7 @@ from twin import ALGORITHMS, assert_same, first, tiny
 
 from spinward.algorithms import lpg
 from spinward.algorithms.lpg import Learned
+from spinward.cli import main
 from spinward.core import Box, Discrete, Spec, Transition, replace, struct
 from spinward.envs import ids
 from spinward.envs.grids import Grid
@@ -24,11 +25,10 @@ from spinward.losses.policy import policy_gradient
 from spinward.networks.rule import Rule
 from spinward.networks.table import states
 from spinward.rewards.environment import Environment
-from spinward.run import learned
 from spinward.run.assemble import assemble
-from spinward.run.cli import main
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
+from spinward.store import parameters as learned
 from spinward.targets.bandits import Arms
 
 TIME, ENVS, Y = 6, 3, 4

@@ -11,15 +11,15 @@ from twin import ALGORITHMS, tiny
 
 from spinward.algorithms.mb_mpo import Worlds
 from spinward.core import Box, Dict, Spec, Transition, replace, struct
-from spinward.envs import imagined
 from spinward.envs.cartpole import CartPole
-from spinward.envs.imagined import Imagined
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError
-from spinward.experience.modelling import Steps, fit, optimiser
 from spinward.learning.steps import Learner
 from spinward.losses.dynamics import gaussian_error, log_likelihood
-from spinward.networks.dynamics import Dynamics, Scale, targets_of
+from spinward.models import imagined
+from spinward.models.dynamics import Dynamics, Scale, targets_of
+from spinward.models.fitting import Steps, fit, optimiser
+from spinward.models.imagined import Imagined
 from spinward.networks.heads import Policy
 from spinward.presets.choice import preset
 from spinward.run.run import train

@@ -12,9 +12,9 @@ from pathlib import Path
 import conftest
 import pytest
 
+from spinward.cli.main import main
 from spinward.envs.processes import with_extra
 from spinward.errors import EXTRAS, install
-from spinward.run.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -50,7 +50,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert f"Version: {PROJECT['version']}" in metadata and "LICENSE" in names
     for line in ("Operating System :: MacOS", "Operating System :: POSIX :: Linux"):
         assert f"Classifier: {line}\n" in metadata
-    assert "spinward = spinward.run.cli.main:main" in wheel.read(names["entry_points.txt"]).decode()
+    assert "spinward = spinward.cli.main:main" in wheel.read(names["entry_points.txt"]).decode()
 
 
 def test_every_extra_that_a_message_names_exists():
@@ -93,7 +93,7 @@ def test_a_missing_module_is_told_with_the_command_that_brings_it(
     real = builtins.__import__
 
     def fail(name, *rest, **more):
-        if name == "spinward.run.results":
+        if name == "spinward.report.results":
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
         return real(name, *rest, **more)
 

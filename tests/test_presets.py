@@ -18,8 +18,8 @@ from spinward.presets.kinds import HOST, JAX, Task, bare, seen, task_of
 from spinward.presets.preset import OfSteps, Preset
 from spinward.rewards.clipped import Clipped
 from spinward.rewards.environment import Environment
-from spinward.run import settings
 from spinward.spaces import Dict, Spec
+from spinward.store import settings
 
 KINDS = {name: settings.find("algorithms", name) for name in settings.modules("algorithms")}
 PRESETS = [(name, p) for name, kind in KINDS.items() for p in presets_of(kind)]

@@ -15,9 +15,9 @@ from spinward.experience.layouts import StepLayout
 from spinward.experience.priorities import FLOOR, Priorities, importance
 from spinward.experience.rollout import Rollout
 from spinward.programs.choose import program
-from spinward.run import checkpoint
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
+from spinward.store import checkpoint
 
 ROWS, STEPS, ENVS = 24, 4, 3
 

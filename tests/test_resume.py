@@ -15,10 +15,10 @@ from twin import ALGORITHMS, home, logged, needs_data, tiny
 from spinward.envs.cartpole import CartPole
 from spinward.errors import DamagedFileError, Stopped
 from spinward.programs.choose import program
-from spinward.run import checkpoint
 from spinward.run.assemble import assemble
 from spinward.run.folders import folders
 from spinward.run.run import create, load, train
+from spinward.store import checkpoint
 
 
 def stopping(point):

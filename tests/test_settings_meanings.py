@@ -7,9 +7,9 @@ import pkgutil
 import pytest
 
 import spinward.envs
-from spinward.run import settings
-from spinward.run.cli.main import main
-from spinward.run.meanings import meanings
+from spinward.cli.main import main
+from spinward.store import settings
+from spinward.store.meanings import meanings
 
 
 def kinds():

@@ -18,7 +18,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
     "programs/seeds.py", "programs/python.py", "experience/vector.py", "experience/workers.py",
     "experience/generation.py",
-    "evaluation/episodes.py", "envs/check.py", "run/policy.py", "run/results.py", "run/logged.py",
+    "evaluation/episodes.py", "envs/check.py", "run/policy.py", "report/results.py", "data/record.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"
@@ -34,7 +34,7 @@ FOREIGN = {
     "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
     "envs/processes.py": "what the operating system has",
     "envs/ids.py": "a class of the user's own, before it is known what it is",
-    "run/arrays.py": "leaves that may be numbers",
+    "store/arrays.py": "leaves that may be numbers",
 }
 
 

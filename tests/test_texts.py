@@ -11,8 +11,8 @@ from spinward.envs.grammar import Grammar, Words
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.texts import Texts
-from spinward.run import texts
-from spinward.run.texts import Written, laid_out
+from spinward.language import rows as texts
+from spinward.language.rows import Written, laid_out
 
 GOOD = "was great and good but looked nice"
 BAD = "was sad and rude but looked odd"

@@ -10,6 +10,7 @@ import spinward
 from spinward.algorithms.grpo import GRPO
 from spinward.algorithms.ppo import PPO
 from spinward.algorithms.sft import SFT
+from spinward.cli import train as command
 from spinward.core import Transition
 from spinward.envs.grammar import WORDS, Grammar, Words
 from spinward.envs.text import PAD
@@ -17,11 +18,10 @@ from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Generation
 from spinward.rewards import verifier
 from spinward.rewards.verifier import Verifier
-from spinward.run import settings
 from spinward.run.assemble import assemble
-from spinward.run.cli import train as command
 from spinward.run.experiment import Experiment
 from spinward.run.run import load
+from spinward.store import settings
 
 HERE = "test_verifier"
 

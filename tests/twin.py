@@ -22,12 +22,12 @@ from spinward.errors import SettingsError
 from spinward.experience.material import Data, source_for
 from spinward.experience.texts import TextBatches
 from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts
+from spinward.language.rows import steps
 from spinward.learning.steps import Learner, adam, descend
 from spinward.loop import Parts
 from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.environment import Environment
-from spinward.run.settings import only_config
-from spinward.run.texts import steps
+from spinward.store.settings import only_config
 
 SMALL = {
     "envs": 4,

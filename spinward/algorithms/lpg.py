@@ -42,7 +42,7 @@ from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Predicting, Rule
 from spinward.networks.table import states
 
-OURS = Path(spinward.__file__).parent / "data" / "lpg_rule"
+OURS = Path(spinward.__file__).parent / "assets" / "lpg_rule"
 OF_A_RUN = "agent.learner.model."  # where a run of `lpg_meta` has its rules [seed]
 DESCENTS = ("adam", "rmsprop", "sgd")
 

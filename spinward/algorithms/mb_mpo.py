@@ -31,16 +31,16 @@ from spinward.core import (
     struct,
 )
 from spinward.core import Policy as Acting
-from spinward.envs.imagined import Imagined, never
 from spinward.errors import SettingsError
-from spinward.experience.modelling import Steps, fit, optimiser
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Rollouts
 from spinward.learning.minibatches import standardise
 from spinward.learning.steps import Learner
 from spinward.losses.policy import policy_gradient, surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
-from spinward.networks.dynamics import Dynamics, Scale
+from spinward.models.dynamics import Dynamics, Scale
+from spinward.models.fitting import Steps, fit, optimiser
+from spinward.models.imagined import Imagined, never
 from spinward.networks.heads import Policy, spread
 from spinward.targets.advantages import gae
 from spinward.targets.baseline import linear_value

@@ -18,7 +18,7 @@ from spinward.core import Policy, replace
 from spinward.envs.maze import Maze
 from spinward.experience.rollout import Rollout
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.run import plot
+from spinward.report import plot
 from spinward.run.run import Run
 
 STEPS = {"laptop": 1_000_000, "paper": 20_000_000}

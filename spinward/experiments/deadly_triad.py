@@ -20,8 +20,8 @@ import numpy as np
 from spinward.algorithms.dqn import DQN
 from spinward.envs.finite import mdp_of
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.run import plot
-from spinward.run.files import write_atomically
+from spinward.report import plot
+from spinward.store.files import write_atomically
 from spinward.targets.tabular import fitted_q
 
 ENVS = ("MinAtar-Breakout", "MinAtar-Asterix")

@@ -33,11 +33,11 @@ from spinward.networks.rule import Rule
 from spinward.networks.table import TabularActorCritic
 from spinward.networks.towers import Separate
 from spinward.programs.seeds import compiled
+from spinward.report import plot
 from spinward.rewards.environment import Environment
-from spinward.run import plot
-from spinward.run.files import discard, write_atomically
-from spinward.run.learned import read, save
 from spinward.run.run import Run
+from spinward.store.files import discard, write_atomically
+from spinward.store.parameters import read, save
 
 UPDATES, ENVS, STEPS = 500, 16, 20  # of a lifetime, of an agent, of its environments per update
 SIZES = {"laptop": (5, 600, 128), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids

@@ -21,7 +21,7 @@ from spinward.algorithms.ppo import PPO
 from spinward.algorithms.trpo import TRPO
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.presets.choice import preset
-from spinward.run import plot
+from spinward.report import plot
 from spinward.run.run import Run
 
 WANTED_FACTOR = 10.0

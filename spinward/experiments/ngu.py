@@ -21,9 +21,9 @@ from spinward.core import Key, replace
 from spinward.envs.rooms import PRESS
 from spinward.experience.rollout import heard
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.report import plot
 from spinward.rewards.count import Count
 from spinward.rewards.environment import Environment
-from spinward.run import plot
 from spinward.run.run import Run
 
 SEEDS = 5

@@ -20,9 +20,10 @@ from spinward.experience.generation import Generation
 from spinward.experiments import summarise
 from spinward.experiments.reproduction import Reproduction, Row, row_of
 from spinward.networks.language_policy import policy, scores
+from spinward.report import plot
 from spinward.rewards.judge import Judge
-from spinward.run import assemble, plot
-from spinward.run.files import write_atomically
+from spinward.run import assemble
+from spinward.store.files import write_atomically
 
 LABELS, EPOCHS, ITERATIONS = 64, 8, 100
 SEEDS = {"laptop": 5, "paper": 10}

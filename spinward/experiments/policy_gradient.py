@@ -22,7 +22,7 @@ from spinward.core import Key, Policy, replace
 from spinward.evaluation.episodes import Agents
 from spinward.experience.rollout import Rollout
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.run import plot
+from spinward.report import plot
 
 ENV = "CartPole-v1"
 EARLY = 30_000  # env steps after which the policy's gradient is looked at

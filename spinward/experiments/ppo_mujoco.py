@@ -11,7 +11,7 @@ from pathlib import Path
 from spinward.algorithms.ppo import PPO
 from spinward.experiments.reproduction import Reproduction, row_of, trained
 from spinward.presets.choice import preset
-from spinward.run import plot
+from spinward.report import plot
 
 # Tianshou's mean, its deviation, and the mean of Spinning Up in PyTorch: what must be had.
 PUBLISHED = {

@@ -20,11 +20,11 @@ import numpy as np
 import spinward
 from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import estimate
-from spinward.run import report
+from spinward.report import page as report
 from spinward.run.experiment import EnvChoice, Experiment
-from spinward.run.files import discard, write_atomically
 from spinward.run.run import Run, create, load
-from spinward.run.settings import modules
+from spinward.store.files import discard, write_atomically
+from spinward.store.settings import modules
 
 SCALES = ("laptop", "paper")
 VERDICTS = ("reproduced", "not reproduced", "cannot tell")

@@ -23,10 +23,11 @@ from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.experiments.summarise import last
 from spinward.networks.language_policy import policy
 from spinward.presets.choice import named
+from spinward.report import plot
 from spinward.rewards.verifier import Verifier
-from spinward.run import assemble, plot
-from spinward.run.files import write_atomically
+from spinward.run import assemble
 from spinward.run.run import Run
+from spinward.store.files import write_atomically
 
 TASK = "Couplets"
 SFT_UPDATES, ITERATIONS, COMPLETIONS = 6000, 600, 2048

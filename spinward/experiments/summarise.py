@@ -18,10 +18,10 @@ from spinward.algorithms.sft import SFT
 from spinward.envs.grammar import FORM, Grammar, at_distance, entropy, optimum
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.presets.choice import named
+from spinward.report import plot
 from spinward.rewards.judge import Judge
-from spinward.run import plot
-from spinward.run.files import write_atomically
 from spinward.run.run import Run
+from spinward.store.files import write_atomically
 
 TASK = "Grammar"
 SFT_UPDATES, LABELS, BATCH = 800, 4096, 32

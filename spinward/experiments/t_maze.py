@@ -10,7 +10,7 @@ from spinward.algorithms.a2c import A2C
 from spinward.algorithms.ppo import PPO
 from spinward.algorithms.trpo import TRPO
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
-from spinward.run import plot
+from spinward.report import plot
 
 STEPS, EPISODES = 200_000, 2000
 SEEDS = {"laptop": 4, "paper": 10}

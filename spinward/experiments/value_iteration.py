@@ -16,8 +16,8 @@ import numpy as np
 
 from spinward.envs.finite import Finite, chain, garnet, grid
 from spinward.experiments.reproduction import Reproduction, Row, row_of
-from spinward.run import plot
-from spinward.run.files import write_atomically
+from spinward.report import plot
+from spinward.store.files import write_atomically
 from spinward.targets.dynamic_programming import (
     MDP,
     contraction,

@@ -1,6 +1,6 @@
 """Settings of MB-MPO: small worlds with a small model, and what ends an episode in others."""
 
-from spinward.envs.imagined import hopper, inverted_pendulum, walker2d
+from spinward.models.imagined import hopper, inverted_pendulum, walker2d
 from spinward.presets.preset import Preset
 
 SMALL_WORLD = {

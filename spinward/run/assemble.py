@@ -17,6 +17,8 @@ from spinward.core import (
     Spec,
     replace,
 )
+from spinward.data import chunks
+from spinward.data.steps import read_data
 from spinward.envs.prompts import Prompts as FilePrompts
 from spinward.envs.prompts import padded
 from spinward.envs.text import Corpus, Text
@@ -26,16 +28,19 @@ from spinward.experience.material import Data, source_for
 from spinward.experience.texts import TextBatches
 from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
 from spinward.experience.workers import Workers
+from spinward.language import models as language
+from spinward.language import rows as texts
+from spinward.language.models import Model
 from spinward.loop import Parts
 from spinward.networks.language_policy import Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
-from spinward.run import chunks, folders, language, learned, ranges, texts
+from spinward.run import folders
 from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards
 from spinward.run.experiment import Experiment
-from spinward.run.language import Model
-from spinward.run.logged_data import read_data
+from spinward.store import parameters as learned
+from spinward.store import ranges
 
 ROWS = 20_000  # of a task that writes its own texts, where no file is named
 READERS = {"completions": texts.completion, "pairs": texts.pair}

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from spinward.core import TrainState
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import checkpoint, learned
+from spinward.store import checkpoint
+from spinward.store import parameters as learned
 
 ALL = 10**9  # changes that are kept
 Between = Callable[[TrainState, int], TrainState]

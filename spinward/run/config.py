@@ -11,9 +11,9 @@ from typing import Any
 import spinward
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import files, names, ranges, settings
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
-from spinward.run.integrity import CONFIG, LIMIT
+from spinward.store import files, names, ranges, settings
+from spinward.store.integrity import CONFIG, LIMIT
 
 DEPTH = 16  # of objects and lists within each other
 LENGTH = 256  # of a list

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from spinward.core import LimitsRewards, Metrics, TrainState
+from spinward.data.chunks import DataLog
 from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics
 from spinward.experience.replay import Replay
@@ -20,12 +21,12 @@ from spinward.faults import explain, failure, in_metrics, unfinite
 from spinward.programs.choose import program
 from spinward.programs.seeds import Program
 from spinward.rewards.environment import Environment
-from spinward.run import checkpoint, integrity, record
 from spinward.run.assemble import Assembled
 from spinward.run.between import Between, Changes
-from spinward.run.chunks import DataLog
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
+from spinward.store import checkpoint, integrity
+from spinward.store import log as record
 
 SAVING_SHARE = 0.05  # of a run's time that saving may take
 LOOK_S = 0.2  # between looks at whether a run was asked to stop

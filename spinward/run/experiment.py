@@ -12,7 +12,7 @@ import spinward
 from spinward.envs import ids
 from spinward.errors import SettingsError
 from spinward.rewards.environment import Environment
-from spinward.run import ranges, settings
+from spinward.store import ranges, settings
 
 FORMAT = 1
 

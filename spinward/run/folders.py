@@ -8,8 +8,9 @@ import numpy as np
 
 from spinward.core import replace
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import checkpoint, files, integrity, record
 from spinward.run.experiment import Experiment
+from spinward.store import checkpoint, files, integrity
+from spinward.store import log as record
 
 PARTS = ("lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between")
 DEFAULT = 2  # shards, whatever the number of cores, so that results do not depend on it

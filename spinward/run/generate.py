@@ -13,9 +13,11 @@ from spinward.envs.prompts import Prompts, padded
 from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Sample, sample
+from spinward.language import models as language
+from spinward.language import rows as texts
 from spinward.networks.language_policy import scores
 from spinward.networks.sampling import Sampling
-from spinward.run import assemble, device, language, texts
+from spinward.run import assemble, device
 
 TOGETHER = 64  # completions written side by side
 

@@ -13,14 +13,15 @@ from spinward.core import Box, Dict, UserReward
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.workers import require_ray
-from spinward.run import device, folders, settings, shards
+from spinward.run import device, folders, shards
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.config import from_config, read_config
 from spinward.run.drive import Options, Watch
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
-from spinward.run.files import write_atomically
 from spinward.run.policy import Policy
+from spinward.store import settings
+from spinward.store.files import write_atomically
 
 
 def train(

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from spinward.errors import SettingsError, SpinwardError, Stopped
-from spinward.run import files, record
 from spinward.run.assemble import Assembled
 from spinward.run.drive import STOP, Options, Point, Watch, drive, stopping
 from spinward.run.experiment import Experiment
 from spinward.run.folders import folders, merged, run_of
+from spinward.store import files
+from spinward.store import log as record
 
 POLL_S = 0.1
 TAIL = 2**16  # bytes of what a process said last

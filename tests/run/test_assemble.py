@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, tiny
 
+from spinward.cli import main as command
+from spinward.cli.parser import own_settings
 from spinward.errors import SettingsError
 from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
+from spinward.language import models as language
 from spinward.run import assemble as place
-from spinward.run import language, run
+from spinward.run import run
 from spinward.run.assemble import assemble
-from spinward.run.cli import main as command
-from spinward.run.cli.parser import own_settings
 from spinward.run.config import from_config, read_config
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 from spinward.run.run import load, train
@@ -137,7 +138,7 @@ def test_q_learners_learn_from_logged_data_by_their_own_files(name, logged_run, 
     assert np.isfinite(run.points[-1]["loss"]).all()
     assert run.evaluate(3).returns.shape == (2, 3)
     # No checkpoint holds the data.
-    from spinward.run import checkpoint
+    from spinward.store import checkpoint
 
     path, _ = checkpoint.latest(run.path / "shards/0/checkpoints")
     assert not [leaf for leaf in checkpoint.verify(path).leaves if leaf.startswith("source")]

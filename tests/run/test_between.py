@@ -14,11 +14,11 @@ from twin import ALGORITHMS, assert_same, copied, tiny
 
 from spinward.core import replace
 from spinward.errors import SettingsError
-from spinward.run import checkpoint
 from spinward.run.assemble import assemble
 from spinward.run.between import changes
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
+from spinward.store import checkpoint
 
 STEPS = 320  # 20 iterations, a log point for each
 

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from spinward.core import TrainState
 from spinward.errors import DamagedFileError
-from spinward.run import arrays, checkpoint, files
+from spinward.store import arrays, checkpoint, files
 
 LIKE = {"w": jax.ShapeDtypeStruct((3, 5), np.float32), "n": jax.ShapeDtypeStruct((), np.int32)}
 
@@ -423,7 +423,7 @@ KILLER = """
     import json, os, random, signal, sys, time
     import numpy as np
     from pathlib import Path
-    from spinward.run import checkpoint
+    from spinward.store import checkpoint
 
     def state(iteration):
         w = np.random.default_rng(iteration).normal(size=40_000)

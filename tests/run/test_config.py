@@ -11,10 +11,10 @@ import pytest
 from twin import tiny
 
 from spinward.algorithms.ppo import PPO
+from spinward.cli import main
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.networks.towers import Separate
 from spinward.run import config
-from spinward.run.cli import main
 from spinward.run.experiment import Experiment
 
 EXPERIMENT = Experiment(tiny(PPO, network=Separate.init), "CartPole-v1", 64, seeds=2)

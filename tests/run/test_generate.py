@@ -10,20 +10,22 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from spinward.cli.main import main
 from spinward.core import config
 from spinward.envs.grammar import Grammar, Words
 from spinward.envs.prompts import Prompts
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import sample
+from spinward.language import models as language
+from spinward.language import pretrained
+from spinward.language.chat import Template
+from spinward.language.tokenizer import Tokenizer
 from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import Trained
 from spinward.networks.layers import Linear
 from spinward.networks.sampling import Sampling
-from spinward.run import assemble, language, pretrained
-from spinward.run.chat import Template
-from spinward.run.cli.main import main
+from spinward.run import assemble
 from spinward.run.generate import generate
-from spinward.run.tokenizer import Tokenizer
 
 ECHO = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}"
 

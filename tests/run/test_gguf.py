@@ -7,10 +7,12 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.language import gguf
+from spinward.language.pretrained import public as public_names
+from spinward.language.pretrained import turned_over
 from spinward.networks.decoder import Decoder, Shape
-from spinward.run import arrays, assemble, gguf
-from spinward.run.pretrained import public as public_names
-from spinward.run.pretrained import turned_over
+from spinward.run import assemble
+from spinward.store import arrays
 
 package = pytest.importorskip("gguf")
 

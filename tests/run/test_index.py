@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, tiny
 
+from spinward.data import chunks, index
 from spinward.errors import DamagedFileError, Stopped
-from spinward.run import chunks, index
 from spinward.run.drive import STOP
 from spinward.run.experiment import Experiment
 from spinward.run.run import create, load

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from twin import ALGORITHMS, tiny
 
+from spinward.cli import main
 from spinward.errors import DamagedFileError
-from spinward.run import checkpoint, integrity
-from spinward.run.cli import main
 from spinward.run.experiment import Experiment
 from spinward.run.run import create, load
+from spinward.store import checkpoint, integrity
 
 SHARD = "shards/0"
 LOG, CONFIG = f"{SHARD}/metrics.jsonl", "config.json"

@@ -14,16 +14,17 @@ from spinward.algorithms.ppo import PPO
 from spinward.algorithms.ppo_tokens import PPOTokens
 from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
+from spinward.cli import train as command
 from spinward.core import replace
 from spinward.envs.grammar import Grammar
 from spinward.errors import DamagedFileError, SettingsError, SpinwardError
+from spinward.language import models as language
+from spinward.language import pretrained
 from spinward.networks.decoder import Decoder, Shape
 from spinward.rewards.judge import Judge
 from spinward.rewards.verifier import Verifier
-from spinward.run import language, pretrained
 from spinward.run.assemble import assemble, of_run
 from spinward.run.assemble import model as model_of
-from spinward.run.cli import train as command
 from spinward.run.experiment import Experiment
 
 TINY = {"width": 8, "layers": 1, "heads": 2, "context": 14, "rollout": 9}

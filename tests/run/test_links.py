@@ -6,11 +6,13 @@ import shutil
 import pytest
 from twin import ALGORITHMS, tiny
 
+from spinward.cli import main
+from spinward.data import chunks
 from spinward.errors import DamagedFileError
-from spinward.run import chunks, files, shards
-from spinward.run.cli import main
+from spinward.run import shards
 from spinward.run.experiment import Experiment
 from spinward.run.run import create, load
+from spinward.store import files
 
 ENV = "CartPole-v1"
 SHARD = "shards/0"

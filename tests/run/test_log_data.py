@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, copied, keys, tiny
 
+from spinward.data import chunks
+from spinward.data.steps import read_data
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError, Stopped
 from spinward.programs.choose import program
-from spinward.run import chunks
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
-from spinward.run.logged_data import read_data
 from spinward.run.run import create, load, train
 
 ENV = "CartPole-v1"

@@ -8,14 +8,14 @@ import pytest
 from twin import ALGORITHMS, tiny
 
 from spinward.algorithms.a2c import A2C
-from spinward.envs.imagined import hopper, never
+from spinward.cli import main
 from spinward.errors import SettingsError
+from spinward.models.imagined import hopper, never
 from spinward.networks.recurrent import RecurrentActorCritic, with_memory
 from spinward.networks.towers import Separate
 from spinward.rewards.environment import Environment
-from spinward.run import names, settings
-from spinward.run.cli import main
 from spinward.run.experiment import Experiment
+from spinward.store import names, settings
 
 HOSTILE = (
     "spinward.egg-info/../{folder}/payload.py:Environment",
@@ -23,9 +23,9 @@ HOSTILE = (
     "spinward.{folder}/payload.py:Environment",
     "spinward:../payload.py:Environment",
     "spinward.rewards.environment.py:Environment",
-    "spinward.run.settings:json.loads",
-    "spinward.run.settings:importlib.import_module",
-    "spinward.run.record:os.system",
+    "spinward.store.settings:json.loads",
+    "spinward.store.settings:importlib.import_module",
+    "spinward.store.log:os.system",
     "spinward.rewards.environment:Environment.__init__.__globals__",
     "spinward.rewards.environment:Environment.init",
     "spinward.rewards.environment:Environment ",
@@ -37,7 +37,7 @@ HOSTILE = (
     "spinward.rewards.clipped:Transition",
     "spinward.run.experiment:Environment",
     "spinward.run.experiment:Experiment",
-    "spinward.run.files:remove",
+    "spinward.store.files:remove",
     "spinward.networks.towers:Separate",
     "spinward.networks.towers:Separate.init",
     "spinward.networks.towers:Separate.init.__self__",

@@ -9,11 +9,11 @@ import pytest
 from twin import tiny
 
 import spinward as sw
-from spinward.run.cli import progress
-from spinward.run.cli.main import main
-from spinward.run.cli.progress import Progress
+from spinward.cli import progress
+from spinward.cli.main import main
+from spinward.cli.progress import Progress
+from spinward.report.results import final
 from spinward.run.drive import Point
-from spinward.run.results import final
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from PIL import Image
 
 from spinward.errors import SettingsError
 from spinward.evaluation.statistics import described, estimate
-from spinward.run import plot, report, video
-from spinward.run.plot import Curve
+from spinward.report import page as report
+from spinward.report import plot, video
+from spinward.report.plot import Curve
 
 NAN = np.nan
 
@@ -118,7 +119,10 @@ def test_drawing_libraries_load_when_they_are_needed_and_pyplot_never():
     script = """
 import sys
 import numpy as np
-from spinward.run import checkpoint, plot, report, video
+from spinward.store import checkpoint
+from spinward.report import plot
+from spinward.report import page as report
+from spinward.report import video
 heavy = {"matplotlib", "PIL", "safetensors", "imageio_ffmpeg"} & set(sys.modules)
 assert not heavy, heavy
 plot.rendered(plot.figure([plot.Curve("x", np.arange(2), np.ones((2, 2)))], ""), "png")

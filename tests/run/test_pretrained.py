@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.language import pretrained, weights
 from spinward.networks.decoder import Decoder, Shape
-from spinward.run import pretrained, weights
 
 GOLDEN = np.load(Path(__file__).parent.parent / "data" / "decoders.npz", allow_pickle=False)
 MODELS = ("gpt2", "llama", "llama_biased", "llama3", "llama_linear", "qwen2", "qwen3")

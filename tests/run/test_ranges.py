@@ -6,15 +6,15 @@ import math
 import pytest
 
 import spinward as sw
+from spinward.cli.main import main
 from spinward.core import config
 from spinward.envs import ids
 from spinward.errors import SettingsError, nearest
 from spinward.presets.choice import presets_of
-from spinward.run import settings
-from spinward.run.cli.main import main
 from spinward.run.experiment import EnvChoice, Experiment
-from spinward.run.ranges import FINITE, Range, check, range_of
 from spinward.run.run import create
+from spinward.store import settings
+from spinward.store.ranges import FINITE, Range, check, range_of
 
 KINDS = [
     settings.find(package, name)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spinward.cli.main import main
 from spinward.experiments import policy_gradient, reproduction
 from spinward.experiments.reproduction import Reproduction, Row, reproduce, row_of
-from spinward.run.cli.main import main
 
 ROWS = [
     Row("a return", 490.25, 480.0, 495.5, 500.0),

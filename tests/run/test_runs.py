@@ -5,7 +5,7 @@ import json
 from twin import tiny
 
 from spinward.algorithms.ppo import PPO
-from spinward.run.cli import main
+from spinward.cli import main
 from spinward.run.experiment import Experiment
 
 

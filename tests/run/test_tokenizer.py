@@ -8,8 +8,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import tokenizer
-from spinward.run.chat import Template
+from spinward.language import tokenizer
+from spinward.language.chat import Template
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "

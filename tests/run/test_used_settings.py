@@ -6,10 +6,10 @@ import re
 import pytest
 
 from spinward.algorithms.ppo import PPO
+from spinward.cli.main import main
+from spinward.cli.parser import Parser
+from spinward.cli.train import make_parser
 from spinward.presets.choice import presets_of, with_presets
-from spinward.run.cli.main import main
-from spinward.run.cli.parser import Parser
-from spinward.run.cli.train import make_parser
 
 
 def printed(capsys, *words):

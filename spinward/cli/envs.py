@@ -1,0 +1,32 @@
+"""`spinward envs`: environments of our own, and how to name those of others."""
+
+from spinward.cli.parser import Parser, print_json
+
+OTHERS = {
+    "gymnasium:ID": "any id registered in Gymnasium; needs its prefix where we have our own",
+    "ALE/ID": "Atari by Gymnasium, 84x84, sticky actions; needs the extra atari",
+    "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs the extra envpool",
+    "gymnax:ID": "gymnax's, on device; needs the extra gymnax",
+    "module:Class": "anybody's: a gymnasium.Env, or one with reset and step in JAX",
+}
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("envs", "List the environments.")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.envs import ids
+
+    rows = []
+    for name in ids.OWN:
+        spec = ids.make(name).spec
+        rows.append({"name": name, "obs": str(spec.obs.shape), "action": str(spec.action)})
+    if ask.json:
+        print_json({"own": rows, "others": OTHERS})
+        return 0
+    for row in rows:
+        print(f"{row['name']:<26}obs {row['obs']:<14}{row['action']}")
+    print("\nOthers, by name:")
+    for name, about in OTHERS.items():
+        print(f"{name:<26}{about}")
+    return 0

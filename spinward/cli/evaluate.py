@@ -1,0 +1,35 @@
+"""`spinward evaluate RUN`: returns of whole episodes, without exploration."""
+
+from spinward.cli.parser import OLDER, Parser, print_json
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("evaluate", "Score a run's policies over whole episodes.", parts=("env",))
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--episodes", type=int, default=100, help="of each seed's policy")
+    parser.add_argument("--env", default="", help="another environment to score it in")
+    parser.add_argument("--explore", action="store_true", help="act as in training")
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes")
+    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    if ask.episodes < 1:
+        parser.error(f"--episodes {ask.episodes} must be at least 1")
+    from spinward.evaluation.statistics import sentence
+    from spinward.run.experiment import EnvChoice
+    from spinward.run.run import load
+
+    run = load(ask.run, ask.trust, ask.older)
+    name = ask.env or (run.experiment.env.name if ask.own["env"] else "")
+    env = EnvChoice(name, ask.own["env"]) if name else ""
+    score = run.evaluate(ask.episodes, ask.explore, ask.seed, env).to_json()
+    if ask.json:
+        print_json(score)
+        return 0
+    print(f"{score['mode']}, {score['episodes']} episodes of each seed: {sentence(score)}")
+    if score["cut"]:
+        print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
+    for i, value in enumerate(score["per_seed"]):
+        print(f"  seed {i}: {value:.1f}")
+    return 0

@@ -1,0 +1,110 @@
+"""`spinward COMMAND ...`: finds the command, runs it, and ends with one line and an exit code."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train an algorithm in an environment, or on logged data",
+    "resume": "continue a run where it stopped",
+    "evaluate": "score a run's policies over whole episodes",
+    "watch": "make a video of a run's policy",
+    "plot": "draw learning curves, or print them as a table",
+    "generate": "let a language model write",
+    "export": "write a run's language model as a public checkpoint",
+    "report": "write one HTML file on a run",
+    "runs": "list the runs of a folder",
+    "algorithms": "list the algorithms",
+    "envs": "list the environments",
+    "rewards": "list the rewards",
+    "check-env": "find out what is wrong with an environment",
+    "explain": "say what a setting means",
+    "presets": "list settings known to work, by the kind of environment",
+    "reproduce": "measure a published claim again",
+    "data": "record transitions of a policy to learn from",
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: spinward COMMAND ...",
+            "",
+            "Learning to act as one loop: run the policy, evaluate what it did, improve it.",
+            "",
+            *lines,
+            "",
+            "spinward COMMAND --help says what a command takes; --debug shows where it failed.",
+            "To begin: spinward train ppo CartPole-v1 --seeds 4",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        import spinward
+
+        print(spinward.__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        from spinward.errors import nearest
+
+        near = nearest(words[0], COMMANDS)
+        hint = f"; did you mean {near[0]}?" if near else ": `spinward --help` lists them"
+        return fail(f"there is no command {words[0]!r}{hint}", 2)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    return guarded(words, debug)
+
+
+def guarded(words: list[str], debug: bool) -> int:
+    """Runs a command; whatever goes wrong is one line, unless in `debug`."""
+    from spinward.errors import SpinwardError
+
+    name = words[0].replace("-", "_")
+    try:
+        return importlib.import_module(f"spinward.cli.{name}").run(words[1:]) or 0
+    except SpinwardError as error:
+        if debug:
+            raise
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return fail("stopped at once; the last checkpoint is good", 130)
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        return fail(f"{error.filename or words[0]}: {error.strerror or error}", 2)
+    except ImportError as error:
+        if debug:
+            raise
+        return fail(missing(error), 2)
+    except Exception as error:
+        if debug:
+            raise
+        told = str(error).strip().splitlines() or [""]
+        return fail(f"unexpected {type(error).__name__}: {told[0]} (--debug shows where)", 1)
+
+
+def missing(error: ImportError) -> str:
+    """What is not installed, and the extra that brings it."""
+    if error.name is None:
+        return str(error)
+    from spinward.errors import install
+
+    name = error.name.partition(".")[0]
+    return f"{name} is not installed: {install(name)}"
+
+
+def fail(line: str, code: int) -> int:
+    print(f"spinward: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

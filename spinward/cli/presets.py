@@ -1,0 +1,42 @@
+"""`spinward presets [ALGORITHM]`: settings known to work, and what they are for."""
+
+import textwrap
+from typing import Any
+
+from spinward.cli.parser import Parser, print_json, say
+from spinward.cli.used import listed, written
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("presets", "List settings that are known to work, and the tasks they are for.")
+    parser.add_argument("algorithm", nargs="?", default="", help="a name; none lists all")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.presets.choice import presets_of, with_presets
+    from spinward.store import settings
+
+    names = [ask.algorithm] if ask.algorithm else with_presets()
+    found = {name: presets_of(settings.find("algorithms", name)) for name in names}
+    if ask.json:
+        print_json([described(name, p) for name, presets in found.items() for p in presets])
+        return 0
+    if not any(found.values()):
+        say(f"{ask.algorithm} has no presets: `spinward explain {ask.algorithm}` has its defaults")
+    for name, presets in found.items():
+        for p in presets:
+            print(f"{name} {p.name}: {p.serves}")
+            text = listed(dict(p.settings))
+            print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
+    return 0
+
+
+def described(algorithm: str, preset: Any) -> dict[str, Any]:
+    """A preset as JSON; a setting that JSON has no form for is told in words."""
+    plain = (bool, int, float, str, tuple)
+    told = {k: v if isinstance(v, plain) else written(v) for k, v in preset.settings.items()}
+    return {
+        "algorithm": algorithm,
+        "name": preset.name,
+        "for": preset.serves,
+        "settings": told,
+    }

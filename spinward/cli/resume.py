@@ -1,0 +1,25 @@
+"""`spinward resume RUN`: goes on where it stopped, with the settings it has."""
+
+import time
+
+from spinward.cli.parser import OLDER, Parser, say
+from spinward.cli.train import add_running, finish
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("resume", "Continue a run where it stopped.")
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
+    parser.add_argument("--older", action="store_true", help=OLDER)
+    add_running(parser)
+    ask = parser.read(words)
+    from spinward.cli.progress import Progress
+    from spinward.report.results import resume_note
+    from spinward.run.run import load
+
+    began = time.monotonic()
+    run = load(ask.run, ask.trust, ask.older)
+    say(f"resuming {run.path}: {resume_note(run)}")
+    run.train(Progress(run.made.experiment), ask.checkpoint_every)
+    finish(run, began, ask)
+    return 0

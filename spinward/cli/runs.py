@@ -1,0 +1,50 @@
+"""`spinward runs`: what is in a folder of runs."""
+
+from pathlib import Path
+from typing import Any
+
+from spinward.cli.parser import Parser, print_json, say
+
+
+def run(words: list[str]) -> int:
+    parser = Parser("runs", "List the runs of a folder.")
+    parser.add_argument("--out", default="runs", help="the folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    folder = Path(ask.out)
+    found = [describe(p.parent) for p in sorted(folder.glob("*/config.json"))]
+    if ask.json:
+        print_json(found)
+        return 0
+    if not found:
+        say(f"{folder} holds no runs; begin with: spinward train ppo CartPole-v1")
+    for row in found:
+        if "error" in row:
+            print(f"{row['run']:<40}{row['error']}")
+            continue
+        done = f"{row['env_steps']:,} of {row['steps']:,}"
+        score = "-" if row["return"] is None else f"{row['return']:.1f}"
+        print(f"{row['run']:<40}{row['seeds']:>3} seeds  {done:>24} steps  return {score}")
+    return 0
+
+
+def describe(path: Path) -> dict[str, Any]:
+    from spinward.errors import SpinwardError
+    from spinward.report.results import summary
+    from spinward.run.config import choices
+    from spinward.run.run import load
+
+    try:
+        run = load(path)
+        config, points = run.config, run.points
+        return {
+            "run": str(path),
+            "algorithm": config["algorithm"]["class"].rpartition(":")[2],
+            "env": str(choices(config)[0]),
+            "seeds": config["seeds"],
+            "steps": config["steps"],
+            "env_steps": points[-1]["env_steps"] if points else 0,
+            "return": summary(run)["value"] if points else None,
+        }
+    except (SpinwardError, OSError) as error:
+        return {"run": str(path), "error": str(error)}

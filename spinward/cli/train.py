@@ -1,0 +1,213 @@
+"""`spinward train ALGORITHM ENV`: settings are flags, by their names."""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from spinward.cli.parser import Parser, own_settings, print_json, say
+from spinward.cli.progress import Progress
+from spinward.cli.used import choice_of, for_all, statement, used, written
+from spinward.store import settings
+
+PARTS = ("env", "reward", "data")  # that may be given settings of their own
+LENGTHS = {"steps": 100_000, "updates": 10_000}
+
+
+def run(words: list[str]) -> int:
+    name, env, *_ = [*make_parser(None).places(words), "", ""]
+    if {"-h", "--help"} & set(words):
+        return show_help(words, name, env)
+    kind = settings.find("algorithms", name) if name else None
+    ask = make_parser(kind).read(words)
+    began = time.monotonic()
+    choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    experiment = experiment_of(kind, ask, choice)
+    from spinward.experience import memory
+    from spinward.run.run import create
+
+    run = create(experiment, Path(ask.out), ask.name)
+    seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
+    say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
+    if needed := run.made.store_bytes:
+        say(memory.statement(needed, experiment.seeds))
+    if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
+        say(f"{told} (flags override it; `spinward presets {name}` lists all)")
+    progress = Progress(experiment)
+    run.train(progress, ask.checkpoint_every, trust=True)
+    finish(run, began, ask)
+    return 0
+
+
+def show_help(words: list[str], name: str, env: str) -> int:
+    """The help, with the values that a run of an algorithm in an environment would use."""
+    brief = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    brief.add_argument("--steps", type=settings.int_or_whole, default=100_000)
+    brief.add_argument("--preset", default="")
+    words, own = own_settings(words, PARTS)
+    ask, _ = brief.parse_known_args(words)
+    if name and not env and is_environment(name):
+        make_parser(None).print_help()  # of an environment alone
+        print(f"\nin {name}:", *for_all(name, ask.steps, ask.preset), sep="\n  ")
+        return 0
+    kind = settings.find("algorithms", name) if name else None
+    choice = choice_of(kind, env, ask.steps, ask.preset, own["env"]) if env else None
+    make_parser(kind, choice.settings if choice else {}).print_help()
+    if choice:
+        print(f"\nin {env}: {statement(choice) or 'no preset; the defaults are used'}")
+    return 0
+
+
+def is_environment(name: str) -> bool:
+    """Whether a name that stands alone is an environment's, and no algorithm's."""
+    from spinward.envs import ids
+    from spinward.errors import SettingsError
+
+    if ":" in name or name.lower().replace("-", "_") in settings.modules("algorithms"):
+        return False
+    try:
+        ids.make(name)
+    except SettingsError:
+        return False
+    return True
+
+
+def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
+    about = "Train an algorithm in an environment, or on logged data."
+    parser = Parser("train", about, PARTS)
+    parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
+    parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
+    parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
+    parser.add_argument("--seeds", type=int, default=1, help="agents, trained as one program")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--reward", default="", help="of `spinward rewards`, or module:function")
+    parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
+    parser.add_argument("--model", default="", help="language model to begin with: folder or run")
+    parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
+    parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
+    parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
+    parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")
+    parser.add_argument(
+        "--preset",
+        default="",
+        help="by its name, in place of the environment's own; none: the defaults",
+    )
+    parser.add_argument("--out", default="runs", help="folder of runs")
+    parser.add_argument("--name", default="", help="of the run's folder in it")
+    parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
+    add_running(parser)
+    if kind is not None:
+        add_settings(parser, kind, chosen or {})
+    return parser
+
+
+def add_settings(parser: Parser, kind: Any, chosen: dict[str, Any]) -> None:
+    """A flag for each setting of an algorithm, whose help has its default and what is used."""
+    group = parser.add_argument_group(f"settings of {kind.__name__}")
+    for one in used(kind, chosen):
+        value = f"default: {written(one.default)}"
+        if one.value != one.default:
+            value = f"used: {written(one.value)}; {value}"
+        truth = one.hint is bool
+        more: dict[str, Any] = {"nargs": "?", "const": True} if truth else {}
+        group.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            dest=f"set_{one.name}",
+            type=checked(one.hint),
+            default=argparse.SUPPRESS,
+            metavar="BOOL" if truth else settings.describe(one.hint).split()[-1].upper(),
+            help=f"{one.meaning} ({value})".replace("%", "%%"),
+            **more,
+        )
+
+
+def add_running(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint-every", type=float, default=30.0, help="seconds between checkpoints"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON document")
+
+
+def checked(hint: Any) -> Any:
+    read = settings.reader(hint)
+
+    def value(text: str) -> Any:
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {settings.describe(hint)}") from None
+
+    return value
+
+
+def given(ask: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the algorithm that were given as flags."""
+    return {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
+
+
+def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any:
+    """The experiment that was asked for; what was not is as the preset has it."""
+    from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+
+    choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    algorithm, reward = kind(**{**choice.settings, **given(ask)}), choice.reward
+    if ask.reward:
+        reward = reward_of(ask.reward)
+    if ask.reward_model:
+        reward = settings.find("rewards", "judge")(run=ask.reward_model)
+    if ask.own["reward"]:
+        fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
+        reward = settings.checked(type(reward), fields | ask.own["reward"])
+    return Experiment(
+        algorithm,
+        EnvChoice(ask.env, ask.own["env"]),
+        ask.steps,
+        ask.seeds,
+        ask.seed,
+        reward,
+        settings.checked(DataChoice, {"path": ask.data, **ask.own["data"]}),
+        ask.logs,
+        log_data=ask.log_data,
+        workers=ask.workers,
+        first_come=ask.first_come,
+        model=ask.model,
+    )
+
+
+def reward_of(name: str) -> Any:
+    """A reward of ours or of anybody's; a function of two texts is one too."""
+    found = settings.find("rewards", name)
+    return found() if isinstance(found, type) else settings.find("rewards", "verifier")(name)
+
+
+def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
+    """Writes the report, and says how it went."""
+    from spinward.evaluation.statistics import sentence
+    from spinward.report.results import summary, write_report
+
+    seconds = time.monotonic() - began
+    result = summary(run)
+    report = write_report(run)
+    points = run.points
+    env_steps = points[-1]["env_steps"] * run.config["seeds"] if points else 0
+    if ask.json:
+        print_json(
+            {
+                "run": str(run.path),
+                "env_steps": env_steps,
+                "wall_s": round(seconds, 3),
+                "steps_per_s": round(env_steps / seconds, 1),
+                "final": result,
+            }
+        )
+    data, offline = run.made.experiment.data, run.made.logged_only
+    told = f"over the last tenth of training, {sentence(result)}"
+    if result["value"] is None:
+        who = f"in {result['unknown']} of {result['seeds']} seeds "
+        told = f"no episode ended {who if result['seeds'] > 1 else ''}over the last tenth"
+    if offline:
+        told = f"learned from {data or 'what the task has'}"
+    show = say if ask.json else print  # standard output has one thing: the result
+    show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
+    show(f"report: {report}")

@@ -1,0 +1,68 @@
+"""The settings that a run would use: an algorithm's defaults, and a preset's in their place."""
+
+import importlib
+from functools import partial
+from typing import Any, NamedTuple
+
+from spinward.store import settings
+
+
+class Setting(NamedTuple):
+    name: str
+    hint: Any
+    default: Any
+    value: Any  # that a run uses
+    meaning: str
+
+
+def used(kind: Any, chosen: dict[str, Any]) -> list[Setting]:
+    """All settings of an algorithm that are flags, with the values of a preset."""
+    return [
+        Setting(name, hint, default, chosen.get(name, default), note)
+        for name, hint, default, note in settings.flags(kind)
+    ]
+
+
+def choice_of(
+    kind: Any, env: str, steps: int, asked: str = "", own: dict[str, Any] | None = None
+) -> Any:
+    """What the preset for an environment, with settings of its `own`, makes of a run."""
+    from spinward.envs import ids
+    from spinward.presets.choice import choose
+    from spinward.presets.kinds import task_of
+
+    return choose(kind, task_of(env, ids.make(env, own)), steps, asked)
+
+
+def written(value: Any) -> str:
+    """A value as its flag takes it."""
+    if isinstance(value, tuple):
+        return ",".join(written(x) for x in value)
+    return value.__name__ if callable(value) and not isinstance(value, partial) else str(value)
+
+
+def listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={written(value)}" for name, value in values.items())
+
+
+def statement(choice: Any, given: Any = (), with_reward: bool = True) -> str:
+    """What a preset sets, but for what was `given` in its place; empty where it sets nothing."""
+    kept = {name: value for name, value in choice.settings.items() if name not in given}
+    reward = type(choice.reward).__name__.lower()
+    said = f"preset {choice.name}: {listed(kept)}" if kept else ""
+    if with_reward and reward != "environment":
+        said += f"{'; ' if said else ''}reward {reward}"
+    return said
+
+
+def for_all(env: str, steps: int, asked: str = "") -> list[str]:
+    """A line for each algorithm whose presets have one for an environment."""
+    from spinward.presets.choice import with_presets
+
+    kinds = {name: settings.find("algorithms", name) for name in with_presets()}
+    found = {name: choice_of(kind, env, steps, asked) for name, kind in kinds.items()}
+    return [f"{name:<14}{statement(choice)}" for name, choice in found.items() if choice.name]
+
+
+def docstring(kind: Any) -> str:
+    return importlib.import_module(kind.__module__).__doc__ or ""

@@ -1,0 +1,154 @@
+"""What came out of a run, in numbers, curves, a report and a video."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinward.core import Renders
+from spinward.errors import SettingsError, nearest
+from spinward.evaluation.statistics import described
+from spinward.report import page as report
+from spinward.report import plot
+from spinward.run.run import Run
+from spinward.store import files
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """The final training returns: their mean over seeds, its interval, and each seed's.
+
+    Where a seed ended no episode in the last tenth, there is no mean: `unknown` counts such seeds.
+    """
+    return over_seeds(run.final())
+
+
+def final(run: Run, metric: str) -> dict[str, Any]:
+    """The last value of a metric that each seed has, over seeds as in `summary`."""
+    _, values = run.curves(metric)
+    last = plot.last_seen(values)[:, -1:]
+    return over_seeds(last.reshape(-1))
+
+
+def over_seeds(finals: np.ndarray) -> dict[str, Any]:
+    """One number for each seed: their mean, its interval, and each of them."""
+    per_seed = [float(x) if np.isfinite(x) else None for x in finals]
+    return {**described(finals), "per_seed": per_seed, "unknown": per_seed.count(None)}
+
+
+def curve(run: Run, metric: str = "episode_return") -> plot.Curve:
+    """A metric of the log over the steps of a run."""
+    return plot.Curve(run.path.name, *run.curves(metric))
+
+
+def require_metric(run: Run, metric: str) -> None:
+    """Raises SettingsError where the log of a run has other metrics than this one."""
+    logged = sorted({k for p in run.points for k, v in p.items() if isinstance(v, list)})
+    if logged and metric not in logged:
+        near = ", ".join(nearest(metric, logged, 3) or logged)
+        raise SettingsError(f"{run.path} logs no metric {metric!r}; expected one of {near}")
+
+
+def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
+    """One HTML file on a run, with the curves of `others` beside its own."""
+    from spinward.run.config import choices
+
+    config, result = run.config, summary(run)
+    first = config["seed"]
+    rows = [
+        {"seed": first + i, "return (last tenth of training)": value}
+        for i, value in enumerate(result["per_seed"])
+    ]
+    kind = config["algorithm"]["class"].rpartition(":")[2]
+    curves = [c for c in map(curve, (run, *others)) if len(c.steps)]
+    points = run.points
+    steps_of = "env steps" if points and "episodes" in points[0] else "updates"
+    facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
+    notes = [
+        "Returns are the environment's own, of the episodes trained on, exploration included.",
+        resume_note(run),
+    ]
+    page = report.html(
+        f"{kind} in {choices(config)[0]}",
+        {**result, **facts},
+        curves,
+        rows,
+        config,
+        newest_video(run),
+        notes,
+    )
+    path = path or run.path / "report.html"
+    files.write_atomically(path, page.encode())
+    return path
+
+
+def resume_note(run: Run) -> str:
+    """What a resume of the run gives, and why."""
+    from spinward.core import HostEnv
+    from spinward.envs import ids
+    from spinward.run.config import choices
+
+    env, data = choices(run.config)
+    if ids.is_own_code(env.name) and not run.trust:
+        return "Its environment is code of its own, which was not run to write this."
+    steps = not data or data.share < 1.0
+    if steps and (run.config["workers"] or isinstance(env.make(), HostEnv)):
+        return (
+            "A resumed run goes on with the same agent, data and keys, but its environments, which "
+            "cannot be saved in mid-episode, start anew (statistical resume)."
+        )
+    return "A resumed run equals the undisturbed one bit for bit (exact resume)."
+
+
+def newest_video(run: Run) -> Path | None:
+    """The video in a run's folder that was made last.
+
+    Raises:
+        DamagedFileError: a video, or their folder, is a link or no ordinary file.
+    """
+    folder = files.inside(run.path, run.path / "videos")
+    found = folder.iterdir() if folder.is_dir() else ()
+    videos = [p for p in found if p.suffix.lower() in report.TYPES]
+    times = {}
+    for path in videos:
+        with files.opened(path, run.path, "rb") as file:
+            times[path] = os.fstat(file.fileno()).st_mtime
+    return max(videos, key=times.__getitem__, default=None)
+
+
+def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
+    """Pictures of an episode of a seed's policy, in our own renderer or Gymnasium's.
+
+    Raises:
+        SettingsError: the environment cannot be drawn.
+    """
+    import jax
+
+    from spinward.envs.gymnasium import Gymnasium
+
+    agents, policy = run.agents(), run.policy(seed)
+    env: Any = agents.env
+    if isinstance(env, Gymnasium):
+        opened = env.open_one(render=True)
+        obs, _ = opened.reset(seed=0)
+        for _ in range(limit):
+            yield np.asarray(opened.render())
+            obs, _, terminated, truncated, _ = opened.step(policy(obs))
+            if terminated or truncated:
+                break
+        opened.close()
+        return
+    if not isinstance(agents.env, Renders):
+        raise SettingsError(
+            f"{type(env).__name__} has no renderer; expected a method render(state)"
+        )
+    step, key = jax.jit(env.step), jax.random.PRNGKey(run.config["seed"] + 1)
+    state, obs = jax.jit(env.reset)(key)
+    for _ in range(limit):
+        yield env.render(state)
+        key, k_step = jax.random.split(key)
+        state, obs, _, terminated, truncated = step(state, policy(np.asarray(obs)), k_step)
+        if terminated or truncated:
+            yield env.render(state)
+            return

@@ -1,7 +1,0 @@
-"""`spinward rewards`: what can be learned from."""
-
-from spinward.run.cli import algorithms
-
-
-def run(words: list[str]) -> int:
-    return algorithms.run(words, "rewards")

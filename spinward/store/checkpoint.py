@@ -1,0 +1,287 @@
+"""A run's state on disk and back, exactly: arrays without pickle, and a manifest with checksums.
+
+A checkpoint is a folder named for its iteration. `manifest.json` says what the leaves in
+`state.safetensors` are, and carries the SHA-256 of that file and of itself. As the manifest fixes
+every byte of the other file's header, that header is compared and never parsed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import jax
+import numpy as np
+
+from spinward.errors import DamagedFileError
+from spinward.store import arrays, files
+
+FORMAT = 1
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+MANIFEST_LIMIT = 4 * 2**20  # bytes: 50,000 leaves, and a hostile one parses in half a second
+NAME = re.compile(r"(\d{10,18})(\.replaced)?", re.ASCII)
+OPENING = b'{\n "checksum": "'  # of a manifest; the SHA-256 of all its other bytes follows
+
+
+class Manifest(NamedTuple):
+    iteration: int
+    info: dict[str, Any]
+    leaves: dict[str, str]  # what each is, as in float32[4,64]
+    sha256: str  # of the file that holds them
+
+    @property
+    def bytes(self) -> int:
+        return len(arrays.header(self.leaves)) + sum(map(arrays.size, self.leaves.values()))
+
+
+def save(folder: Path, iteration: int, state: Any, info: dict[str, Any], keep: int = 3) -> Path:
+    """Writes a checkpoint whole or not at all, then removes all but the last `keep`.
+
+    `info` is whatever JSON can hold. What was there before is not touched until this one is safe.
+
+    Raises:
+        OSError: naming the checkpoint, where the disk is full or may not be written to.
+        TypeError: a leaf that is no array of numbers, or `info` that JSON cannot hold.
+        ValueError: so much `info` that the manifest would pass its limit.
+    """
+    leaves = {name: arrays.stored(leaf) for name, leaf in arrays.named(state).items()}
+    kinds = {name: arrays.kind(leaf) for name, leaf in leaves.items()}
+    path = folder / f"{iteration:010d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files.remove_leftovers(folder)
+    with files.temporary(path) as name:
+        name.mkdir()
+        digest = arrays.write(name / STATE, leaves)
+        text = manifest_text(Manifest(iteration, info, kinds, digest))
+        files.write_atomically(name / MANIFEST, text)
+        put(name, path)
+        files.sync_folder(folder)
+    older = [other for other in checkpoints(folder) if number(other) < iteration]
+    for old in [replaced(path), *older[max(keep - 1, 0) :]]:
+        files.discard(old)
+    return path
+
+
+def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]]:
+    """The state as NumPy arrays in the structure of `like`, and the info saved with it.
+
+    `like` may be a part of what was saved, where it need not be the `whole`.
+
+    Raises:
+        DamagedFileError: a file that is not, to the last bit, what was saved, or not like `like`.
+    """
+    wanted = {name: arrays.shape_of(leaf) for name, leaf in arrays.named(like).items()}
+    with advice(path):
+        manifest = read_manifest(path)
+    found = {n: kind for n, kind in manifest.leaves.items() if whole or n in wanted}
+    compare(path, found, {name: arrays.kind(leaf) for name, leaf in wanted.items()})
+    state = {}
+    for name, kind in manifest.leaves.items():
+        dtype, shape = arrays.parsed(kind)
+        state[name] = np.empty(shape, dtype)
+    with advice(path):
+        read_state(path, manifest, state)
+    leaves, tree = jax.tree.flatten(like)
+    restored = map(arrays.restored, (state[name] for name in wanted), leaves)
+    return jax.tree.unflatten(tree, restored), manifest.info
+
+
+def latest(folder: Path) -> tuple[Path, list[str]]:
+    """The newest checkpoint that is whole, and what is wrong with each newer one.
+
+    Raises:
+        DamagedFileError: none is whole.
+    """
+    damaged = []
+    for path in checkpoints(folder):
+        try:
+            verify(path)
+        except DamagedFileError as error:
+            damaged.append(str(error))
+        else:
+            return path, damaged
+    found = "; ".join(damaged) if damaged else "there is none"
+    raise DamagedFileError(f"{folder}: expected a checkpoint, but {found}; train the run anew")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, whole or not, the newest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    mine = [path for path in found if NAME.fullmatch(path.name)]
+    return sorted(mine, key=lambda path: (-number(path), path.name))
+
+
+def verify(path: Path) -> Manifest:
+    """Reads all of a checkpoint, in little memory.
+
+    Raises:
+        DamagedFileError: a file that is not, to the last bit, what was saved.
+    """
+    manifest = read_manifest(path)
+    read_state(path, manifest, None)
+    return manifest
+
+
+def is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except DamagedFileError:
+        return False
+    return True
+
+
+def number(path: Path) -> int:
+    """The iteration in a checkpoint's name."""
+    return int(path.name.split(".")[0])
+
+
+def replaced(path: Path) -> Path:
+    """The name that a checkpoint bears while another takes its place."""
+    return path.with_name(path.name + ".replaced")
+
+
+def put(name: Path, path: Path) -> None:
+    """Renames a finished checkpoint. A whole one there steps aside, where it is still found."""
+    if path.is_symlink() or path.exists():
+        if is_whole(path):
+            files.discard(replaced(path))
+            os.rename(path, replaced(path))
+        else:
+            files.discard(path)
+    os.rename(name, path)
+
+
+@contextmanager
+def advice(path: Path) -> Iterator[None]:
+    """Adds to the news of damage which checkpoint to turn to."""
+    try:
+        yield
+    except DamagedFileError as error:
+        others = (p for p in checkpoints(path.parent) if p.name != path.name and is_whole(p))
+        other = next(others, None)
+        way = f"{other} is whole" if other else f"{path.parent} holds no other that is whole"
+        raise DamagedFileError(f"{error}; {way}") from None
+
+
+def compare(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    """Tells how the leaves of a file differ from those that are wanted.
+
+    Raises:
+        DamagedFileError: where they do.
+    """
+    names = [n for n in sorted(found.keys() | wanted.keys()) if found.get(n) != wanted.get(n)]
+    if names:
+        told = [
+            f"{ascii(n)[1:-1]:.120} (expected {wanted.get(n, 'none')}, "
+            f"found {found.get(n, 'none')})"
+            for n in names[:5]
+        ]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise DamagedFileError(
+            f"{path / STATE} was saved with other settings: {', '.join(told)}{more}; load it with "
+            "the settings and the version in the run's config.json"
+        )
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """The manifest as it stands in its file, which begins with the checksum of all the rest."""
+    content = {
+        "checksum": "",
+        "format": FORMAT,
+        "iteration": manifest.iteration,
+        "versions": {name: version(name) for name in ("spinward", "jax", "numpy")},
+        "info": manifest.info,
+        "files": {STATE: {"bytes": manifest.bytes, "sha256": manifest.sha256}},
+        "leaves": manifest.leaves,
+    }
+    text = json.dumps(content, indent=1).encode() + b"\n"
+    if len(text) > MANIFEST_LIMIT - 64:
+        raise ValueError(f"a manifest of {len(text)} bytes passes {MANIFEST_LIMIT}; shorten info")
+    return OPENING + hashlib.sha256(text).hexdigest().encode() + text[len(OPENING) :]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """An ordinary file to read, and its bytes. What cannot be read counts as damaged."""
+    try:
+        if path.parent.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
+            raise DamagedFileError(f"{path}: expected an ordinary file, found a link or a device")
+        with open(path, "rb") as reader:
+            yield reader, os.fstat(reader.fileno()).st_size
+    except DamagedFileError:
+        raise
+    except OSError as error:
+        raise DamagedFileError(f"{path}: expected a file, found: {error.strerror}") from None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a manifest says. Nothing of it is parsed before its checksum holds.
+
+    Raises:
+        DamagedFileError: it is not, to the last bit, what was saved.
+    """
+    file = path / MANIFEST
+    with opened(file) as (reader, found):
+        if found > MANIFEST_LIMIT:
+            raise DamagedFileError(
+                f"{file}: expected at most {MANIFEST_LIMIT} bytes, found {found}"
+            )
+        text = reader.read(MANIFEST_LIMIT)
+    cut = len(OPENING) + 64
+    digest = hashlib.sha256(text[: len(OPENING)] + text[cut:]).hexdigest()
+    if text[:cut] != OPENING + digest.encode():
+        head = text[len(OPENING) : cut]
+        raise DamagedFileError(f"{file}: expected checksum {digest:.12}, found {head!r:.15}")
+    try:
+        return understood(json.loads(text), path)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedFileError(f"{file}: expected a manifest, found {error!r:.120}") from None
+
+
+def understood(content: Any, path: Path) -> Manifest:
+    """The manifest in this JSON.
+
+    Raises:
+        DamagedFileError, ValueError, KeyError, TypeError: it is none.
+    """
+    if content["format"] != FORMAT:
+        raise DamagedFileError(
+            f"{path / MANIFEST}: expected format {FORMAT}, found {content['format']!r:.20}, of "
+            "another version; upgrade with `git pull` and `pip install -e .`"
+        )
+    digest = content["files"][STATE]["sha256"]
+    manifest = Manifest(content["iteration"], content["info"], content["leaves"], digest)
+    kinds = [type(part) for part in manifest]
+    if kinds != [int, dict, dict, str]:
+        raise TypeError(f"fields of types {kinds}")
+    if NAME.fullmatch(path.name) and number(path) != manifest.iteration:
+        raise ValueError(f"iteration {manifest.iteration}, not that of its folder")
+    if manifest.bytes != content["files"][STATE]["bytes"]:
+        raise ValueError(f"{content['files'][STATE]['bytes']!r:.20} bytes, not those of its leaves")
+    return manifest
+
+
+def read_state(path: Path, manifest: Manifest, into: dict[str, np.ndarray] | None) -> None:
+    """Reads the arrays into those given by name, or nowhere, and checks every byte.
+
+    Raises:
+        DamagedFileError: the file's size, head or SHA-256 is not the manifest's.
+    """
+    file, head = path / STATE, arrays.header(manifest.leaves)
+    with opened(file) as (reader, found):
+        if found != manifest.bytes:
+            raise DamagedFileError(f"{file}: expected {manifest.bytes} bytes, found {found}")
+        if reader.read(len(head)) != head:
+            raise DamagedFileError(f"{file}: expected the head of its manifest, found another")
+        digest = hashlib.sha256(head)
+        arrays.read(reader, digest, into)
+    if digest.hexdigest() != manifest.sha256:
+        raise DamagedFileError(
+            f"{file}: expected SHA-256 {manifest.sha256:.12}, found {digest.hexdigest():.12}"
+        )

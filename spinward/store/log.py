@@ -1,0 +1,193 @@
+"""A run's numbers on disk: what was learned, and beside it how long that took.
+
+`metrics.jsonl` has a line for each log point with a list over seeds for each metric, and nothing
+that two runs of the same seed would differ in. Times go to `times.jsonl`.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinward.core import Metrics
+from spinward.errors import DamagedFileError
+from spinward.store import files
+from spinward.targets.diagnostics import PEAK
+
+LIMIT = 2**28  # bytes of a log
+EPISODE = ("episode_return", "episode_length")  # means over episodes, not over iterations
+
+
+class Interval:
+    """What the iterations since the last log point came to, added up one after another: so that it
+    does not depend on how many of them ran in a row, and a checkpoint can hold it."""
+
+    def __init__(self, saved: dict[str, Any] | None = None) -> None:
+        found = saved or {"count": 0, "sums": {}, "peaks": {}}
+        self.count: int = found["count"]
+        self.sums = {k: np.array(v, np.float64) for k, v in found["sums"].items()}
+        self.peaks = {k: np.array(v, np.float64) for k, v in found["peaks"].items()}
+
+    def add(self, metrics: Metrics) -> None:
+        """With metrics [seed, iteration]."""
+        values = {k: np.asarray(v, np.float64) for k, v in metrics.items() if k != "finite"}
+        self.count += next(iter(values.values())).shape[1] if values else 0
+        if "episodes" in values:  # means over episodes, not over iterations
+            values |= {k: values[k] * values["episodes"] for k in EPISODE}
+        for name, x in values.items():
+            before = self.sums.get(name, np.zeros(len(x)))
+            self.sums[name] = np.cumsum(np.concatenate([before[:, None], x], 1), 1)[:, -1]
+            if name.startswith(PEAK):
+                peak = self.peaks.get(name, np.full(len(x), -np.inf))
+                self.peaks[name] = np.maximum(peak, x.max(1))
+
+    def line(self, iteration: int, env_steps: int) -> dict[str, Any]:
+        """One log point, a list over seeds for each metric; None where a seed ended no episode."""
+        point: dict[str, Any] = {"iteration": iteration, "env_steps": env_steps}
+        sums = dict(self.sums)
+        ended = sums.pop("episodes", None)
+        if ended is not None:
+            point["episodes"] = ended.astype(int).tolist()
+            for name in EPISODE:
+                means = sums.pop(name) / np.maximum(ended, 1)
+                pairs = zip(means.tolist(), ended, strict=True)
+                point[name] = [mean if count else None for mean, count in pairs]
+        return {**point, **{name: (total / self.count).tolist() for name, total in sums.items()}}
+
+    def to_json(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        sums, peaks = (
+            {k: v.tolist() for k, v in found.items()} for found in (self.sums, self.peaks)
+        )
+        return {"count": self.count, "sums": sums, "peaks": peaks}
+
+
+def interval(path: Path, info: dict[str, Any]) -> Interval:
+    """What a checkpoint holds of the iterations since the last log point.
+
+    Raises:
+        DamagedFileError: nothing of that kind.
+    """
+    try:
+        return Interval(info.get("interval"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(f"{path}: expected sums of metrics, found {error!r:.120}") from None
+
+
+class Log:
+    """An open log. A checkpoint vouches for its `size` and `digest`."""
+
+    def __init__(self, path: Path, run: Path, size: int | None = None, digest: str | None = None):
+        """Appends to `path`, of which the first `size` bytes are kept, all if None.
+
+        Raises:
+            DamagedFileError: they are not those that were written.
+        """
+        kept = content(path, run) if size is None else verified(path, run, size, digest)
+        self.sha256 = hashlib.sha256(kept)
+        if path.exists() and (path.stat().st_size > len(kept) or path.stat().st_nlink > 1):
+            files.write_atomically(path, kept)  # another name of the file keeps what it has
+        self.file = files.opened(path, run, "ab")
+
+    def write(self, content: dict[str, Any]) -> None:
+        text = json.dumps(content).encode() + b"\n"
+        self.file.write(text)
+        self.file.flush()
+        self.sha256.update(text)
+
+    def sync(self) -> int:
+        """Makes the log safe on disk, and returns its size in bytes."""
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def digest(self) -> str:
+        """The SHA-256 of all that is in the log."""
+        return self.sha256.hexdigest()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def content(path: Path, run: Path) -> bytes:
+    """The bytes of a log; none where there is no file."""
+    try:
+        return files.read(path, run, LIMIT)
+    except FileNotFoundError:
+        return b""
+
+
+def verified(path: Path, run: Path, size: int, digest: str | None) -> bytes:
+    """The first bytes of a log, for which a checkpoint vouches; those of the first runs had no
+    digest.
+
+    Raises:
+        DamagedFileError: the log is shorter, or has other bytes.
+    """
+    kept = content(path, run)[:size]
+    if len(kept) < size:
+        raise DamagedFileError(
+            f"{path}: expected at least the {size:,} bytes that the last checkpoint vouches for, "
+            f"found {len(kept):,}: the log was cut"
+        )
+    found = hashlib.sha256(kept).hexdigest()
+    if digest is not None and found != digest:
+        raise DamagedFileError(
+            f"{path}: expected SHA-256 {digest:.12} of its first {size:,} bytes, which the last "
+            f"checkpoint vouches for, found {found:.12}: the log was changed"
+        )
+    return kept
+
+
+def read(path: Path, run: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; what a killed process left unfinished at its end is skipped.
+
+    Raises:
+        DamagedFileError: a line is no log point.
+    """
+    lines = []
+    for i, text in enumerate(content(path, run).split(b"\n")[:-1], 1):
+        try:
+            lines.append(checked(json.loads(text)))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DamagedFileError(
+                f"{path}: line {i} is no log point ({error!r:.100}); `spinward resume` writes what "
+                "follows the last checkpoint anew"
+            ) from None
+    return lines
+
+
+class Tail:
+    """Reads what a log has gained since it was last asked, each line once."""
+
+    def __init__(self, path: Path, run: Path) -> None:
+        self.path, self.run, self.at, self.rest = path, run, 0, b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """The whole lines that are new; none where the log is not there yet."""
+        if not self.path.is_file():
+            return []
+        with files.opened(self.path, self.run, "rb") as file:
+            file.seek(self.at)
+            gained = file.read()
+        self.at += len(gained)
+        *whole, self.rest = (self.rest + gained).split(b"\n")
+        return [json.loads(line) for line in whole]
+
+
+def checked(point: Any) -> dict[str, Any]:
+    """A log point: its place, and numbers or lists of a number for each seed.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+    """
+    for name in ("iteration", "env_steps"):
+        if type(point[name]) is not int or not 0 <= point[name] < 2**63:
+            raise ValueError(f"{name} {point[name]!r:.40}")
+    for name, values in point.items():
+        known = values if isinstance(values, list) else [values]
+        if not all(x is None or type(x) in (int, float) for x in known):
+            raise ValueError(f"{name} {values!r:.40}")
+    return point  # type: ignore[no-any-return]
