@@ -6,6 +6,28 @@ from typing import Any
 
 NEAR = 0.66  # share of letters in common; below it a suggestion misleads: --foo is not --rollout
 
+EXTRAS = {  # what brings a module that is not installed: an extra of pyproject.toml
+    "Box2D": "box2d",
+    "ale_py": "atari",
+    "cv2": "atari",
+    "envpool": "envpool",
+    "flax": "gymnax",
+    "gguf": "smollm2",
+    "gymnax": "gymnax",
+    "imageio": "mujoco",
+    "imageio_ffmpeg": "video",
+    "jinja2": "language",
+    "mujoco": "mujoco",
+    "ray": "ray",
+    "six": "gymnax",
+    "tokenizers": "language",
+}
+
+
+def install(module: str) -> str:
+    """The command that installs a module, run in Spinward's folder."""
+    return f"pip install -e '.[{EXTRAS[module]}]'" if module in EXTRAS else f"pip install {module}"
+
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
     """The names that may have been meant by a misspelt one, the nearest first.

@@ -2,15 +2,18 @@
 
 Nearly all the time of these tests goes into compiling programs that then run for milliseconds, so
 XLA is told to spend less on them: about half. What it computes is the same mathematics, rounded
-elsewhere. XLA_FLAGS of your own take the place of these; `XLA_FLAGS= make test` has none.
+elsewhere. XLA_FLAGS of your own take the place of these; `XLA_FLAGS= make test` has none. Versions
+of XLA differ in the flags that they know, so each is tried first.
 """
 
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
-FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+FLAGS = ("--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimization_level=0")
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 _made = ""
 
@@ -19,7 +22,19 @@ if CACHE not in os.environ:  # set here once, and inherited by xdist's workers a
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-os.environ.setdefault("XLA_FLAGS", FLAGS)  # for processes that tests start, too
+
+def known(flags):
+    """Those flags that XLA takes: at one that it does not know, it ends its process."""
+    code = "import jax; jax.devices('cpu')"
+    environment = {**os.environ, "XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+    tried = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    if tried.returncode == 0 or not flags:
+        return list(flags)
+    return [flag for one in flags for flag in known((one,))] if len(flags) > 1 else []
+
+
+if "XLA_FLAGS" not in os.environ:  # likewise, and for processes that tests start
+    os.environ["XLA_FLAGS"] = " ".join(known(FLAGS))
 
 from spinward.run import device  # noqa: E402, JAX reads the variables when it is imported
 

@@ -213,7 +213,7 @@ def test_workers_that_cannot_work_are_refused_before_anything_starts(settings, s
 
 def test_without_ray_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"pip install 'spinward\[ray\]'"):
+    with pytest.raises(SettingsError, match=r"pip install -e '\.\[ray\]'"):
         workers.require_ray()
 
 

@@ -4,9 +4,9 @@ from spinward.cli.parser import Parser, print_json
 
 OTHERS = {
     "gymnasium:ID": "any id registered in Gymnasium; needs its prefix where we have our own",
-    "ALE/ID": "Atari by Gymnasium, 84x84, sticky actions; needs spinward[atari]",
-    "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs spinward[envpool]",
-    "gymnax:ID": "gymnax's, on device; needs spinward[gymnax]",
+    "ALE/ID": "Atari by Gymnasium, 84x84, sticky actions; needs the extra atari",
+    "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs the extra envpool",
+    "gymnax:ID": "gymnax's, on device; needs the extra gymnax",
     "module:Class": "anybody's: a gymnasium.Env, or one with reset and step in JAX",
 }
 

@@ -83,12 +83,22 @@ def guarded(words: list[str], debug: bool) -> int:
     except ImportError as error:
         if debug:
             raise
-        return fail(f"{error.name} is not installed: pip install 'spinward[{error.name}]'", 2)
+        return fail(missing(error), 2)
     except Exception as error:
         if debug:
             raise
         told = str(error).strip().splitlines() or [""]
         return fail(f"unexpected {type(error).__name__}: {told[0]} (--debug shows where)", 1)
+
+
+def missing(error: ImportError) -> str:
+    """What is not installed, and the extra that brings it."""
+    if error.name is None:
+        return str(error)
+    from spinward.errors import install
+
+    name = error.name.partition(".")[0]
+    return f"{name} is not installed: {install(name)}"
 
 
 def fail(line: str, code: int) -> int:

@@ -15,7 +15,7 @@ from spinward.envs.gymnasium import spec_of
 from spinward.envs.pool import SEEDS
 from spinward.errors import SettingsError
 
-INSTALL = "envpool is not installed; install it with: pip install 'spinward[envpool]'"
+INSTALL = "envpool is not installed; install it with: pip install -e '.[envpool]'"
 # Machado and others (2018): sticky actions, no life loss, the reward as it is.
 ATARI = {
     "repeat_action_probability": 0.25,

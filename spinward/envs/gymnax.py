@@ -60,7 +60,7 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
         import gymnax
     except ImportError as missing:
         raise SettingsError(
-            f"gymnax cannot be imported ({missing}): pip install 'spinward[gymnax]'"
+            f"gymnax cannot be imported ({missing}): pip install -e '.[gymnax]'"
         ) from missing
     with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
         try:

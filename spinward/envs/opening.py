@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-ATARI_INSTALL = "Atari needs ale-py and OpenCV: pip install 'spinward[atari]'"
+ATARI_INSTALL = "Atari needs ale-py and OpenCV: pip install -e '.[atari]'"
 
 
 def make(name: str, kwargs: dict[str, Any], registered: dict[str, Any] | None = None) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spinward.envs import workers
-from spinward.errors import EnvironmentFailedError, SettingsError
+from spinward.errors import EnvironmentFailedError, SettingsError, install
 
 # The folder of this file under another name, so that the package itself, and JAX, stay out.
 PROGRAM = """
@@ -132,7 +132,7 @@ def worded(name: str, error: dict[str, Any]) -> Exception:
     if error["unsupported"]:
         return SettingsError(f"{name}: {error['message']}")
     if error["missing"] and error["method"] == "__init__":
-        return SettingsError(f"{name} needs what is not installed: {error['message']}")
+        return SettingsError(f"{name} needs what is not installed: {with_extra(error['message'])}")
     # No step has been made when the first reset fails.
     after = f" after step {error['count']}" if error["count"] else ""
     step = error["method"] == "step"
@@ -156,3 +156,11 @@ def memory_of(size: int) -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     return descriptor
+
+
+def with_extra(message: str) -> str:
+    """What Gymnasium says of a missing package, with our command in place of its own."""
+    for module in ("Box2D", "mujoco"):
+        if message.lower().startswith(module.lower()):
+            return f"{module} is not installed: {install(module)}"
+    return message

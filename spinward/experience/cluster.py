@@ -7,7 +7,7 @@ from typing import Any
 
 from spinward.errors import SettingsError
 
-INSTALL = "Ray is not installed; install it with: pip install 'spinward[ray]'"
+INSTALL = "Ray is not installed; install it with: pip install -e '.[ray]'"
 LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
 STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
 

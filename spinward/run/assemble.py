@@ -42,6 +42,7 @@ from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.store import parameters as learned
+from spinward.store import ranges
 
 ROWS = 20_000  # of a task that writes its own texts, where no file is named
 
@@ -179,6 +180,7 @@ def assemble(experiment: Experiment) -> Assembled:
     """
     experiment.check()
     env = task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+    ranges.check(env)
     algorithm = experiment.algorithm
     if isinstance(algorithm, Opens):
         algorithm = algorithm.opened(Materials(experiment, env))

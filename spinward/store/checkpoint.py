@@ -253,7 +253,7 @@ def understood(content: Any, path: Path) -> Manifest:
     if content["format"] != FORMAT:
         raise DamagedFileError(
             f"{path / MANIFEST}: expected format {FORMAT}, found {content['format']!r:.20}, of "
-            "another version; upgrade with `pip install --upgrade spinward`"
+            "another version; upgrade with `git pull` and `pip install -e .`"
         )
     digest = content["files"][STATE]["sha256"]
     manifest = Manifest(content["iteration"], content["info"], content["leaves"], digest)

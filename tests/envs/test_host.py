@@ -399,7 +399,7 @@ def test_gymnasium_atari_has_channels_last():
 
 @pytest.mark.skipif(has("cv2"), reason="OpenCV is there")
 def test_atari_without_its_packages_says_what_to_install():
-    with pytest.raises(SettingsError, match=re.escape("pip install 'spinward[atari]'")):
+    with pytest.raises(SettingsError, match=re.escape("pip install -e '.[atari]'")):
         _ = Gymnasium("ALE/Pong-v5").spec
 
 
@@ -459,7 +459,7 @@ def test_wrong_settings_are_said_in_words(env, words):
 
 def test_missing_envpool_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
-    with pytest.raises(SettingsError, match=re.escape("pip install 'spinward[envpool]'")):
+    with pytest.raises(SettingsError, match=re.escape("pip install -e '.[envpool]'")):
         EnvPool("Ant-v4").open(1)
 
 

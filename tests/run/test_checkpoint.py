@@ -255,7 +255,7 @@ def test_leaves_that_differ_are_listed(tmp_path):
 def test_a_newer_format_asks_for_an_upgrade(tmp_path):
     path = checkpoint.save(tmp_path, 1, small(1), {})
     (path / "manifest.json").write_bytes(signed({"format": 2, "arrays": []}))
-    with pytest.raises(DamagedFileError, match="pip install --upgrade spinward"):
+    with pytest.raises(DamagedFileError, match="upgrade with `git pull`"):
         checkpoint.load(path, LIKE)
 
 

@@ -260,7 +260,7 @@ def test_frames_that_make_no_video_are_refused_and_leave_no_file(tmp_path):
 
 def test_mp4_without_ffmpeg_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(SettingsError, match=r"pip install 'spinward\[video\]'"):
+    with pytest.raises(SettingsError, match=r"pip install -e '\.\[video\]'"):
         video.write(frames(2), tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
 

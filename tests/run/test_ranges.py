@@ -8,8 +8,11 @@ import pytest
 import spinward as sw
 from spinward.cli.main import main
 from spinward.core import config
+from spinward.envs import ids
 from spinward.errors import SettingsError, nearest
 from spinward.presets.choice import presets_of
+from spinward.run.experiment import EnvChoice, Experiment
+from spinward.run.run import create
 from spinward.store import settings
 from spinward.store.ranges import FINITE, Range, check, range_of
 
@@ -61,6 +64,24 @@ def test_a_setting_out_of_range_is_refused_with_its_number(value, said):
 )
 def test_what_means_no_limit_or_is_an_end_of_a_range_is_allowed(value):
     assert check(value) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"limit": 2.5}, "CartPole: limit=2.5 is a float; expected a whole number"),
+    ],
+)
+def test_settings_of_an_environment_are_checked_too(own, said, tmp_path):
+    with pytest.raises(SettingsError, match=said):
+        create(Experiment(sw.PPO(), EnvChoice("CartPole-v1", own), 100), tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_defaults_of_our_environments_are_in_range():
+    for name in ids.OWN:
+        assert check(ids.make(name)) is None
 
 
 def test_defaults_and_presets_are_in_range():
