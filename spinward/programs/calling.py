@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, TrainState, replace
 from spinward.errors import NonFiniteError
-from spinward.experience.called import Host
+from spinward.experience.callback_source import Host
 from spinward.experience.replay import Replay
 from spinward.experience.vector import VectorState
 from spinward.loop import Parts, system
