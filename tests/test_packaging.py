@@ -12,6 +12,7 @@ from pathlib import Path
 import conftest
 import pytest
 
+import spinward
 from spinward.cli.main import main
 from spinward.envs.processes import with_extra
 from spinward.errors import EXTRAS, install
@@ -51,6 +52,19 @@ def test_the_wheel_says_what_it_is(wheel):
     for line in ("Operating System :: MacOS", "Operating System :: POSIX :: Linux"):
         assert f"Classifier: {line}\n" in metadata
     assert "spinward = spinward.cli.main:main" in wheel.read(names["entry_points.txt"]).decode()
+
+
+def test_the_version_is_one_wherever_it_is_written():
+    cited = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    changes = re.findall(r"^## (\d.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert cited == [PROJECT["version"]] == changes[:1] == [spinward.__version__]
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_of_the_projects_pages_lead_somewhere_and_the_readme_leads_to_them(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert f"({name})" in (ROOT / "README.md").read_text()
 
 
 def test_every_extra_that_a_message_names_exists():

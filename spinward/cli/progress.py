@@ -27,6 +27,7 @@ class Progress:
             print("compiling ...", end="", file=sys.stderr, flush=True)
 
     def __call__(self, point: "Point") -> None:
+        self.metrics |= point.metrics
         last = point.iteration >= point.iterations
         pause = REDRAW_S if self.terminal else PLAIN_S
         if time.monotonic() - self.told < pause and not (last and self.terminal):
@@ -49,7 +50,6 @@ class Progress:
 
     def value(self, point: "Point") -> str:
         """The newest value of the metric that says how the run does."""
-        self.metrics |= point.metrics
         shown = headline.headline(self.env, self.metrics)
         values = [x for x in self.metrics[shown.metric] if x is not None]
         if shown is headline.RETURN:

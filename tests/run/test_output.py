@@ -14,6 +14,7 @@ from spinward.cli.main import main
 from spinward.cli.progress import Progress
 from spinward.report.results import final
 from spinward.run.drive import Point
+from spinward.run.experiment import EnvChoice
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ class Terminal(io.StringIO):
 
 
 class Told:
-    seeds = 2
+    seeds, env = 2, EnvChoice("CartPole-v1")
 
 
 def told(monkeypatch, stream, times, iterations=10):
@@ -119,6 +120,19 @@ def test_without_a_terminal_there_is_a_plain_line_every_half_minute(monkeypatch)
     assert lines[0].startswith(" 30%  300 of 1,000 steps  19 steps/s  return 3.0")
     assert lines[1].startswith(" 50%  500 of 1,000 steps  16 steps/s  return 5.0")
     assert lines[1].endswith("ETA 0:01:02")
+
+
+def test_a_metric_of_an_earlier_point_is_told_where_the_newest_point_has_none(monkeypatch):
+    points = iter(
+        [{"episode_return": [7.0, 9.0], "held_out_loss": [1.0]}, {"episode_return": [5.0]}]
+    )
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    report = Progress(Told())
+    for i, now[0] in enumerate([1.0, 2.0], 1):
+        report(Point(i, 2, i, 2, next(points), now[0], i))
+    assert report.metrics == {"episode_return": [5.0], "held_out_loss": [1.0]}
 
 
 def test_a_short_run_without_a_terminal_tells_of_no_progress(monkeypatch):
