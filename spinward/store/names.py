@@ -15,9 +15,9 @@ from spinward.envs.ids import imported
 from spinward.errors import SettingsError
 
 SETTINGS = ("algorithms", "rewards")  # packages whose classes are settings
-NETWORKS = "networks"  # the package whose classes have an `init` that makes a network
-FUNCTIONS = ("models.imagined", "networks.towers")  # modules whose functions are settings
-MOVED = {"spinward.envs.imagined:never": "spinward.models.imagined:never"}  # since older runs
+NETWORKS = "networks"  # whose functions of a `key`, and `init` of classes, make a network
+FUNCTIONS = {"models.imagined": "obs"}  # other modules, and what those of their functions take
+MOVED = {"spinward.envs.imagined:": "spinward.models.imagined:"}  # since older runs
 NAME = re.compile(r"spinward\.((?:[a-z]\w*\.)?[a-z]\w*):([A-Za-z]\w*)(\.init)?", re.ASCII)
 
 
@@ -56,25 +56,26 @@ def settings_class(name: str, trust: bool = False) -> Any:
 
 
 def function(name: str, trust: bool = False) -> Any:
-    """The function that bears a name: `init` of a network, or one of those that settings choose.
+    """The function that bears a name: what makes a network, or one of those that settings choose.
 
     Raises:
         SettingsError: we have none of that name; or it is not ours, and there is no `trust`.
     """
     if not is_ours(name):
         return anybodys(name, trust)
-    name = MOVED.get(name, name)
+    for before, after in MOVED.items():
+        name = after + name.removeprefix(before) if name.startswith(before) else name
     package, module, attribute = parted(name)
     start, dot, _ = attribute.partition(".")
-    network = package == NETWORKS and dot
-    chosen = f"{package}.{module}" in FUNCTIONS and not dot
-    if not (network or chosen):
+    takes = "key" if package == NETWORKS else FUNCTIONS.get(f"{package}.{module}", "")
+    if not takes or (dot and package != NETWORKS):
         raise unknown(name)
     found = vars(imported_module(package, module, name)).get(start)
-    if network:
+    if dot:
         defined = isinstance(found, type) and place(found) == name.removesuffix(".init")
         found = found.init if defined and "init" in dir(found) else None
-    if not (inspect.isroutine(found) and place(found) == name):
+    own = inspect.isroutine(found) and place(found) == name
+    if not (own and next(iter(inspect.signature(found).parameters), "") == takes):
         raise unknown(name)
     return found
 

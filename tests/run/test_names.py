@@ -41,6 +41,9 @@ HOSTILE = (
     "spinward.networks.towers:Separate",
     "spinward.networks.towers:Separate.init",
     "spinward.networks.towers:Separate.init.__self__",
+    "spinward.networks.towers:actor_critic.__globals__",
+    "spinward.networks.layers:correlation",
+    "spinward.networks.towers:partial",
     "spinward.experience.replay:Replay",
     "spinward.payload:Environment",
     "spinward",
@@ -96,6 +99,7 @@ def test_names_of_the_list_are_found():
                 assert names.function(names.place(field.default)) == field.default
     for found in (hopper, never):
         assert names.function(names.place(found)) is found
+        assert names.function(f"spinward.envs.imagined:{found.__name__}") is found  # an older run's
     for name in ("spinward.rewards.environment:Nothing", "spinward.networks.towers:Nothing.init"):
         with pytest.raises(SettingsError, match="none of Spinward's"):
             names.settings_class(name)
