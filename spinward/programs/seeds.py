@@ -43,6 +43,19 @@ def over_seeds(function: Callable[..., Any], stores: bool = False) -> Callable[.
     return each
 
 
+UNFUSED = {"xla_cpu_use_fusion_emitters": False}
+
+
+@functools.cache
+def knows_unfused() -> bool:
+    """Whether this version of XLA can be told not to fuse kernels; newer ones cannot."""
+    try:
+        jax.jit(lambda: 0, compiler_options=UNFUSED)()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 @functools.cache
 def compiled(
     function: Callable[..., Any], level: int, static: tuple[str, ...] = (), donated: str = ""
@@ -56,7 +69,7 @@ def compiled(
     options: dict[str, Any] = {}
     if jax.default_backend() == "cpu":
         options = {"xla_backend_optimization_level": level}
-        options |= {} if level else {"xla_cpu_use_fusion_emitters": False}
+        options |= UNFUSED if level == 0 and knows_unfused() else {}
     return jax.jit(
         function,
         static_argnames=static,
