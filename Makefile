@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench check clean
+.PHONY: demo test test-slow bench check clean
 
 demo: $(VENV)/.core
 	$(BIN)/spinward train ppo CartPole-v1 --seeds 4 --steps 200000 --name demo --out runs/$$(date +%Y%m%d-%H%M%S)
@@ -18,7 +18,10 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -n 2 -m slow
 
 bench: $(VENV)/.test
 	benchmarks/setup.sh

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from spinward.algorithms.lpg import LPG, OURS
 from spinward.algorithms.lpg_meta import LPGMeta
@@ -21,6 +22,7 @@ from spinward.store.parameters import read
 READER = SimpleNamespace(arrays=read)
 
 
+@pytest.mark.slow
 def test_the_step_size_of_a_rule_falls_to_zero_over_its_run():
     meta = LPGMeta(
         lives=2, envs=2, rollout=4, updates=1, lifetime=2, predictions=3, width=4, tabular=True,

@@ -349,6 +349,7 @@ def test_a_saved_rule_trains_agents_and_is_kept_with_them(saved, tmp_path):
     assert load(run.path).evaluate(2).returns.shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_rule_of_a_run_that_learned_one_is_used_by_the_command_line(tmp_path, capsys):
     meta = replace(META, lives=2, updates=1)
     run = train(meta, "Grid-Small", steps=72, out=tmp_path, name="meta", shards=1)

@@ -410,6 +410,7 @@ def test_without_exploration_the_greedy_policy_of_the_family_acts(family):
     assert (extras[TOLD][:, 3:5] == jnp.array([1.0, 0.0])).all()
 
 
+@pytest.mark.slow
 def test_r2d2_learns_what_only_a_memory_can_know():
     """In a T-maze of four steps a policy without one earns one half."""
     r2d2 = R2D2(

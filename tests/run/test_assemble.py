@@ -128,7 +128,10 @@ def logged_run(tmp_path_factory):
     return train(dqn, "CartPole-v1", 2000, out=out, name="log", log_data=True)
 
 
-@pytest.mark.parametrize("name", ["dqn", "c51", "qr_dqn", "ensemble_dqn", "rem"])
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in ("c51", "qr_dqn", "ensemble_dqn")]
+
+
+@pytest.mark.parametrize("name", ["dqn", "rem", *SLOW])
 def test_q_learners_learn_from_logged_data_by_their_own_files(name, logged_run, tmp_path):
     algorithm = tiny(ALGORITHMS[name], n_step=3)
     run = train(algorithm, "CartPole-v1", 40, 2, out=tmp_path, data=logged_run.path, shards=1)
@@ -144,7 +147,7 @@ def test_q_learners_learn_from_logged_data_by_their_own_files(name, logged_run, 
     assert not [leaf for leaf in checkpoint.verify(path).leaves if leaf.startswith("source")]
 
 
-@pytest.mark.parametrize("name", ["ddpg", "td3", "sac"])
+@pytest.mark.parametrize("name", ["sac", pytest.param("ddpg", marks=pytest.mark.slow), "td3"])
 def test_actor_critics_learn_from_logged_data_by_their_own_files(name, tmp_path):
     log = train(tiny(ALGORITHMS["sac"], warmup=64, capacity=512), "Pendulum-v1", 400,
                 out=tmp_path, name="log", log_data=True)  # fmt: skip
