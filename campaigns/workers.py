@@ -76,12 +76,12 @@ def kill_at_random(source: Any, kills: int, draw: random.Random) -> None:
     """SIGKILL for the process of one worker after another, while the run goes on."""
     for _ in range(kills):
         time.sleep(draw.uniform(0.2, 1.5))
-        actor = source.staff.actors[draw.randrange(WORKERS)]
+        actor = source.pool.actors[draw.randrange(WORKERS)]
         try:
-            pid = source.staff.ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+            pid = source.pool.ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
             time.sleep(draw.uniform(0.0, 0.1))  # into the next batch
             os.kill(pid, signal.SIGKILL)
-        except (source.staff.lost.RayActorError, ProcessLookupError):
+        except (source.pool.lost.RayActorError, ProcessLookupError):
             continue  # it was being replaced
 
 
@@ -112,7 +112,7 @@ def killed(kills: int, first_come: bool, draw: random.Random) -> dict[str, Any]:
     expected = batches * SEEDS * STEPS * source.spec.envs
     return {
         "first_come": first_come,
-        "deaths": source.staff.losses,
+        "deaths": source.pool.losses,
         "batches": batches,
         "torn": torn,
         "steps": len(seen),

@@ -229,7 +229,7 @@ class QLearner(Protocol):
 
     @property
     def gamma(self) -> float: ...
-    def look(self, agent: Any, batch: Transition) -> Any: ...  # a `targets.diagnostics.Look`
+    def probe(self, agent: Any, batch: Transition) -> Any: ...  # a `targets.diagnostics.Look`
 
 
 @runtime_checkable
@@ -253,7 +253,7 @@ class UserReward(Protocol):
 
     @property
     def function(self) -> str: ...  # where that code is, as `module:name`
-    def rehearse(self, source: Any) -> None: ...  # calls it once, before anything is learned
+    def try_once(self, source: Any) -> None: ...  # calls it once, before anything is learned
     def failure(self) -> str: ...  # what it last failed on; empty if it did not
 
 

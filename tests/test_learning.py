@@ -7,8 +7,8 @@ import optax
 import pytest
 from scipy import stats
 
-from spinward.learning.minibatches import flatten, mean, means, passes, shuffled, standardise
-from spinward.learning.steps import Learner, adam, descend, descend_on_sum, linear
+from spinward.learning.minibatches import flatten, mean, means, run_epochs, shuffled, standardise
+from spinward.learning.steps import Learner, adam, descend, descend_on_sum, linear_schedule
 
 
 @pytest.mark.parametrize("limit", [0.5, 3.0, np.inf])
@@ -66,7 +66,7 @@ def test_passes_read_every_row_once_in_each_epoch_in_a_new_order():
     def step(seen, rows):
         return seen.at[rows].add(1), {"rows": rows}
 
-    seen, metrics = passes(step, jnp.zeros(24, int), data, jax.random.key(0), 3, 2)
+    seen, metrics = run_epochs(step, jnp.zeros(24, int), data, jax.random.key(0), 3, 2)
     np.testing.assert_array_equal(seen, np.full(24, 3))
     epochs = metrics["rows"].reshape(3, 24)
     np.testing.assert_array_equal(np.sort(epochs, 1), np.tile(np.arange(24), (3, 1)))
@@ -79,7 +79,7 @@ def test_sequential_passes_keep_the_time_of_each_env_whole():
     def step(state, part):
         return state, {"part": part}
 
-    _, metrics = passes(step, (), data, jax.random.key(0), 2, 3, sequential=True)
+    _, metrics = run_epochs(step, (), data, jax.random.key(0), 2, 3, sequential=True)
     parts = np.asarray(metrics["part"])
     assert parts.shape == (6, 4, 2)
     np.testing.assert_array_equal(np.diff(parts, axis=1), np.full((6, 3, 2), 6))
@@ -137,6 +137,6 @@ def test_standardise_gives_mean_0_and_deviation_1_over_the_steps_that_count():
 
 
 def test_linear_falls_to_zero_and_stays_there():
-    found = [float(linear(0.5, jnp.float32(at), 100)) for at in (0, 25, 100, 150)]
+    found = [float(linear_schedule(0.5, jnp.float32(at), 100)) for at in (0, 25, 100, 150)]
     assert found == [0.5, 0.375, 0.0, 0.0]
-    assert linear(0.5, jnp.float32(10), 0) == 0.5
+    assert linear_schedule(0.5, jnp.float32(10), 0) == 0.5

@@ -355,8 +355,8 @@ def family():
         state = source.init(key, algorithm.memory(agent, 4))
         _, batch, _ = source.collect(state, policy, key)
         memory = algorithm.memory(agent, 4)
-        curious = {**memory, "policy": memory["policy"].at[:, 1].set(1.0)}
-        greedy = algorithm.act(agent, state.obs, curious, key, False)
+        update_curiosity = {**memory, "policy": memory["policy"].at[:, 1].set(1.0)}
+        greedy = algorithm.act(agent, state.obs, update_curiosity, key, False)
         return agent, batch, greedy
 
     return algorithm, *run(jax.random.PRNGKey(0))

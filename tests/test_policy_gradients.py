@@ -20,7 +20,7 @@ from spinward.core import (
 )
 from spinward.envs.guards import require_choice
 from spinward.errors import EnvironmentFailedError, NonFiniteError, SettingsError
-from spinward.learning.steps import clipped
+from spinward.learning.steps import with_clipping
 from spinward.run.run import train
 
 TIME, ENVS = 4, 4
@@ -167,7 +167,7 @@ def test_a2cs_rmsprop_starts_at_one_with_eps_under_the_root():
 
 
 def test_gradients_are_clipped_before_whatever_optimiser():
-    optimiser = clipped(1.0, optax.sgd(1.0))
+    optimiser = with_clipping(1.0, optax.sgd(1.0))
     updates, state = optimiser.update(jnp.array([3.0, 4.0]), optimiser.init(jnp.zeros(2)))
     np.testing.assert_allclose(updates, [-0.6, -0.8], rtol=1e-6)
     assert optax.tree_utils.tree_get(state, "grad_norm") == 5.0

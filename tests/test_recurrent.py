@@ -12,7 +12,7 @@ from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete, Spec, Transi
 from spinward.envs.t_maze import TMaze
 from spinward.errors import SettingsError
 from spinward.evaluation.episodes import Agents, evaluate
-from spinward.learning.minibatches import passes
+from spinward.learning.minibatches import run_epochs
 from spinward.networks.recurrent import CELLS, MEMORY, RecurrentActorCritic
 from spinward.programs.choose import program
 from spinward.run.policy import Policy
@@ -159,13 +159,13 @@ def test_minibatches_are_whole_sequences_of_some_environments():
     def step(state, part):
         return state, part
 
-    _, seen = passes(step, 0, data, KEY, 2, 3, sequential=True)
+    _, seen = run_epochs(step, 0, data, KEY, 2, 3, sequential=True)
     assert seen["t"].shape == (6, 5, 2)
     assert (seen["t"] == jnp.arange(5)[:, None]).all()
     assert (seen["e"] == seen["e"][:, :1]).all()
     assert sorted(seen["e"][:3, 0].reshape(-1).tolist()) == list(range(6))
     with pytest.raises(SettingsError, match="minibatches=4 does not divide envs = 6"):
-        passes(step, 0, data, KEY, 2, 4, sequential=True)
+        run_epochs(step, 0, data, KEY, 2, 4, sequential=True)
 
 
 def test_an_exported_policy_remembers_until_it_is_reset():

@@ -10,7 +10,7 @@ from twin import ALGORITHMS, CLOCK, Clock, HostClock, assert_same, copied, keys,
 
 from spinward.core import Box, Discrete, Policy, Spec, replace
 from spinward.errors import SettingsError
-from spinward.experience import memory
+from spinward.experience import replay_bytes as stored_bytes
 from spinward.experience.layouts import StepLayout
 from spinward.experience.priorities import FLOOR, Priorities, importance
 from spinward.experience.rollout import Rollout
@@ -79,9 +79,9 @@ def test_steps_whose_images_were_overwritten_do_not_count(films):
 
 def test_a_million_frames_of_atari_fit_in_eight_gigabytes():
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6), 8)
-    assert memory.replay_bytes(spec, 125_000, 1, stack=4) < 8e9
-    assert memory.replay_bytes(spec, 125_000, 1, stack=4, prioritised=True) < 8e9
-    assert memory.replay_bytes(spec, 125_000, 1) > 56e9
+    assert stored_bytes.replay_bytes(spec, 125_000, 1, stack=4) < 8e9
+    assert stored_bytes.replay_bytes(spec, 125_000, 1, stack=4, prioritised=True) < 8e9
+    assert stored_bytes.replay_bytes(spec, 125_000, 1) > 56e9
 
 
 @pytest.mark.parametrize(("stack", "prioritised"), [(1, False), (1, True), (STACK, True)])
@@ -94,25 +94,25 @@ def test_the_bytes_foretold_are_those_of_the_ring(stack, prioritised):
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     held = sum(x.nbytes for x in jax.tree.leaves(layout.empty(zeros)))
     assert held == pytest.approx(
-        memory.replay_bytes(source.spec, 800, 4, stack, prioritised), rel=0.01
+        stored_bytes.replay_bytes(source.spec, 800, 4, stack, prioritised), rel=0.01
     )
 
 
 def test_a_ring_larger_than_memory_is_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(memory, "machine_bytes", lambda: 4_000_000_000)
+    monkeypatch.setattr(stored_bytes, "machine_bytes", lambda: 4_000_000_000)
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6))
     algorithm = ALGORITHMS["dqn"](capacity=1_000_000, stack=4)
     with pytest.raises(SettingsError, match=r"capacity=1000000 .* 7\.\d\d GB of 4\.0 GB"):
-        memory.require_memory(1_000_000, bytes_of(algorithm, 1_000_000, spec))
-    memory.require_memory(400_000, bytes_of(algorithm, 400_000, spec))
+        stored_bytes.require_memory(1_000_000, bytes_of(algorithm, 1_000_000, spec))
+    stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec))
     with pytest.raises(SettingsError, match=r"3\.01 GB for each of 2 seeds"):
-        memory.require_memory(400_000, bytes_of(algorithm, 400_000, spec), 2)
+        stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec), 2)
     with pytest.raises(SettingsError, match="capacity=9000000 is more than memory holds"):
         assert assemble(Experiment(ALGORITHMS["dqn"](capacity=9 * 10**6), "Maze", 100)).parts
 
 
 def bytes_of(algorithm, capacity, spec):
-    return memory.wanted_bytes(replace(algorithm, capacity=capacity).wants(spec), spec)
+    return stored_bytes.wanted_bytes(replace(algorithm, capacity=capacity).wants(spec), spec)
 
 
 def test_stacks_are_refused_where_there_are_no_images_or_no_history():

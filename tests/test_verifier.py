@@ -107,7 +107,7 @@ def test_all_seeds_are_judged_in_one_call(monkeypatch):
 def test_a_function_that_cannot_judge_is_refused_before_training(name, error, said):
     judge = Verifier(f"{HERE}:{name}").opened(READER)
     with pytest.raises(error, match=said):
-        judge.rehearse(Generation(Grammar(), 1, 1))
+        judge.try_once(Generation(Grammar(), 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp
         spinward.train(algorithm, "Grammar", 20 * 72, **more)
     assert list((tmp_path / "grpo/shards/0/checkpoints").iterdir())
     assert "a film" in reward.failure()
-    reward.opened(READER).rehearse(Generation(Grammar(), 1, 1))
+    reward.opened(READER).try_once(Generation(Grammar(), 1, 1))
     assert reward.failure() == ""  # and is not told of the next run
 
 

@@ -160,8 +160,8 @@ def test_state_of_environments_is_not_shared_between_workers_that_come_as_they_a
         return jax.tree.map(lambda x: x[:, start : start + STEPS, first : first + share], whole)
 
     source = Workers(ENVS, STEPS, Stamp, tiny(A2C), 2, first_come=True)
-    staff = OneByOne([[part(t, first) for t in (0, STEPS)] for first in (0, share)])
-    object.__setattr__(source, "staff", staff)
+    pool = OneByOne([[part(t, first) for t in (0, STEPS)] for first in (0, share)])
+    object.__setattr__(source, "staff", pool)
     arrived = [source.collect((), Policy(None, None), None)[1] for _ in range(4)]
     arrived = [jax.tree.map(lambda x: jnp.asarray(x[0]), batch) for batch in arrived]
     alike = jax.tree.map(lambda x: jnp.asarray(x[0]), whole)
@@ -264,12 +264,12 @@ def test_a_killed_worker_is_replaced_and_no_step_is_torn_or_counted_twice(ray):
     try:
         for i in range(8):
             if i in (2, 5):
-                ray.kill(source.staff.actors[i % 2])  # between two batches
+                ray.kill(source.pool.actors[i % 2])  # between two batches
             if i in (3, 6):  # in the middle of one
-                source.staff.publish(policy.agent)
-                source.staff.ask(0, workers.numbered(keys(SEEDS, i), 0))
+                source.pool.publish(policy.agent)
+                source.pool.ask(0, workers.numbered(keys(SEEDS, i), 0))
                 time.sleep(0.03)
-                ray.kill(source.staff.actors[0])
+                ray.kill(source.pool.actors[0])
             _, batch, _ = source.collect((), policy, keys(SEEDS, i))
             assert batch.obs.shape == (SEEDS, STEPS, ENVS, 2)
             first = batch.obs[:, :1]
@@ -280,7 +280,7 @@ def test_a_killed_worker_is_replaced_and_no_step_is_torn_or_counted_twice(ray):
             names.append(first[..., 0])
     finally:
         source.close()
-    assert source.staff.losses == 4
+    assert source.pool.losses == 4
     assert len(set(seen)) == len(seen) == 8 * SEEDS * STEPS * ENVS
     changed = [(a != b).reshape(SEEDS, 2, -1).all((0, 2)).tolist()
                for a, b in itertools.pairwise(names)]  # fmt: skip
@@ -296,7 +296,7 @@ def test_batches_come_first_from_whoever_is_done_and_tell_how_old_their_policy_i
     try:
         for i in range(12):
             if i == 5:
-                ray.kill(source.staff.actors[0])
+                ray.kill(source.pool.actors[0])
             _, batch, metrics = source.collect((), policy, keys(SEEDS, i))
             assert batch.obs.shape == (SEEDS, STEPS, ENVS // 2, 2)
             seen += steps_of(batch)
@@ -338,15 +338,15 @@ def test_what_an_environment_says_in_a_worker_is_what_a_run_ends_with(ray, fails
 @needs_ray
 def test_a_worker_that_keeps_dying_ends_the_run(ray):
     source, policy = staffed(tiny(A2C), Named(step_s=0.01))
-    killed = source.staff.actor
+    killed = source.pool.actor
 
     def dying():
         actor = killed()
         ray.kill(actor)
         return actor
 
-    source.staff.actor = dying
-    ray.kill(source.staff.actors[1])
+    source.pool.actor = dying
+    ray.kill(source.pool.actors[1])
     try:
         with pytest.raises(EnvironmentFailedError, match="worker 1 died 5 times in a row"):
             source.collect((), policy, keys(SEEDS))

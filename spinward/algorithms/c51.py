@@ -24,7 +24,7 @@ from spinward.losses.values import cross_entropy
 from spinward.networks.distributions import forbid
 from spinward.networks.heads import Heads, of_action
 from spinward.networks.torso import mask
-from spinward.targets.diagnostics import Look, extremes
+from spinward.targets.diagnostics import QProbe, q_extremes
 from spinward.targets.distributional import project
 from spinward.targets.values import unrolled
 
@@ -116,7 +116,7 @@ class C51:
             "value": jax.nn.softmax(chosen) @ self.support,
             "mass_at_ends": goal[:, 0] + goal[:, -1],
         }
-        metrics = means(losses, batch.weight.min(0)) | extremes(values, batch.reward)
+        metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
         return metrics["cross_entropy"], metrics | self.outside(batch)
 
     def outside(self, batch: Transition) -> Metrics:
@@ -125,5 +125,5 @@ class C51:
         beyond = ((reward < self.low) | (reward > self.high)).any()
         return {"reward_outside_low_to_high": jnp.where(beyond, jnp.inf, 0.0)}
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return q_learning.look(self, agent, batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return q_learning.probe(self, agent, batch)

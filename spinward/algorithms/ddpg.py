@@ -22,7 +22,7 @@ from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import Look, extremes, peaks
+from spinward.targets.diagnostics import QProbe, q_extremes, running_max
 from spinward.targets.values import unrolled
 
 
@@ -83,7 +83,7 @@ class DDPG:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         agent, metrics = jax.lax.scan(self.improved, agent, batches)
-        return agent, peaks(metrics)
+        return agent, running_max(metrics)
 
     def improved(self, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -100,11 +100,11 @@ class DDPG:
     def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q[0]}, batch.weight)
-        return metrics["td_loss"], metrics | extremes(q, batch.reward)
+        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]
         return -means({"value": value}, batch.weight)["value"], {}
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return critics.look(agent.critic.model, agent.target[1], batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return critics.probe(agent.critic.model, agent.target[1], batch)

@@ -19,7 +19,7 @@ from spinward.errors import SettingsError
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Texts
 from spinward.learning import texts
-from spinward.learning.steps import Learner, descend, linear
+from spinward.learning.steps import Learner, descend, linear_schedule
 from spinward.losses.preference import dpo, ipo
 from spinward.losses.tokens import average, total
 from spinward.networks.language_policy import Trained, log_probs, policy, reference, trained
@@ -71,7 +71,7 @@ class DPO:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
-            lr = linear(self.lr, agent.updates, self.anneal_updates)
+            lr = linear_schedule(self.lr, agent.updates, self.anneal_updates)
             before = reference(self, batch, temperature=1.0)
             learner, metrics = descend(self.loss, optimiser(self, lr), agent.learner, batch, before)
             return Agent(learner, agent.updates + 1), metrics

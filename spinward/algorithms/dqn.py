@@ -32,12 +32,12 @@ from spinward.experience.wanted import Samples, samples
 from spinward.learning import q_learning
 from spinward.learning.minibatches import means
 from spinward.learning.q_learning import Agent
-from spinward.learning.steps import adam, clipped
+from spinward.learning.steps import adam, with_clipping
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Duelling, Q
 from spinward.networks.noisy import perturbed, with_noise
-from spinward.targets.diagnostics import Look, extremes
+from spinward.targets.diagnostics import QProbe, q_extremes
 from spinward.targets.values import bootstrap, unrolled
 
 
@@ -93,7 +93,7 @@ class DQN:
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         if self.rmsprop:
             rmsprop = optax.rmsprop(lr, decay=0.95, eps=self.eps, centered=True)
-            return clipped(self.max_grad_norm, rmsprop)
+            return with_clipping(self.max_grad_norm, rmsprop)
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
@@ -146,11 +146,11 @@ class DQN:
         error = goal - value
         loss = huber(error, self.huber) * batch.extras.get("importance", 1.0)
         losses = {"td_loss": loss, "td_error": jnp.abs(error), "value": value}
-        metrics = means(losses, batch.weight.min(0)) | extremes(values, batch.reward)
+        metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
         return metrics["td_loss"], metrics | priority(self, error)
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return q_learning.look(self, agent, batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return q_learning.probe(self, agent, batch)
 
 
 def priority(settings: DQN, error: Array) -> Metrics:

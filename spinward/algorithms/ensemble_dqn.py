@@ -24,7 +24,7 @@ from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.ensemble import each_head, several
 from spinward.networks.heads import Heads
-from spinward.targets.diagnostics import Look, extremes
+from spinward.targets.diagnostics import QProbe, q_extremes
 from spinward.targets.values import bootstrap, unrolled
 
 
@@ -106,8 +106,8 @@ class EnsembleDQN:
             "value": seen.mean(0),
             "spread": seen.std(0),
         }
-        metrics = means(losses, batch.weight.min(0)) | extremes(q.mean(0), batch.reward)
+        metrics = means(losses, batch.weight.min(0)) | q_extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return q_learning.look(self, agent, batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return q_learning.probe(self, agent, batch)

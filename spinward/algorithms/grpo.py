@@ -25,7 +25,7 @@ from spinward.experience.generation import without_prompts
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Prompts
 from spinward.learning import texts
-from spinward.learning.minibatches import passes
+from spinward.learning.minibatches import run_epochs
 from spinward.learning.steps import Learner, annealed, descend_on_sum
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
@@ -120,7 +120,7 @@ class GRPO:
                 lambda learner, _: step(learner, data), agent.learner, length=self.epochs
             )
         else:
-            learner, metrics = passes(
+            learner, metrics = run_epochs(
                 step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
             )
         count = jnp.maximum(metrics.pop("tokens"), 1.0)

@@ -36,7 +36,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.wanted import Rollouts
 from spinward.learning.minibatches import means
-from spinward.learning.steps import Learner, clipped, descend, rmsprop
+from spinward.learning.steps import Learner, descend, rmsprop, with_clipping
 from spinward.networks.distributions import Categorical
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Predicting, Rule
@@ -113,7 +113,9 @@ class LPG:
             return rmsprop(self.lr, self.max_grad_norm)
         # eps_root, because a rule is learned through these steps, and a root has no slope at 0.
         adam = optax.adam(self.lr, eps_root=1e-10)
-        return clipped(self.max_grad_norm, optax.sgd(self.lr) if self.descent == "sgd" else adam)
+        return with_clipping(
+            self.max_grad_norm, optax.sgd(self.lr) if self.descent == "sgd" else adam
+        )
 
     def init(self, key: Key, spec: Spec) -> Agent:
         """With `learned`, or a rule that has not learned anything where there is none."""

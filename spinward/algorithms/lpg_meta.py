@@ -41,7 +41,14 @@ from spinward.experience.lifetimes import Lifetimes, together
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Lives
 from spinward.learning.minibatches import mean, means, standardise
-from spinward.learning.steps import Learner, adam, descend, linear, moved, shortened
+from spinward.learning.steps import (
+    Learner,
+    adam,
+    apply_gradients,
+    clip_by_global_norm,
+    descend,
+    linear_schedule,
+)
 from spinward.losses.policy import policy_gradient
 from spinward.networks.normaliser import RewardScaler
 from spinward.networks.rule import Rule
@@ -168,9 +175,11 @@ class LPGMeta:
             key, k_live, k_born = jax.random.split(state.key, 3)
             lives, keys = state.source, jax.random.split(k_live, self.lives)
             agent, past = state.agent, float(source.stride) * state.agent.updates
-            lr, entropy = (linear(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef))
+            lr, entropy = (
+                linear_schedule(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef)
+            )
             found, lives, slope = self.judgement(agent.learner.model, lives, reward, entropy, keys)
-            learner, metrics = moved(adam(lr, eps=1e-5), agent.learner, found, slope)
+            learner, metrics = apply_gradients(adam(lr, eps=1e-5), agent.learner, found, slope)
             over = lives.age >= self.lifetime
             earned = lives.kind, lives.arm, lives.reward
             arms = agent.arms.add(*earned, over)
@@ -207,7 +216,7 @@ class LPGMeta:
         """
         slopes = jax.vmap(jax.value_and_grad(self.loss, has_aux=True), (None, 0, None, None, 0))
         (loss, (lives, told, ran)), slope = slopes(rule, lives, reward, entropy_coef, keys)
-        slope, norm = jax.vmap(partial(shortened, max_norm=self.max_grad_norm))(slope)
+        slope, norm = jax.vmap(partial(clip_by_global_norm, max_norm=self.max_grad_norm))(slope)
         loss, told, slope = jax.tree.map(lambda x: x.mean(0), (loss, told, slope))
         clipped = (norm > self.max_grad_norm).mean()
         return (loss, {**told, **together(ran), "slopes_clipped": clipped}), lives, slope

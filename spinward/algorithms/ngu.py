@@ -39,7 +39,7 @@ from spinward.networks.episodic import Episodic, episodic_novelty
 from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.targets.family import betas, gammas
-from spinward.targets.network import following
+from spinward.targets.network import update_target
 from spinward.targets.retrace import squashed
 
 BONUS, APART = "bonus", "apart"  # in a batch's extras: of the state seen, and its mean distance
@@ -127,7 +127,7 @@ class NGU:
             raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
 
     def wants(self, spec: Spec) -> Sequences:
-        return sequences_wanted(self, wander, self.told(spec))
+        return sequences_wanted(self, random_policy, self.told(spec))
 
     def told(self, spec: Spec) -> int:
         """How many numbers the network is told beside an observation."""
@@ -170,7 +170,7 @@ class NGU:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         """Without exploration it is the greedy policy that acts."""
         k_policy, k_act = jax.random.split(key)
-        memory = in_force(memory, k_policy)
+        memory = with_active_policy(memory, k_policy)
         if not explore:
             greedy = jnp.zeros_like(memory["policy"]).at[:, 0].set(1.0)
             memory = {**memory, "policy": greedy}
@@ -202,9 +202,9 @@ class NGU:
             earned = self.family(agent.curiosity, rows, batch.extras[BONUS][1:])
             q = agent.learner, agent.target, rows, after
             learner, metrics = descend(self.loss, self.optimiser(self.lr), *q, *earned)
-            curiosity, more = self.curious(agent.curiosity, rows)
+            curiosity, more = self.update_curiosity(agent.curiosity, rows)
             updates = agent.updates + 1
-            target = following(agent.target, learner.model, updates, self.target_every)
+            target = update_target(agent.target, learner.model, updates, self.target_every)
             return Agent(learner, target, curiosity, updates), {**more, **metrics}
 
         return jax.lax.scan(step, agent, batches)
@@ -228,14 +228,12 @@ class NGU:
         reward = rows.reward + policy @ betas(self.policies, self.beta) * bonus
         return reward, policy @ gammas(self.policies, self.gamma, self.gamma_min)
 
-    def curious(self, by: Curiosity, rows: Transition) -> tuple[Curiosity, Metrics]:
+    def update_curiosity(self, by: Curiosity, rows: Transition) -> tuple[Curiosity, Metrics]:
         """What bonuses are made of, after learning from the latest steps of each sequence."""
         late, opt = part(rows, -self.latest), adam(self.curiosity_lr, eps=self.eps)
         whitener = by.whitener.add(late.obs, late.weight)
         seen, metrics = whitener(late.obs), dict[str, Any]()
-        predictor, found = descend(
-            foretelling_loss, opt, by.predictor, by.target, seen, late.weight
-        )
+        predictor, found = descend(prediction_loss, opt, by.predictor, by.target, seen, late.weight)
         embedding = by.embedding
         if self.controllable:
             embedding, metrics = descend(inverse_loss, opt, embedding, late, self.weight_decay)
@@ -250,7 +248,7 @@ class NGU:
             by.error.add(error, late.weight, self.decay),
             by.bonus.add(bonus, rows.weight * (bonus > 0.0), self.decay),
         )
-        told_ = {"foretelling_loss": found["loss"], "bonus": by.bonus.mean, "apart": by.apart.mean}
+        told_ = {"prediction_loss": found["loss"], "bonus": by.bonus.mean, "apart": by.apart.mean}
         return by, {**metrics, **told_}
 
 
@@ -264,13 +262,13 @@ def inverse_loss(
     return metrics["inverse_loss"] + decay * squares, metrics
 
 
-def foretelling_loss(
+def prediction_loss(
     predictor: Features, target: Features, seen: Obs, weight: Array
 ) -> tuple[Array, Metrics]:
     return mean(distance(predictor, target, seen), weight), {}
 
 
-def in_force(memory: Memory, key: Key) -> Memory:
+def with_active_policy(memory: Memory, key: Key) -> Memory:
     """With a policy drawn in environments that have none yet."""
     policy = memory["policy"]
     envs, policies = policy.shape
@@ -278,9 +276,13 @@ def in_force(memory: Memory, key: Key) -> Memory:
     return {**memory, "policy": jnp.where(policy.sum(-1, keepdims=True) > 0.0, policy, drawn)}
 
 
-def wander(spec: Spec, obs: Obs, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
+def random_policy(
+    spec: Spec, obs: Obs, memory: Memory, key: Key
+) -> tuple[Array, Memory, dict[str, Any]]:
     """A random action, before there is an agent, of a policy of the family and without a bonus."""
     k_policy, k_act = jax.random.split(key)
-    action, memory, extras = r2d2.wander(spec, obs, in_force(memory, k_policy), k_act)
+    action, memory, extras = r2d2.random_policy(
+        spec, obs, with_active_policy(memory, k_policy), k_act
+    )
     none = jnp.zeros(action.shape)
     return action, memory, {**extras, BONUS: none, APART: none}

@@ -17,7 +17,7 @@ from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, s
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
 from spinward.learning import acting
-from spinward.learning.minibatches import means, passes, standardise
+from spinward.learning.minibatches import means, run_epochs, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import clipped_surrogate
 from spinward.networks.heads import spread
@@ -102,7 +102,7 @@ class PPO:
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), learner, *part)
 
-        learner, metrics = passes(
+        learner, metrics = run_epochs(
             step,
             agent.learner,
             with_advantages(agent.learner),

@@ -17,7 +17,7 @@ from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
 from spinward.learning import acting
-from spinward.learning.minibatches import mean, means, passes, standardise
+from spinward.learning.minibatches import mean, means, run_epochs, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import doubled_or_halved, dual_ascent, surrogate
 from spinward.networks.distributions import of_each_step
@@ -106,7 +106,7 @@ class PPOPenalty:
             return descend(self.loss, self.optimiser(lr), learner, agent.coef, *part)
 
         data = (batch, of_each_step(old), advantage, advantage + value)
-        learner, metrics = passes(
+        learner, metrics = run_epochs(
             step, agent.learner, data, key, self.epochs, self.minibatches,
             agent.model.sequential,
         )  # fmt: skip

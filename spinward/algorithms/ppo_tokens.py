@@ -21,7 +21,7 @@ from spinward.experience.batches import check_minibatches
 from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Prompts
 from spinward.learning import texts
-from spinward.learning.minibatches import mean, passes
+from spinward.learning.minibatches import mean, run_epochs
 from spinward.learning.steps import Learner, annealed, descend
 from spinward.losses.divergence import k2, k3
 from spinward.losses.policy import proportional
@@ -109,7 +109,7 @@ class PPOTokens:
             return descend(self.loss, optimiser(self, lr), learner, *part, agent.kl_coef)
 
         data = (judged, advantage, advantage + value, before)
-        learner, metrics = passes(
+        learner, metrics = run_epochs(
             step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
         )
         kl = total(away, batch.weight).mean()

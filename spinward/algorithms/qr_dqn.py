@@ -24,7 +24,7 @@ from spinward.losses.values import quantile_huber
 from spinward.networks.distributions import forbid
 from spinward.networks.heads import Heads, of_action
 from spinward.networks.torso import mask
-from spinward.targets.diagnostics import Look, extremes
+from spinward.targets.diagnostics import QProbe, q_extremes
 from spinward.targets.values import unrolled
 
 
@@ -102,8 +102,8 @@ class QRDQN:
             "value": seen.mean(-1),
             "spread": seen.std(-1),
         }
-        metrics = means(losses, batch.weight.min(0)) | extremes(quantiles.mean(-1), batch.reward)
+        metrics = means(losses, batch.weight.min(0)) | q_extremes(quantiles.mean(-1), batch.reward)
         return metrics["quantile_loss"], metrics
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return q_learning.look(self, agent, batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return q_learning.probe(self, agent, batch)

@@ -29,7 +29,7 @@ from spinward.learning import sequences
 from spinward.learning.sequences import chosen, rows_of, told
 from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.recurrent_q import RecurrentQ
-from spinward.targets.network import following
+from spinward.targets.network import update_target
 
 
 @struct
@@ -71,7 +71,7 @@ class R2D2:
         check_sequences(self, spec)
 
     def wants(self, spec: Spec) -> Sequences:
-        return sequences_wanted(self, wander, numbers_told(spec))
+        return sequences_wanted(self, random_policy, numbers_told(spec))
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
@@ -105,7 +105,7 @@ class R2D2:
                 self.gamma,
             )
             updates = agent.updates + 1
-            target = following(agent.target, learner.model, updates, self.target_every)
+            target = update_target(agent.target, learner.model, updates, self.target_every)
             return Agent(learner, target, updates), metrics
 
         return jax.lax.scan(step, agent, batches)
@@ -128,7 +128,9 @@ def numbers_told(spec: Spec) -> int:
     return spec.action.n + 1
 
 
-def wander(spec: Spec, obs: Obs, memory: Memory, key: Key) -> tuple[Array, Memory, dict[str, Any]]:
+def random_policy(
+    spec: Spec, obs: Obs, memory: Memory, key: Key
+) -> tuple[Array, Memory, dict[str, Any]]:
     """A random action, before there is an agent."""
     q = jnp.zeros_like(memory["action"])
     return chosen(q, obs, memory["recurrent"], memory, key, jnp.ones(len(q)))

@@ -22,7 +22,7 @@ from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares, temperature
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import Look, extremes, peaks
+from spinward.targets.diagnostics import QProbe, q_extremes, running_max
 from spinward.targets.soft import soft_value
 from spinward.targets.values import unrolled
 
@@ -92,7 +92,7 @@ class SAC:
 
         keys = jax.random.split(key, self.updates)
         agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, peaks(metrics)
+        return agent, running_max(metrics)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -126,7 +126,7 @@ class SAC:
     ) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | extremes(q, earned)
+        return metrics["td_loss"], metrics | q_extremes(q, earned)
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array, key: Key
@@ -136,8 +136,8 @@ class SAC:
         metrics = means({"soft_value": value, "entropy": -log_prob}, batch.weight)
         return -metrics["soft_value"], metrics
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return critics.look(agent.critic.model, agent.target, batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return critics.probe(agent.critic.model, agent.target, batch)
 
 
 def temperature_loss(log_alpha: Array, entropy: Array, wanted: Array) -> tuple[Array, Metrics]:

@@ -34,7 +34,7 @@ from spinward.networks.critic import ChoiceCritics
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Policy
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import Look, extremes, peaks
+from spinward.targets.diagnostics import QProbe, q_extremes, running_max
 from spinward.targets.soft import soft_expectation
 from spinward.targets.values import unrolled
 
@@ -103,7 +103,7 @@ class SACDiscrete:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         agent, metrics = jax.lax.scan(self.improved, agent, batches)
-        return agent, peaks(metrics)
+        return agent, running_max(metrics)
 
     def improved(self, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -130,13 +130,13 @@ class SACDiscrete:
     ) -> tuple[Array, Metrics]:
         q = pick(critic(batch.obs), batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | extremes(q, earned)
+        return metrics["td_loss"], metrics | q_extremes(q, earned)
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
         """What the instruments read (targets/diagnostics.py), at steps [row]."""
         critic = agent.critic.model
         q, lagged = critic(batch.obs).min(0), agent.target(batch.obs).min(0)
-        return Look(q, lagged, pick(q, batch.action), critic.features(batch.obs))
+        return QProbe(q, lagged, pick(q, batch.action), critic.features(batch.obs))
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array

@@ -17,7 +17,7 @@ from spinward.experience.text_settings import check_start, optimiser, with_start
 from spinward.experience.wanted import Texts
 from spinward.learning import texts
 from spinward.learning.minibatches import means
-from spinward.learning.steps import Learner, descend, linear
+from spinward.learning.steps import Learner, descend, linear_schedule
 from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import Trained, policy, trained
 
@@ -78,7 +78,7 @@ class SFT:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
-            lr = linear(self.lr, agent.updates, self.anneal_updates)
+            lr = linear_schedule(self.lr, agent.updates, self.anneal_updates)
             learner, metrics = descend(self.loss, optimiser(self, lr), agent.learner, batch)
             return Agent(learner, agent.updates + 1), metrics
 

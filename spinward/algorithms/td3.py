@@ -22,7 +22,7 @@ from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares
 from spinward.networks.critic import Actor, Critics
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import Look, extremes, peaks
+from spinward.targets.diagnostics import QProbe, q_extremes, running_max
 from spinward.targets.soft import smoothed
 from spinward.targets.values import unrolled
 
@@ -95,7 +95,7 @@ class TD3:
         data = batches, jax.random.split(key, self.updates)
         data = jax.tree.map(lambda x: x.reshape(turns, self.delay, *x.shape[1:]), data)
         agent, metrics = jax.lax.scan(step, agent, data)
-        return agent, peaks(metrics)
+        return agent, running_max(metrics)
 
     def improved(self, agent: Agent, batches: Transition, keys: Key) -> tuple[Agent, Metrics]:
         """The agent after `delay` steps of the critics, one of the actor and one of the targets."""
@@ -113,7 +113,7 @@ class TD3:
         )
         models = actor.model, critic.model
         target = optax.incremental_update(models, agent.target, self.tau)
-        metrics = {**jax.tree.map(jnp.mean, peaks(metrics)), "actor_loss": acted["loss"]}
+        metrics = {**jax.tree.map(jnp.mean, running_max(metrics)), "actor_loss": acted["loss"]}
         return Agent(actor, critic, target), metrics
 
     def goal(self, target: tuple[Any, Any], batch: Transition, key: Key) -> Array:
@@ -126,11 +126,11 @@ class TD3:
     def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
         metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | extremes(q, batch.reward)
+        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]
         return -means({"value": value}, batch.weight)["value"], {}
 
-    def look(self, agent: Agent, batch: Transition) -> Look:
-        return critics.look(agent.critic.model, agent.target[1], batch)
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return critics.probe(agent.critic.model, agent.target[1], batch)

@@ -18,7 +18,7 @@ from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
 from spinward.learning import acting
-from spinward.learning.minibatches import mean, means, passes, standardise
+from spinward.learning.minibatches import mean, means, run_epochs, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
@@ -109,7 +109,7 @@ class TRPO:
         def step(critic: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser(lr), critic, policy, *part)
 
-        critic, fitted = passes(
+        critic, fitted = run_epochs(
             step, agent.critic, (batch, advantage + value), key, self.epochs, self.minibatches,
             agent.model.sequential,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
 from spinward.learning import acting
-from spinward.learning.minibatches import means, passes, standardise
+from spinward.learning.minibatches import means, run_epochs, standardise
 from spinward.learning.steps import Learner, adam, annealed, descend
 from spinward.losses.policy import policy_gradient
 from spinward.networks.normaliser import Statistics
@@ -118,7 +118,7 @@ class VPG:
             optimiser = self.optimiser(left * self.value_lr)
             return descend(self.value_loss, optimiser, critic, policy.model, *part)
 
-        critic, fitted = passes(
+        critic, fitted = run_epochs(
             step, agent.critic, (batch, goal), key, self.epochs, self.minibatches,
             agent.model.sequential,
         )  # fmt: skip

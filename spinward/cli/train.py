@@ -24,7 +24,7 @@ def run(words: list[str]) -> int:
     began = time.monotonic()
     choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
     experiment = experiment_of(kind, ask, choice)
-    from spinward.experience import memory
+    from spinward.experience import replay_bytes as stored_bytes
     from spinward.run.run import create
 
     run = create(experiment, Path(ask.out), ask.name)
@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     for note in notes_of(run.made):
         say(note)
     if needed := run.made.store_bytes:
-        say(memory.statement(needed, experiment.seeds))
+        say(stored_bytes.statement(needed, experiment.seeds))
     if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
         say(f"{told} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)

@@ -17,7 +17,7 @@ from spinward.envs.processes import Lost, Worker, answer, memory_of, start, stop
 from spinward.errors import EnvironmentFailedError
 
 SEEDS = 0x7FFFFFFF  # the range that all environments take
-FUTILE = 5  # deaths in a row of one environment in its first step or before
+MOST_FAILURES = 5  # deaths in a row of one environment in its first step or before
 BACK_OFF_S = 0.1  # before the second restart in a row, doubled for each further one
 
 
@@ -49,7 +49,7 @@ class Pool:
         self.shared = workers.views(mmap.mmap(memory, workers.size(layout)), layout)
         self.settings = settings | {"task": "serve", "memory": memory, "layout": layout}
         self.deaths: Counter[int] = Counter()
-        self.futile: Counter[int] = Counter()
+        self.failures: Counter[int] = Counter()
         self.losses = 0
         self.staff: list[Worker] = []
         self.close = weakref.finalize(self, stop, self.staff, memory)
@@ -169,8 +169,8 @@ class Pool:
             raise EnvironmentFailedError(f"env {env} of {self.name} {why}")
         self.losses += 1
         self.deaths[env] += 1
-        self.futile[env] = self.futile[env] + 1 if count <= 1 else 0
-        if self.futile[env] < FUTILE and self.losses <= self.restarts:
+        self.failures[env] = self.failures[env] + 1 if count <= 1 else 0
+        if self.failures[env] < MOST_FAILURES and self.losses <= self.restarts:
             return
         times = "once" if self.deaths[env] == 1 else f"{self.deaths[env]} times"
         budget = f"; all restarts={self.restarts} are used" if self.losses > self.restarts else ""

@@ -12,7 +12,7 @@ from spinward.core import Algorithm, HostEnv, Key, Policy
 from spinward.envs.text import Text
 from spinward.evaluation.statistics import described
 from spinward.experience.generation import Generation
-from spinward.experience.rollout import heard, in_env_units
+from spinward.experience.rollout import in_env_units, with_last_reward
 from spinward.experience.vector import Vector
 
 LIMIT = 100_000  # steps after which an episode that has not ended is cut off
@@ -91,7 +91,7 @@ def on_device(
             state, obs, reward, terminated, truncated = jax.vmap(env.step)(
                 state, in_env_units(env, action), jax.random.split(k_step, episodes)
             )
-            memory = heard(memory, reward)
+            memory = with_last_reward(memory, reward)
             total = total + jnp.where(over, 0.0, reward)
             return state, obs, memory, total, over | terminated | truncated, key, steps + 1
 

@@ -86,7 +86,7 @@ def of_one(
     count = known.sum()
     at = evenly(jnp.where(count >= FEWEST, known, steps.weight > 0).reshape(-1))
     batch: Transition = stored.steps_at(ring, number[at // envs], at % envs, stack)
-    look = algorithm.look(agent, batch)
+    look = algorithm.probe(agent, batch)
     excess = (look.value - returns.reshape(-1)[at]).mean()
     return {
         "q_overestimation": jnp.where(count >= FEWEST, excess, jnp.nan),

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from spinward.core import Box, Discrete, Spec
 from spinward.errors import SettingsError
-from spinward.experience.memory import require_images
+from spinward.experience.replay_bytes import require_images
 from spinward.experience.wanted import Sequences, Stored, rows, samples
 from spinward.learning.sequences import Sequential
 from spinward.networks.recurrent import CELLS

@@ -81,7 +81,7 @@ class Rollout:
                 state.obs, action, reward, terminated, truncated, next_obs, weight, extras
             )
             env, obs = where(batch.done, fresh, (env, next_obs))
-            memory = where(batch.done, initial, heard(memory, reward))
+            memory = where(batch.done, initial, with_last_reward(memory, reward))
             episodes, ended = count(state.episodes, reward, batch.done, weight)
             return RolloutState(env, obs, memory, episodes), (batch, ended)
 
@@ -94,7 +94,7 @@ class Rollout:
         return state, batch, {**summarise(*ended), "finite": sound(batch)}
 
 
-def heard(memory: Memory, reward: Any) -> Memory:
+def with_last_reward(memory: Memory, reward: Any) -> Memory:
     """`memory` with the reward [env] of the step, where it is a dict with a place for it."""
     return {**memory, REWARD: reward} if isinstance(memory, dict) and REWARD in memory else memory
 

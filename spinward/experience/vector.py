@@ -26,7 +26,7 @@ from spinward.core import (
     replace,
     struct,
 )
-from spinward.experience.rollout import heard
+from spinward.experience.rollout import with_last_reward
 from spinward.trees import where
 
 
@@ -99,7 +99,7 @@ class Vector:
             found = step(in_env_units(spec, action))
             rows.append((obs, action, found, extras))
             if remembers:
-                memory = heard(memory, found.reward.reshape(shape))
+                memory = with_last_reward(memory, found.reward.reshape(shape))
                 done = (found.terminated | found.truncated).reshape(shape)
                 memory = begin_again(done, policy, self.envs, memory) if done.any() else memory
             obs = by_seed(found.obs, shape)

@@ -25,14 +25,14 @@ from spinward.core import (
     replace,
 )
 from spinward.errors import EnvironmentFailedError, SettingsError
-from spinward.experience import calls
-from spinward.experience.called import Called, Host
+from spinward.experience import ffi
+from spinward.experience.callback_source import CallbackSource, Host
 from spinward.experience.cluster import require_ray, start
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
 from spinward.networks.per_env import ENV_INDEX
 
-FUTILE = 5  # deaths in a row of one worker that delivered nothing in between
+MOST_FAILURES = 5  # deaths in a row of one worker that delivered nothing in between
 EPISODE = ("episode_return", "episode_length")  # means over the episodes of a batch
 
 
@@ -51,7 +51,7 @@ class Workers:
     algorithm: Any  # whose `act` and `memory` the actors use
     workers: int = 1
     first_come: bool = False
-    staff: "Staff" = dataclasses.field(default_factory=lambda: Staff())
+    pool: "ActorPool" = dataclasses.field(default_factory=lambda: ActorPool())
 
     def check(self) -> None:
         if self.workers < 1 or self.envs % self.workers:
@@ -76,7 +76,7 @@ class Workers:
     def init(self, key: Key, memory: Memory) -> tuple[()]:
         """All actors of `key` [seed], started; their environments begin with the first batch."""
         self.check()
-        self.staff.hire(self, key)
+        self.pool.start_all(self, key)
         return ()
 
     def reopen(self, saved: Any, fresh: Any) -> Any:
@@ -84,16 +84,16 @@ class Workers:
         return fresh
 
     def close(self) -> None:
-        self.staff.dismiss()
+        self.pool.stop_all()
 
     def collect(
         self, state: tuple[()], policy: Policy, key: Key
     ) -> tuple[tuple[()], Transition, Metrics]:
-        self.staff.publish(policy.agent)
-        for worker in self.staff.idle():
-            self.staff.ask(worker, numbered(key, worker))
-        workers = [self.staff.first()] if self.first_come else range(self.workers)
-        batches, metrics, lags = zip(*map(self.staff.answer, workers), strict=True)
+        self.pool.publish(policy.agent)
+        for worker in self.pool.idle():
+            self.pool.ask(worker, numbered(key, worker))
+        workers = [self.pool.first()] if self.first_come else range(self.workers)
+        batches, metrics, lags = zip(*map(self.pool.answer, workers), strict=True)
         batch = jax.tree.map(lambda *x: np.concatenate(x, 2), *batches)
         if not self.first_come:
             return state, batch, merged(metrics)
@@ -149,9 +149,9 @@ class Worker:
         make = Vector if far else Rollout
         self.source: Any = make(env, self.envs, self.steps)
         self.call: Callable[..., Any] = lambda program, *args: program(*args)
-        if far and calls.work():  # from inside the program that acts
+        if far and ffi.available():  # from inside the program that acts
             far, host = False, Host(env)
-            self.source, self.call = Called(self.source.spec, self.steps), host.checked
+            self.source, self.call = CallbackSource(self.source.spec, self.steps), host.checked
             host.open(len(key) * self.envs)
         self.run = self.on_host if far else self.on_device
         init = self.source.init if far else jax.vmap(self.source.init)
@@ -169,15 +169,15 @@ class Worker:
         return self.source.collect(state, Policy(act, memory, agent), key)
 
 
-class Staff:
+class ActorPool:
     """The actors of a `Workers`, what each is at, and the newest policy: a resource."""
 
     def __init__(self) -> None:
         self.actors: list[Any] = []
         self.ours = False  # whether Ray is to end with us
 
-    def hire(self, source: Workers, key: Key) -> None:
-        self.dismiss()
+    def start_all(self, source: Workers, key: Key) -> None:
+        self.stop_all()
         ray = require_ray()
         self.ours = not ray.is_initialized()
         if self.ours:
@@ -189,7 +189,7 @@ class Staff:
         self.losses, self.version, self.agent = 0, 0, None
         self.pending: dict[Any, int] = {}  # from what was asked for to the worker, oldest first
         self.asked: dict[int, tuple[Any, ...]] = {}
-        self.futile = [0] * source.workers
+        self.failures = [0] * source.workers
         self.first_keys = [numbered(key, i) for i in range(source.workers)]
         self.actors = [self.actor() for _ in range(source.workers)]
 
@@ -235,24 +235,26 @@ class Staff:
             except self.lost.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except (self.lost.RayActorError, self.lost.ObjectLostError) as error:
-                self.bury(worker, error)
+                self.replace_actor(worker, error)
                 self.ask(worker, key)
                 continue
-            self.futile[worker] = 0
+            self.failures[worker] = 0
             return batch, metrics, self.version - version
 
-    def bury(self, worker: int, error: Exception) -> None:
+    def replace_actor(self, worker: int, error: Exception) -> None:
         """Puts a new actor in a dead one's place, whose environments begin anew."""
         self.losses += 1
-        self.futile[worker] += 1
-        if self.futile[worker] >= FUTILE:
+        self.failures[worker] += 1
+        if self.failures[worker] >= MOST_FAILURES:
             why = str(error).strip().splitlines()[-1]
-            raise EnvironmentFailedError(f"worker {worker} died {FUTILE} times in a row: {why}")
+            raise EnvironmentFailedError(
+                f"worker {worker} died {MOST_FAILURES} times in a row: {why}"
+            )
         self.ray.kill(self.actors[worker])
         self.first_keys[worker] = numbered(self.key, len(self.actors) + self.losses)
         self.actors[worker] = self.actor()
 
-    def dismiss(self) -> None:
+    def stop_all(self) -> None:
         """Ends all actors, and Ray where we started it."""
         for actor in self.actors:
             self.ray.kill(actor)

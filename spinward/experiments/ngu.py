@@ -19,7 +19,7 @@ from spinward.algorithms.ngu import NGU
 from spinward.algorithms.r2d2 import R2D2
 from spinward.core import Key, replace
 from spinward.envs.rooms import PRESS
-from spinward.experience.rollout import heard
+from spinward.experience.rollout import with_last_reward
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.report import plot
 from spinward.rewards.count import Count
@@ -126,7 +126,7 @@ def walked(algorithm: Any, agent: Any, env: Any, key: Key, explore: bool) -> Exp
         seen = jnp.where(over[:, None, None], seen, marked(seen, state.at))
         won = won | (~over & (reward > 0.0))
         pressed = pressed + jnp.where(over, 0.0, action == PRESS)
-        memory, live = heard(memory, reward), ~over
+        memory, live = with_last_reward(memory, reward), ~over
         return (state, obs, memory, seen, over | terminated | truncated, won, pressed), live
 
     no = jnp.zeros(EPISODES, bool)

@@ -13,7 +13,7 @@ from spinward.errors import SettingsError
 FEISTEL_ROUNDS = 6  # even, so that the halves of an odd number of bits change back
 
 
-def passes(
+def run_epochs(
     step: Callable[[Any, Any], tuple[Any, Metrics]],
     state: Any,
     data: Any,

@@ -8,12 +8,12 @@ import optax
 from jax import Array
 
 from spinward.core import Key, Memory, Metrics, Obs, Transition, struct
-from spinward.learning.steps import Learner, descend, linear
+from spinward.learning.steps import Learner, descend, linear_schedule
 from spinward.networks.distributions import pick
-from spinward.networks.exploration import epsilon_greedy, falling, greedy
+from spinward.networks.exploration import epsilon_greedy, greedy, linear_epsilon
 from spinward.networks.noisy import perturbed
-from spinward.targets.diagnostics import Look, last_features, peaks
-from spinward.targets.network import following
+from spinward.targets.diagnostics import QProbe, last_features, running_max
+from spinward.targets.network import update_target
 
 
 class Exploring(Protocol):
@@ -67,7 +67,7 @@ def env_steps(settings: Exploring, updates: Array) -> Array:
 
 def epsilon_at(settings: Exploring, updates: Array) -> Array:
     """The share of random actions, after as many updates."""
-    return falling(env_steps(settings, updates), settings.explore_steps, settings.epsilon)
+    return linear_epsilon(env_steps(settings, updates), settings.explore_steps, settings.epsilon)
 
 
 def act(
@@ -93,22 +93,22 @@ def update(
     """A gradient step on each of `batches`, and the target network moved after it."""
 
     def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-        lr = linear(settings.lr, env_steps(settings, agent.updates), settings.anneal_steps)
+        lr = linear_schedule(settings.lr, env_steps(settings, agent.updates), settings.anneal_steps)
         learner, metrics = descend(
             settings.loss, settings.optimiser(lr), agent.learner, agent.target, *x
         )
         updates = agent.updates + 1
         moves = updates, settings.target_every, settings.tau
-        return Agent(learner, following(agent.target, learner.model, *moves), updates), metrics
+        return Agent(learner, update_target(agent.target, learner.model, *moves), updates), metrics
 
     keys = jax.random.split(key, batches.reward.shape[0])
     agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-    return agent, peaks(metrics)
+    return agent, running_max(metrics)
 
 
-def look(settings: QLearning, agent: Agent, batch: Transition) -> Look:
+def probe(settings: QLearning, agent: Agent, batch: Transition) -> QProbe:
     """What the instruments read (targets/diagnostics.py), at steps [row]."""
     q = agent.learner.model
     values, lagged = settings.values(q, batch.obs), settings.values(agent.target, batch.obs)
     value = pick(values, batch.action)
-    return Look(values, lagged, value, last_features(q, batch.obs))
+    return QProbe(values, lagged, value, last_features(q, batch.obs))

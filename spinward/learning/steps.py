@@ -30,7 +30,7 @@ def descend(
 ) -> tuple[Learner, Metrics]:
     """One gradient step on `loss(model, *args) -> (scalar, metrics)`."""
     found, grads = jax.value_and_grad(loss, has_aux=True)(learner.model, *args)
-    return moved(optimiser, learner, found, grads)
+    return apply_gradients(optimiser, learner, found, grads)
 
 
 def descend_on_sum(
@@ -48,10 +48,10 @@ def descend_on_sum(
     shapes = jax.eval_shape(slope, learner.model, *jax.tree.map(lambda x: x[0], args))
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     (found, grads), _ = jax.lax.scan(add, nothing, args)
-    return moved(optimiser, learner, found, grads)
+    return apply_gradients(optimiser, learner, found, grads)
 
 
-def moved(
+def apply_gradients(
     optimiser: optax.GradientTransformation,
     learner: Learner,
     found: tuple[Array, Metrics],
@@ -77,7 +77,7 @@ def adam(
     All parameters are one vector to it: on CPU a dozen small kernels less in every step.
     """
 
-    return clipped(max_grad_norm, optax.adam(lr, eps=eps))
+    return with_clipping(max_grad_norm, optax.adam(lr, eps=eps))
 
 
 def rmsprop(
@@ -85,32 +85,32 @@ def rmsprop(
 ) -> optax.GradientTransformation:
     """RMSProp as TensorFlow has it, which A3C's published settings are for: the mean square starts
     at 1 and `eps` is under the root. Gradients are clipped as by `adam`."""
-    return clipped(
+    return with_clipping(
         max_grad_norm, optax.rmsprop(lr, decay, eps, initial_scale=1.0, eps_in_sqrt=True)
     )
 
 
-def clipped(
+def with_clipping(
     max_grad_norm: float | Array, optimiser: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """`optimiser` on gradients clipped to a global norm, which is remembered for `descend`."""
 
     def clip(grads: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
-        grads, norm = shortened(grads, max_grad_norm)
+        grads, norm = clip_by_global_norm(grads, max_grad_norm)
         return grads, ClipState(norm)
 
     first = optax.GradientTransformation(lambda params: ClipState(jnp.float32(0.0)), clip)
     return optax.flatten(optax.chain(first, optimiser))
 
 
-def shortened(grads: Any, max_norm: float | Array) -> tuple[Any, Array]:
+def clip_by_global_norm(grads: Any, max_norm: float | Array) -> tuple[Any, Array]:
     """`grads` clipped to a global norm, and their norm before."""
     norm = optax.global_norm(grads)
     scale = jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
     return jax.tree.map(lambda g: g * scale, grads), norm
 
 
-def linear(start: float | Array, at: Array, over: int) -> float | Array:
+def linear_schedule(start: float | Array, at: Array, over: int) -> float | Array:
     """`start` falling to 0 while `at` goes from 0 to `over`; `start` throughout if that is 0."""
     return start * jnp.maximum(1.0 - at / over, 0.0) if over else start
 
@@ -129,4 +129,4 @@ class Annealed(Protocol):
 def annealed(settings: Annealed, value: float | Array, updates: Array) -> float | Array:
     """`value` after so many `updates`, each of a rollout: it falls linearly to 0 over the
     `anneal_steps` of the settings, or stays."""
-    return linear(value, updates * settings.rollout * settings.envs, settings.anneal_steps)
+    return linear_schedule(value, updates * settings.rollout * settings.envs, settings.anneal_steps)

@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from spinward.core import Key, Metrics, Spec, Transition, replace, struct
-from spinward.learning.steps import Learner, clipped, descend
+from spinward.learning.steps import Learner, descend, with_clipping
 from spinward.losses.dynamics import gaussian_error, log_likelihood
 from spinward.models.dynamics import Dynamics, Member, Scale, inputs_of, targets_of
 from spinward.trees import where
@@ -85,7 +85,7 @@ class Fit:
 
 
 def optimiser(lr: float | Array, decay: float | Array) -> optax.GradientTransformation:
-    return clipped(jnp.inf, optax.adamw(lr, eps=1e-5, weight_decay=decay))
+    return with_clipping(jnp.inf, optax.adamw(lr, eps=1e-5, weight_decay=decay))
 
 
 def fit(

@@ -21,6 +21,6 @@ def epsilon_greedy(q: Array, obs: Obs, key: Key, epsilon: float | Array) -> Arra
     return jnp.where(coin, random, greedy(q))
 
 
-def falling(steps: Array, over: int, final: float | Array) -> Array:
+def linear_epsilon(steps: Array, over: int, final: float | Array) -> Array:
     """The share of random actions: from 1 to `final` in `over` env steps, and that thereafter."""
     return jnp.maximum(final, 1.0 - (1.0 - final) * steps / over)

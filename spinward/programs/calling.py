@@ -8,12 +8,20 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, TrainState, replace
 from spinward.errors import NonFiniteError
-from spinward.experience.called import Host
+from spinward.experience.callback_source import Host
 from spinward.experience.replay import Replay
 from spinward.experience.vector import VectorState
 from spinward.loop import Parts, system
 from spinward.programs.device import start_all
-from spinward.programs.seeds import Program, by_seed, compiled, joined, over_seeds
+from spinward.programs.seeds import (
+    Program,
+    Rows,
+    by_seed,
+    compiled,
+    joined,
+    over_seeds,
+    traced_once,
+)
 from spinward.trees import finite
 
 ROWS = 256  # iterations of one call, at most
@@ -76,19 +84,18 @@ def chunk(
 
     The state before has no source, whose memory is handed over from one to the next.
     """
-    step = over_seeds(system(parts).step, isinstance(parts.source, Replay))
+    step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
+    table = Rows.of(step, state, ROWS)
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         i, _, _, state, rows = carry
         after, metrics = step(state)
         metrics["finite"] &= over_seeds(finite)(after.agent)
-        rows = {name: rows[name].at[i].set(metrics[name]) for name in rows}
+        rows = table.put(rows, i, metrics)
         return i + 1, metrics["finite"].all(), replace(state, source=()), after, rows
 
-    shapes = jax.eval_shape(step, state)[1]
-    rows = {name: jnp.zeros((ROWS, *x.shape), x.dtype) for name, x in shapes.items()}
-    begin = jnp.int32(0), jnp.bool_(True), replace(state, source=()), state, rows
+    begin = jnp.int32(0), jnp.bool_(True), replace(state, source=()), state, table.empty()
     count, _, before, state, rows = jax.lax.while_loop(
         lambda carry: (carry[0] < iterations) & carry[1], body, begin
     )
-    return before, state, rows, count
+    return before, state, table.read(rows), count

@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
-from spinward.experience import calls
-from spinward.experience.called import Called, Host
+from spinward.experience import ffi
+from spinward.experience.callback_source import CallbackSource, Host
 from spinward.experience.material import innermost, with_innermost
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Workers
@@ -26,8 +26,8 @@ def program(parts: Parts) -> Program:
     host = innermost(parts.source)
     if not on_host(parts):
         return device.program(parts)
-    if isinstance(host, Vector) and calls.work() and not large(parts):
-        source: Any = with_innermost(parts.source, Called(host.spec, host.steps))
+    if isinstance(host, Vector) and ffi.available() and not large(parts):
+        source: Any = with_innermost(parts.source, CallbackSource(host.spec, host.steps))
         return calling.program(parts._replace(source=source), Host(host.env))
     return python.program(parts, host)
 

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from spinward.core import Key, Metrics, TrainState
 from spinward.experience.replay import Replay
 from spinward.loop import Parts, system
-from spinward.programs.seeds import ROWS, Program, by_seed, compiled, joined, over_seeds
+from spinward.programs.seeds import (
+    ROWS,
+    Program,
+    Rows,
+    by_seed,
+    compiled,
+    joined,
+    over_seeds,
+    traced_once,
+)
 from spinward.trees import finite
 
 
@@ -48,21 +57,20 @@ def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainStat
 def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState, Metrics, Any]:
     """All seeds after at most so many iterations, metrics of `ROWS` [iteration, seed], and how many
     iterations there were."""
-    step = over_seeds(system(parts).step, isinstance(parts.source, Replay))
+    step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
+    table = Rows.of(step, state, ROWS)
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         i, _, state, rows = carry
         state, metrics = step(state)
-        rows = {name: rows[name].at[i].set(metrics[name]) for name in rows}
-        return i + 1, metrics["finite"].all(), state, rows
+        return i + 1, metrics["finite"].all(), state, table.put(rows, i, metrics)
 
-    shapes = jax.eval_shape(step, state)[1]
-    rows = {name: jnp.zeros((ROWS, *x.shape), x.dtype) for name, x in shapes.items()}
-    count, _, state, rows = jax.lax.while_loop(
+    count, _, state, numbers = jax.lax.while_loop(
         lambda carry: (carry[0] < iterations) & carry[1],
         body,
-        (jnp.int32(0), jnp.bool_(True), state, rows),
+        (jnp.int32(0), jnp.bool_(True), state, table.empty()),
     )
+    rows = table.read(numbers)
     # A bad parameter makes the next loss bad; that of the last iteration has no next one yet.
     healthy = over_seeds(finite)(state.agent)
     rows["finite"] = rows["finite"].at[count - 1].set(rows["finite"][count - 1] & healthy)

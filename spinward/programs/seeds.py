@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from spinward.core import Key, Metrics, TrainState
 
@@ -58,6 +59,38 @@ def compiled(
         donate_argnames=donated or None,
         compiler_options=options,
     )
+
+
+class Rows(NamedTuple):
+    """Metrics of up to so many iterations, one row each: one array, for which a loop needs one
+    kernel to write and not one for each metric."""
+
+    shapes: Metrics  # of the metrics of one iteration, each [seed]
+    most: int
+
+    @classmethod
+    def of(cls, step: Callable[..., Any], state: Any, most: int) -> "Rows":
+        """For what `step(state)` gives beside the next state."""
+        return cls(jax.eval_shape(step, state)[1], most)
+
+    def empty(self) -> Array:
+        """[iteration, metric, seed]."""
+        seeds = next(iter(self.shapes.values())).shape[0]
+        return jnp.zeros((self.most, len(self.shapes), seeds))
+
+    def put(self, rows: Array, i: Array, metrics: Metrics) -> Array:
+        row = jnp.stack([metrics[name].astype(jnp.float32) for name in self.shapes])
+        return rows.at[i].set(row)
+
+    def read(self, rows: Array) -> Metrics:
+        """Metrics [iteration, seed] in their own types."""
+        pairs = enumerate(self.shapes.items())
+        return {name: rows[:, k].astype(shape.dtype) for k, (name, shape) in pairs}
+
+
+def traced_once(step: Callable[..., Any]) -> Any:
+    """`step`, which a program may ask for its shapes and then run, for one trace in Python."""
+    return jax.jit(step, inline=True)
 
 
 def healthy(agent: Any) -> np.ndarray:

@@ -41,9 +41,9 @@ class Verifier:
     def opened(self, reader: Reader) -> "Verifier":
         """With the words that tokens stand for, and the rows of the prompts."""
         words = reader.vocabulary(), reader.rows()
-        return replace(self, judge=functools.partial(judged, self.function, *words))
+        return replace(self, judge=functools.partial(score_texts, self.function, *words))
 
-    def rehearse(self, source: Any) -> None:
+    def try_once(self, source: Any) -> None:
         """Judges an empty completion of one prompt, before anything is learned.
 
         Raises:
@@ -99,7 +99,7 @@ class Verifier:
         return state, replace(batch, reward=reward), {"judged": found.mean()}
 
 
-def judged(
+def score_texts(
     function: str, vocabulary: Any, rows: Rows, tokens: Any, weight: Any, row: Any
 ) -> np.ndarray:
     """The score [..., env] of texts, from their tokens [..., time + 1, env], the weight

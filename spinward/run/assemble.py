@@ -23,7 +23,7 @@ from spinward.data.steps import read_data
 from spinward.envs.prompts import Prompts as FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
-from spinward.experience import memory
+from spinward.experience import replay_bytes as stored_bytes
 from spinward.experience.material import Data, source_for
 from spinward.experience.texts import TextBatches
 from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
@@ -82,7 +82,7 @@ class Assembled:
     @property
     def store_bytes(self) -> int:
         """The memory that the store of one seed takes."""
-        return 0 if self.logged_only else memory.wanted_bytes(self.want, self.spec)
+        return 0 if self.logged_only else stored_bytes.wanted_bytes(self.want, self.spec)
 
     @cached_property
     def parts(self) -> Parts:
@@ -96,7 +96,7 @@ class Assembled:
             reward = experiment.reward
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
-            memory.require_memory(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
+            stored_bytes.require_memory(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
         source: Any = source_for(self.want, self.env, self.data(), self.written(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__

@@ -76,7 +76,7 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     made = assemble(experiment)
     reward = made.parts.reward
     if isinstance(reward, UserReward):
-        reward.rehearse(made.parts.source)
+        reward.try_once(made.parts.source)
     if experiment.workers:
         require_ray()
     kind = type(experiment.algorithm).__name__.lower()

@@ -32,7 +32,7 @@ class Layered(Protocol):
 
 
 @struct
-class Look:
+class QProbe:
     """What a Q-learner thinks of some steps."""
 
     q: Array  # [row, actions]; [row, 1] of the action taken where there are not so few
@@ -41,14 +41,14 @@ class Look:
     features: Array  # [row, dim] what its last layer sees
 
 
-def extremes(q: Array, reward: Array) -> Metrics:
+def q_extremes(q: Array, reward: Array) -> Metrics:
     """The largest |Q| of a batch, and the largest reward, a bonus for entropy included."""
     size = jnp.abs(q)
     largest = jnp.where(size < FORBIDDEN, size, 0.0).max()
     return {"max_abs_q": largest, "max_reward": jnp.abs(reward).max()}
 
 
-def peaks(metrics: Metrics) -> Metrics:
+def running_max(metrics: Metrics) -> Metrics:
     """Metrics of several updates, of which the largest is kept where it is what counts."""
     return {k: v.max() if k.startswith(PEAK) else v for k, v in metrics.items()}
 

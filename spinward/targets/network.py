@@ -9,7 +9,9 @@ from jax import Array
 T = TypeVar("T")
 
 
-def following(target: T, online: T, updates: Array, every: int, share: float | Array = 1.0) -> T:
+def update_target(
+    target: T, online: T, updates: Array, every: int, share: float | Array = 1.0
+) -> T:
     """`target` after so many `updates`: moved by `share` towards `online` at each `every`-th of
     them, and as it was at the others.
 

@@ -16,7 +16,7 @@ from spinward.loop import Parts
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.run.run import train
-from spinward.targets.diagnostics import bound, effective_rank, extremes, followed, peaks
+from spinward.targets.diagnostics import bound, effective_rank, followed, q_extremes, running_max
 
 NEW = {
     "max_abs_q",
@@ -35,9 +35,11 @@ def test_the_bound_is_the_sum_of_the_largest_reward_for_ever():
 
 def test_extremes_leave_out_forbidden_actions_and_peaks_keep_the_largest():
     q = jnp.array([[1.0, -3.0, -1e9], [2.0, 0.5, 0.0]])
-    found = extremes(q, jnp.array([0.5, -2.0]))
+    found = q_extremes(q, jnp.array([0.5, -2.0]))
     assert float(found["max_abs_q"]) == 3.0 and float(found["max_reward"]) == 2.0
-    kept = peaks({"max_abs_q": jnp.array([1.0, 5.0, 2.0]), "loss": jnp.array([1.0, 2.0, 3.0])})
+    kept = running_max(
+        {"max_abs_q": jnp.array([1.0, 5.0, 2.0]), "loss": jnp.array([1.0, 2.0, 3.0])}
+    )
     assert float(kept["max_abs_q"]) == 5.0 and kept["loss"].shape == (3,)
 
 
@@ -94,12 +96,12 @@ def measured(env, model=None, iterations=60, **settings):
     parts = Parts(algorithm, source_for(algorithm.wants(env.spec), env), Environment())
     run = program(parts)
     state, metrics = run.advance(run.start(jax.random.PRNGKey(0)[None]), iterations)
-    peaks = {name: x.max(1) for name, x in metrics.items() if name.startswith("max_")}
+    running_max = {name: x.max(1) for name, x in metrics.items() if name.startswith("max_")}
     if model is not None:
         agent = state.agent
         learner = type(agent.learner)(jax.tree.map(model, agent.learner.model), None)
         state = type(state)(type(agent)(learner, agent.target, agent.updates), *rest(state))
-    return q_diagnostics.measure(parts, state, peaks)
+    return q_diagnostics.measure(parts, state, running_max)
 
 
 def rest(state):
@@ -146,7 +148,7 @@ def test_critics_of_an_action_are_looked_at_by_their_smallest_value(name):
     random = np.random.default_rng(0)
     obs, action = random.normal(size=(5, 3)), random.uniform(-1, 1, (5, 1))
     batch = replace(steps(*np.zeros((4, 5))), obs=jnp.asarray(obs), action=jnp.asarray(action))
-    look = algorithm.look(agent, batch)
+    look = algorithm.probe(agent, batch)
     x = np.concatenate([obs, action], 1)
     for critic, found in ((agent.critic.model, look.q), (lagged, look.lagged)):
         values = []

@@ -165,7 +165,7 @@ def test_a_reward_gets_the_columns_of_its_row(runs, home):
 
 def test_a_function_of_two_texts_is_given_no_more(home):
     experiment = made(home, "plain")
-    experiment.parts.reward.rehearse(experiment.parts.source)
+    experiment.parts.reward.try_once(experiment.parts.source)
     task = experiment.env
     found = experiment.parts.reward.judge(*completions(task, [0, 4]))
     assert found.tolist() == [len("w5 w0"), len("w5 w5 w5")]
@@ -175,14 +175,14 @@ def test_a_conversation_is_given_as_it_was(home):
     talk = [{"role": "user", "content": "w2"}]
     rows = [{"prompt": talk, "answer": "w2"}, {"prompt": talk, "answer": "w3"}]
     made_of = made(home, "talks", lines(home / "talks.jsonl", rows))
-    made_of.parts.reward.rehearse(made_of.parts.source)
+    made_of.parts.reward.try_once(made_of.parts.source)
     assert made_of.parts.reward.judge(*completions(made_of.env, [0, 1, 1])).tolist() == [1, 0, 0]
 
 
 def test_a_column_that_a_reward_needs_and_a_row_lacks_is_told_before_training(home):
     made_of = made(home, "lacks")
     with pytest.raises(SettingsError, match="'grade', which prompt 1 lacks; it has prompt,"):
-        made_of.parts.reward.rehearse(made_of.parts.source)
+        made_of.parts.reward.try_once(made_of.parts.source)
 
 
 def made(home, function, data=""):

@@ -10,8 +10,8 @@ from twin import ALGORITHMS, Clock, HostClock, assert_same, copied, keys, parts,
 
 from spinward.core import MASK, Box, Dict, MultiDiscrete, Policy, Spec, Step, replace
 from spinward.errors import EnvironmentFailedError, NonFiniteError
-from spinward.experience import calls
-from spinward.experience.called import Called, Host
+from spinward.experience import ffi
+from spinward.experience.callback_source import CallbackSource, Host
 from spinward.experience.material import innermost
 from spinward.experience.vector import Vector
 from spinward.programs import calling, device, python
@@ -22,7 +22,7 @@ ENVS, STEPS, SEEDS = 4, 12, 3
 
 
 def test_programs_can_call_this_process_here():
-    assert calls.work()
+    assert ffi.available()
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_a_call_hands_over_arrays_and_takes_them(dtype):
         results[1][...] = args[0].sum()
 
     shapes = [jax.ShapeDtypeStruct((4, 3, 2), dtype), jax.ShapeDtypeStruct((), np.float32)]
-    ask = jax.jit(lambda x: calls.call("swapped", shapes, x))
-    turned, total = calls.DESK.run({"swapped": swapped}, ask, given)
+    ask = jax.jit(lambda x: ffi.call("swapped", shapes, x))
+    turned, total = ffi.SERVER.run({"swapped": swapped}, ask, given)
     np.testing.assert_array_equal(turned, given.transpose(2, 1, 0))
     assert total == given.sum()
 
@@ -99,7 +99,7 @@ def test_batches_are_those_of_vector_for_the_same_keys(env):
         act=jax.jit(jax.vmap(policy.act)), memory=jax.vmap(policy.memory, None, axis_size=SEEDS)
     )
     state = vector.init(keys(SEEDS), jnp.zeros((SEEDS, ENVS), jnp.int32))
-    source = Called(vector.spec, STEPS)
+    source = CallbackSource(vector.spec, STEPS)
     host.open(SEEDS * ENVS)
     begin = jax.jit(jax.vmap(lambda k: source.init(k, policy.memory(ENVS))))
     twins = host.run(begin, keys(SEEDS))
@@ -123,7 +123,7 @@ def test_which_program_runs_depends_on_where_the_environment_is_and_on_the_agent
         monkeypatch.setattr(place, "program", lambda parts, *host, place=place: (place, parts))
     small, large = tiny(ALGORITHMS["dqn"]), tiny(ALGORITHMS["dqn"], hidden=(700, 700))
     place, called = program(parts(small, HostClock()))
-    assert place is calling and isinstance(innermost(called.source), Called)
+    assert place is calling and isinstance(innermost(called.source), CallbackSource)
     assert innermost(called.source).spec == replace(HostClock().spec, envs=4)
     assert program(parts(large, HostClock()))[0] is python
     assert program(parts(small, Clock()))[0] is device
@@ -254,7 +254,7 @@ class Arm:
 
 def test_actions_arrive_in_units_of_the_environment_and_stay_in_the_policy_s_in_the_batch():
     arm = Arm()
-    host, source = Host(arm), Called(dataclasses.replace(arm.spec, envs=2), 1)
+    host, source = Host(arm), CallbackSource(dataclasses.replace(arm.spec, envs=2), 1)
     wanted = jnp.array([[2.0, -1.0], [0.5, 0.5]])
     policy = Policy(lambda obs, memory, key: (wanted, memory, {}), lambda n: ())
     host.open(2)
@@ -266,7 +266,7 @@ def test_actions_arrive_in_units_of_the_environment_and_stay_in_the_policy_s_in_
 
 def test_one_call_steps_the_environments_of_all_seeds_also_where_they_act_alike():
     arm = Arm()
-    host, source = Host(arm), Called(dataclasses.replace(arm.spec, envs=ENVS), STEPS)
+    host, source = Host(arm), CallbackSource(dataclasses.replace(arm.spec, envs=ENVS), STEPS)
     policy = Policy(lambda obs, memory, key: (jnp.zeros((ENVS, 2)), memory, {}), lambda n: ())
     host.open(SEEDS * ENVS)
     state = host.run(jax.jit(jax.vmap(lambda k: source.init(k, ()))), keys(SEEDS))

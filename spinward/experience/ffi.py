@@ -33,7 +33,7 @@ TYPES: dict[int, Any] = {
 }  # fmt: skip
 
 
-class Desk:
+class CallbackServer:
     """Who answers the calls of the program that runs: one program at a time in a process."""
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class Desk:
         return found
 
 
-DESK = Desk()
+SERVER = CallbackServer()
 
 
 def views(frame: Any, table: int) -> list[np.ndarray]:
     places = (Word * frame[table + COUNT]).from_address(frame[table + PLACES])
-    return [DESK.view(place) for place in places]
+    return [SERVER.view(place) for place in places]
 
 
-def introduce(place: int) -> None:
+def answer_version(place: int) -> None:
     """Answers XLA's question which version of the layout a function is made for."""
     metadata = (Word * 4).from_address(place)[METADATA]
     (Word * 6).from_address(metadata)[VERSION] = MAJOR | MINOR << 32
@@ -85,9 +85,9 @@ def target(name: str) -> str:
     def handle(at: int) -> None:
         frame = FRAME.from_address(at)
         if frame[EXTENSION]:
-            return introduce(frame[EXTENSION])
+            return answer_version(frame[EXTENSION])
         if frame[ARGUMENTS] == frame[RESULTS] == TABLE_BYTES:
-            DESK.answers[name](views(frame, ARGUMENTS), views(frame, RESULTS))
+            SERVER.answers[name](views(frame, ARGUMENTS), views(frame, RESULTS))
 
     called = f"spinward_{name}"
     function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(handle)
@@ -106,7 +106,7 @@ def call(name: str, results: Shapes, *args: Array) -> list[Array]:
 
 
 @functools.cache
-def work() -> bool:
+def available() -> bool:
     """Whether such calls work with this version of JAX and on what it computes on."""
     if jax.default_backend() != "cpu":
         return False
@@ -117,7 +117,7 @@ def work() -> bool:
     shape = [jax.ShapeDtypeStruct((3,), np.float32)]
     numbers = np.arange(3, dtype=np.float32)
     try:
-        (found,) = DESK.run({"twice": twice}, call, "twice", shape, numbers)
+        (found,) = SERVER.run({"twice": twice}, call, "twice", shape, numbers)
     except Exception:
         return False
     return bool((np.asarray(found) == 2 * numbers).all())

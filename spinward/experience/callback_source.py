@@ -25,8 +25,8 @@ from spinward.core import (
     Transition,
     config,
 )
-from spinward.experience.calls import DESK, Answer, call
-from spinward.experience.rollout import Episodes, count, heard, sound, summarise
+from spinward.experience.ffi import SERVER, Answer, call
+from spinward.experience.rollout import Episodes, count, sound, summarise, with_last_reward
 from spinward.experience.vector import ActKeys, VectorState
 from spinward.trees import where
 
@@ -34,7 +34,7 @@ RESET, STEP = "reset", "step"
 
 
 @config
-class Called:
+class CallbackSource:
     """The steps of a `Vector`, for one seed of a program that `Host.run` runs."""
 
     spec: Spec
@@ -66,7 +66,7 @@ class Called:
             batch = Transition(
                 state.obs, action, found.reward, *ends, found.next_obs, found.weight, extras
             )
-            memory = where(batch.done, initial, heard(memory, found.reward))
+            memory = where(batch.done, initial, with_last_reward(memory, found.reward))
             episodes = Episodes(state.total, state.length)
             episodes, ended = count(episodes, found.reward, batch.done, found.weight)
             after = VectorState(found.obs, memory, episodes.total, episodes.length)
@@ -114,7 +114,7 @@ class Host:
         """What `program` returns. It is told of an `error` of the environments, after which steps
         do not happen: they are of weight 0, like those of a lost environment."""
         self.error = None
-        return DESK.run(self.answers, program, *args)
+        return SERVER.run(self.answers, program, *args)
 
     def checked(self, program: Any, *args: Any) -> Any:
         """What `program` returns, or what the environments raised."""
