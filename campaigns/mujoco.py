@@ -83,7 +83,7 @@ def trained(job: Job, runs: Path) -> tuple[Any, Meter]:
     """The finished run of a job, begun or gone on with."""
     from spinward.presets.choice import preset
     from spinward.run import run
-    from spinward.run.experiment import Experiment
+    from spinward.run.experiment import EnvChoice, Experiment
     from spinward.run.provenance import commit
     from spinward.store import settings
 
@@ -93,7 +93,9 @@ def trained(job: Job, runs: Path) -> tuple[Any, Meter]:
         chosen, reward = preset(kind, env, STEPS)
         algorithm = kind(**chosen)
         steps = STEPS - getattr(algorithm, "warmup", 0)
-        run.create(Experiment(algorithm, env, steps, seed=job.seed, reward=reward), runs, job.name)
+        choice = EnvChoice(env)
+        asked = Experiment(algorithm, choice, steps, seed=job.seed, reward=reward)
+        run.create(asked, runs, job.name)
     meter = Meter(folder / "cpu.json", commit())
     found = run.load(folder)
     found.train(meter.write, checkpoint_s=300.0)
@@ -104,11 +106,10 @@ def trained(job: Job, runs: Path) -> tuple[Any, Meter]:
 def row(job: Job, run: Any, meter: Meter) -> dict[str, Any]:
     at, returns = run.curves()
     score = run.evaluate(EPISODES)
-    warmup = run.config["algorithm"].get("warmup", 0)
     return {
         "name": job.name,
         "algorithm": job.algorithm,
-        "env": run.config["env"],
+        "env": f"envpool:{job.task}",
         "seed": job.seed,
         "date": time.strftime("%Y-%m-%d"),
         "commit": meter.commit,
@@ -121,7 +122,7 @@ def row(job: Job, run: Any, meter: Meter) -> dict[str, Any]:
             "returns": np.round(score.returns[0], 2).tolist(),
         },
         "training": float(run.final()[0]),
-        "steps": (at + warmup).tolist(),
+        "steps": at.tolist(),  # after the random ones
         "returns": [None if np.isnan(x) else round(float(x), 2) for x in returns[0]],
     }
 

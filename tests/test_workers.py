@@ -161,7 +161,7 @@ def test_state_of_environments_is_not_shared_between_workers_that_come_as_they_a
 
     source = Workers(ENVS, STEPS, Stamp, tiny(A2C), 2, first_come=True)
     pool = OneByOne([[part(t, first) for t in (0, STEPS)] for first in (0, share)])
-    object.__setattr__(source, "staff", pool)
+    object.__setattr__(source, "pool", pool)
     arrived = [source.collect((), Policy(None, None), None)[1] for _ in range(4)]
     arrived = [jax.tree.map(lambda x: jnp.asarray(x[0]), batch) for batch in arrived]
     alike = jax.tree.map(lambda x: jnp.asarray(x[0]), whole)

@@ -93,17 +93,14 @@ class Workers:
         for worker in self.pool.idle():
             self.pool.ask(worker, numbered(key, worker))
         workers = [self.pool.first()] if self.first_come else range(self.workers)
-        answers = [self.pool.answer(worker) for worker in workers]
-        batches, metrics, lags = zip(*answers, strict=True)
+        batches, metrics, lags = zip(*map(self.pool.answer, workers), strict=True)
         batch = jax.tree.map(lambda *x: np.concatenate(x, 2), *batches)
         if not self.first_come:
             return state, batch, merged(metrics)
         index: Any = workers[0] * self.share + np.arange(self.share, dtype=np.int32)
-        batch = replace(
-            batch, extras={**batch.extras, ENV_INDEX: np.broadcast_to(index, batch.reward.shape)}
-        )
-        lag = np.full(batch.reward.shape[0], float(lags[0]))
-        return state, batch, {**merged(metrics), "lag": lag}
+        index = np.broadcast_to(index, batch.reward.shape)
+        batch = replace(batch, extras={**batch.extras, ENV_INDEX: index})
+        return state, batch, {**merged(metrics), "lag": np.full(len(index), float(lags[0]))}
 
 
 def whole(key: Key) -> Key:
