@@ -151,7 +151,8 @@ def choice(kind: Any, name: str, value: Any) -> Any:
         Malformed: it is neither, or a field is of another kind.
     """
     first = dataclasses.fields(kind)[0].name
-    fields = {first: value, **ALONE.get(kind, {})} if isinstance(value, str) else value
+    alone = ALONE.get(kind, {}) if value else {}
+    fields = {first: value, **alone} if isinstance(value, str) else value
     if not isinstance(fields, dict) or first not in fields:
         raise Malformed(f"found {name}={value!a:.80}, not a text or its fields")
     if (found := fields.get("settings")) and not all(map(plain, found.values())):
@@ -208,7 +209,8 @@ def named(value: Any) -> list[Any]:
         raise Malformed(f"found {value!a:.80}, not a {kind} with its {inner}")
     if kind and not isinstance(value.get(inner, {}), dict):
         raise Malformed(f"found {value[inner]!a:.80} for {inner}")
-    return [*([value[kind]] if kind else []), *(n for each in value.values() for n in named(each))]
+    parts = value[inner] if kind == "class" else value  # a field may be called `function`, too
+    return [*([value[kind]] if kind else []), *(n for each in parts.values() for n in named(each))]
 
 
 def choices(content: dict[str, Any]) -> tuple[EnvChoice, DataChoice]:

@@ -14,8 +14,9 @@ from spinward.algorithms.ppo import PPO
 from spinward.cli import main
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.networks.towers import Separate
+from spinward.rewards.verifier import Verifier
 from spinward.run import config
-from spinward.run.experiment import Experiment
+from spinward.run.experiment import DataChoice, Experiment
 
 EXPERIMENT = Experiment(tiny(PPO, network=Separate.init), "CartPole-v1", 64, seeds=2)
 TEXT = EXPERIMENT.to_json()
@@ -141,6 +142,15 @@ def test_a_config_comes_back_as_it_was(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(TEXT)
     assert config.from_config(config.read_config(path)) == EXPERIMENT
+
+
+@pytest.mark.parametrize("data", [DataChoice("a", held_out=0.0), DataChoice("a", skip=True)])
+def test_a_function_of_texts_and_how_they_are_read_come_back_as_they_were(tmp_path, data):
+    path = tmp_path / "config.json"
+    reward = Verifier("module:function")  # a field of a class, whose name is that of a kind
+    experiment = dataclasses.replace(EXPERIMENT, data=data, reward=reward)
+    path.write_text(experiment.to_json())
+    assert config.from_config(config.read_config(path)) == experiment
 
 
 def test_settings_that_older_runs_lack_have_their_defaults(tmp_path):
