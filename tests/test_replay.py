@@ -103,11 +103,11 @@ def test_a_ring_larger_than_memory_is_refused_with_the_numbers(monkeypatch):
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6))
     algorithm = ALGORITHMS["dqn"](capacity=1_000_000, stack=4)
     with pytest.raises(SettingsError, match=r"capacity=1000000 .* 7\.\d\d GB of 4\.0 GB"):
-        stored_bytes.require_memory(1_000_000, bytes_of(algorithm, 1_000_000, spec))
-    stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec))
+        stored_bytes.require_ram(1_000_000, bytes_of(algorithm, 1_000_000, spec))
+    stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec))
     with pytest.raises(SettingsError, match=r"3\.01 GB for each of 2 seeds"):
-        stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec), 2)
-    with pytest.raises(SettingsError, match="capacity=9000000 is more than memory holds"):
+        stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec), 2)
+    with pytest.raises(SettingsError, match="capacity=9000000 does not fit into memory"):
         assert assemble(Experiment(ALGORITHMS["dqn"](capacity=9 * 10**6), "Maze", 100)).parts
 
 

@@ -96,7 +96,7 @@ class Assembled:
             reward = experiment.reward
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
-            stored_bytes.require_memory(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
+            stored_bytes.require_ram(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
         source: Any = source_for(self.want, self.env, self.data(), self.written(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__

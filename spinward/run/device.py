@@ -16,7 +16,7 @@ def prepare() -> None:
 
     from spinward.run import threefry
 
-    threefry.write_out()
+    threefry.unroll()
     settings: Any = jax.config
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if settings.jax_compilation_cache_dir is None and "SPINWARD_NO_CACHE" not in os.environ:
