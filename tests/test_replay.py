@@ -119,7 +119,7 @@ def test_stacks_are_refused_where_there_are_no_images_or_no_history():
     with pytest.raises(SettingsError, match="stack=4 needs images"):
         tiny(ALGORITHMS["dqn"], stack=4).check(CLOCK)
     algorithm = tiny(ALGORITHMS["dqn"], stack=STACK, hidden=(700, 700))
-    with pytest.raises(SettingsError, match=r"stack=3 .* no history of images"):
+    with pytest.raises(SettingsError, match=r"stack=3 .* not a history of images"):
         program(parts(algorithm, HostFilm(broken=True))).start(keys(1))
 
 

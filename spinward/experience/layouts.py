@@ -154,9 +154,7 @@ class SequenceLayout:
         self, state: ReplayState, batch: Transition, priority: Array
     ) -> ReplayState:
         """The ring with the `priority` [updates, batch] of the sequences of `batch`."""
-        weight = batch.weight.max(
-            1, keepdims=True
-        )  # above 0 where any step of the sequence happened
+        weight = batch.weight.max(1, keepdims=True)  # above 0 where any of its steps happened
         return update_priorities(self.rows, state, batch.extras["index"], weight, priority)
 
 
