@@ -1,4 +1,4 @@
-"""What the parts of the loop are: spaces, batches of experience, and the laws of each part."""
+"""The types of the loop: spaces, batches of experience, and a protocol for each part."""
 
 import dataclasses
 import typing
@@ -16,11 +16,11 @@ __all__ = ["MASK", "PRIVILEGED", "Box", "Dict", "Discrete", "MultiDiscrete", "Sp
 T = TypeVar("T")
 replace = dataclasses.replace
 Key = Array
-# One array, or a dict of them: a leaf `action_mask` says which actions are allowed, and a leaf
-# `privileged` is read by critics alone.
+# One array, or a dict of arrays: the leaf `action_mask` says which actions are allowed, and only
+# critics read the leaf `privileged`.
 Obs = Any
 Memory = Any  # what a policy remembers between steps: leaves [env, ...], or ()
-ENV_REWARD = "env_reward"  # in extras: the environment's own, where a reward source has changed it
+ENV_REWARD = "env_reward"  # in extras: the environment's own reward, where `label` changed it
 Metrics = dict[str, Any]  # flat, snake_case, scalars
 
 
@@ -37,8 +37,8 @@ def struct(cls: type[T]) -> type[T]:
 
 @typing.dataclass_transform(frozen_default=True)
 def config(cls: type[T]) -> type[T]:
-    """Settings: a frozen dataclass. Fields annotated `float`, and those that hold a network or an
-    environment with leaves of its own (annotated `Any`), may be traced; all else is static."""
+    """Settings: a frozen dataclass. Fields annotated `float` or `Any` may be traced; an `Any` field
+    holds a network or an environment, which has leaves. All other fields are static."""
     cls = dataclasses.dataclass(frozen=True)(cls)  # type: ignore[call-overload]
     fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     traced = [f.name for f in dataclasses.fields(cls) if f.type in (float, "float", Any, "Any")]  # type: ignore[arg-type]
@@ -47,13 +47,13 @@ def config(cls: type[T]) -> type[T]:
 
 @struct
 class Transition:
-    """A batch of steps. Leaves are [time, env, ...], or [updates, window, batch, ...] replayed."""
+    """A batch of steps. Leaves are [time, env, ...]; if replayed, [updates, window, batch, ...]."""
 
     obs: Obs
     action: Array  # in the policy's scale: [-1, 1] where the space has bounds
     reward: Array
     terminated: Array  # the future is worth nothing
-    truncated: Array  # somebody stopped looking; the future keeps its value
+    truncated: Array  # the episode was cut off; the future keeps its value
     next_obs: Obs  # the true successor, before any reset
     weight: Array  # 0 where the step was not the policy's choice: a lost env, a prompt, padding
     extras: dict[str, Any]  # what act left for update
@@ -65,7 +65,7 @@ class Transition:
 
 @struct
 class TrainState:
-    """All of a run: save it, and you have saved the run."""
+    """The whole state of a run: what a checkpoint saves."""
 
     agent: Any
     source: Any
@@ -75,10 +75,10 @@ class TrainState:
 
 @runtime_checkable
 class Env(Protocol):
-    """A simulator in JAX. What varies lives in the state; what is fixed lives in the object.
+    """A simulator in JAX. Whatever varies is in the state; whatever is fixed is in the object.
 
     `step` never resets. An `action` is in the environment's own units, and `terminated` and
-    `truncated` are never both true. `render`, where there is one, turns a state into pixels.
+    `truncated` are never both true. An environment that is drawn has `render` too; see `Renders`.
     """
 
     @property
@@ -88,9 +88,9 @@ class Env(Protocol):
 
 
 class Step(NamedTuple):
-    """What N host environments answered, as NumPy arrays [env, ...]."""
+    """The result of one step of N host environments, as NumPy arrays [env, ...]."""
 
-    obs: Obs  # to act on next: the first of a new episode where the last one ended
+    obs: Obs  # to act on next: the first observation of a new episode where an episode ended
     reward: np.ndarray  # float32
     terminated: np.ndarray  # bool
     truncated: np.ndarray  # bool, false where terminated
@@ -99,7 +99,7 @@ class Step(NamedTuple):
 
 
 class Stepper(Protocol):
-    """N open host environments: a resource, to be closed."""
+    """N open host environments: a resource that must be closed."""
 
     def reset(self, seeds: np.ndarray) -> Obs: ...
     def step(self, action: np.ndarray) -> Step: ...
@@ -108,9 +108,9 @@ class Stepper(Protocol):
 
 @runtime_checkable
 class HostEnv(Protocol):
-    """A description of an environment that lives on the host, which `open` makes N of.
+    """A description of an environment on the host; `open` makes N copies of the environment.
 
-    Steppers reset at once and by themselves; see `Step`. An action is in the environment's units.
+    Steppers reset ended episodes by themselves; see `Step`. Actions are in the environment's units.
     """
 
     @property
@@ -122,36 +122,36 @@ class Policy(NamedTuple):
     """An algorithm's `act`, closed over an agent."""
 
     act: Callable[[Obs, Memory, Key], tuple[Array, Memory, dict[str, Any]]]
-    memory: Callable[[int], Memory]  # of so many envs, as it is when an episode starts
-    agent: Any = None  # what both are closed over, for a source that acts in other processes
+    memory: Callable[[int], Memory]  # for a number of envs: the memory at the start of an episode
+    agent: Any = None  # the agent itself, for a source that acts in other processes
 
 
 class Source(Protocol):
-    """Where experience comes from, of one seed. It alone resets environments."""
+    """Where the experience of one seed comes from. Only a source resets environments."""
 
     @property
     def spec(self) -> Spec: ...
     @property
-    def stride(self) -> int: ...  # env steps in an iteration; updates where no env is stepped
+    def stride(self) -> int: ...  # env steps of an iteration; updates where no env is stepped
     def init(self, key: Key, memory: Memory) -> Any: ...
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]: ...
 
 
 class HostSource(Source, Protocol):
-    """A source whose environments live on a host: a resource, to be closed. Its states, keys and
-    batches have a leading axis of seeds."""
+    """A source whose environments run on a host: a resource that must be closed. Its states, keys
+    and batches have a leading axis of seeds."""
 
     @property
-    def keys(self) -> Callable[[Key], Any]: ...  # hashable; makes of a seed's key what steps need
+    def keys(self) -> Callable[[Key], Any]: ...  # hashable; turns a seed's key into keys of steps
     def reopen(self, saved: Any, fresh: Any) -> Any: ...
     def close(self) -> None: ...
 
 
 class Context(NamedTuple):
-    """What a reward is told of a batch beside the batch itself."""
+    """What a reward knows about a batch, besides the batch itself."""
 
-    replayed: bool = False  # drawn from a store, not collected by the current policy just now
-    log_prob: Callable[[Transition], Array] | None = None  # of a rollout's actions by the policy
+    replayed: bool = False  # sampled from a store, not just collected by the current policy
+    log_prob: Callable[[Transition], Array] | None = None  # the policy's, of a rollout's actions
 
 
 ROLLOUT = Context()
@@ -167,9 +167,10 @@ class Reward(Protocol):
 
 
 class Algorithm(Protocol):
-    """How an agent acts and improves: pure functions of settings, which are its fields.
+    """How an agent acts and improves: pure functions; the fields are the settings.
 
-    `wants` says what experience it learns from: a value of `experience/wanted.py`.
+    `wants` returns the experience that the algorithm learns from: a value of
+    `experience/wanted.py`.
     """
 
     def check(self, spec: Spec) -> None: ...
@@ -183,49 +184,49 @@ class Algorithm(Protocol):
 
 
 class System(NamedTuple):
-    """The loop of one seed, closed over its parts: all that a program knows."""
+    """The loop of one seed, closed over its parts. A program knows nothing else."""
 
     init: Callable[[Key], TrainState]
     step: Callable[[TrainState], tuple[TrainState, Metrics]]
 
 
-# What some parts have beside their law. Whoever asks for one of these asks with `isinstance`.
+# Optional protocols, which only some parts have. Callers check for them with `isinstance`.
 
 
 @runtime_checkable
 class OwnLoop(Protocol):
-    """An algorithm whose loop has another shape, which it brings itself."""
+    """An algorithm that brings a loop of another shape."""
 
     def system(self, source: Any, reward: Reward) -> System: ...
 
 
 @runtime_checkable
 class Opens(Protocol):
-    """Settings that name something to be read before a run: a rule, a model, a vocabulary."""
+    """Settings that name a file to read before a run: a rule, a model, a vocabulary."""
 
     def opened(self, reader: "Reader") -> Any: ...
 
 
 class Reader(Protocol):
-    """What settings may ask for. Everything is read once, however often it is asked for."""
+    """What settings may request. Each file is read once, however often it is requested."""
 
-    def start(self) -> Any: ...  # the decoder to begin with, None where none is named
-    def vocabulary(self) -> Any: ...  # what the tokens of the run's texts stand for
-    def rows(self) -> Any: ...  # the row of a number, where prompts are rows of a file; or None
-    def trained(self, run: str) -> Any: ...  # the language model of a run, with its head
+    def start(self) -> Any: ...  # the initial decoder; None where none is named
+    def vocabulary(self) -> Any: ...  # the vocabulary of the run's texts
+    def rows(self) -> Any: ...  # from number to row, where prompts are rows of a file; or None
+    def trained(self, run: str) -> Any: ...  # the language model that a run trained, with its head
     def arrays(self, path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
 
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """An algorithm whose policy says how likely actions were."""
+    """An algorithm whose policy gives the log-probability of actions."""
 
     def log_prob(self, agent: Any, batch: Transition) -> Array: ...
 
 
 @runtime_checkable
 class QLearner(Protocol):
-    """An algorithm that learns values of actions, which instruments look at."""
+    """An algorithm that learns action values; instruments measure those."""
 
     @property
     def gamma(self) -> float: ...
@@ -234,14 +235,14 @@ class QLearner(Protocol):
 
 @runtime_checkable
 class LimitsRewards(Protocol):
-    """An algorithm that has no room for rewards beyond some limits."""
+    """An algorithm that can represent only rewards within limits."""
 
     def check_rewards(self, low: float, high: float) -> None: ...
 
 
 @runtime_checkable
 class BoundedReward(Protocol):
-    """A reward that says between which numbers it lies."""
+    """A reward with a known lower and upper bound."""
 
     @property
     def bounds(self) -> tuple[float, float]: ...
@@ -249,17 +250,17 @@ class BoundedReward(Protocol):
 
 @runtime_checkable
 class UserReward(Protocol):
-    """A reward that calls code which is not Spinward's."""
+    """A reward that calls a user's function."""
 
     @property
-    def function(self) -> str: ...  # where that code is, as `module:name`
-    def try_once(self, source: Any) -> None: ...  # calls it once, before anything is learned
-    def failure(self) -> str: ...  # what it last failed on; empty if it did not
+    def function(self) -> str: ...  # the function's place, as `module:name`
+    def try_once(self, source: Any) -> None: ...  # calls the function once, before training
+    def failure(self) -> str: ...  # the function's last failure; empty if there was none
 
 
 @runtime_checkable
 class Threaded(Protocol):
-    """A host environment whose copies use several cores, unless they are told not to."""
+    """A host environment whose copies use several cores; `on_one_core` limits them to one."""
 
     def on_one_core(self) -> Any: ...
 
@@ -273,7 +274,8 @@ class Renders(Protocol):
 
 @runtime_checkable
 class Tasks(Protocol):
-    """A distribution of tasks: `drawn` is the same environment in one of them for good."""
+    """A distribution of tasks: `drawn` samples one and returns the environment fixed to that
+    task."""
 
     def drawn(self, key: Key) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""Errors a person can act on. Each is one line, and the exit code of the command it ends."""
+"""Errors that a person can act on. Each has one line of text and an exit code for the command."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 NEAR = 0.66  # share of letters in common; below it a suggestion misleads: --foo is not --rollout
 
-EXTRAS = {  # what brings a module that is not installed: an extra of pyproject.toml
+EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml that installs it
     "Box2D": "box2d",
     "ale_py": "atari",
     "cv2": "atari",
@@ -30,7 +30,7 @@ def install(module: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The names that may have been meant by a misspelt one, the nearest first.
+    """The known names that are most like a misspelt one, the nearest first.
 
     Dashes, underscores and capitals do not count.
     """
@@ -55,14 +55,14 @@ class SettingsError(SpinwardError, ValueError):
 
 
 class NonFiniteError(SpinwardError, ArithmeticError):
-    """A NaN or an infinity in an observation, reward, loss, gradient or parameter."""
+    """A NaN or an infinity in an observation, a reward, a loss, a gradient or a parameter."""
 
     exit_code = 3
     reached: Any = None  # on a host: the state to save, and the iterations done before it
 
 
 class DamagedFileError(SpinwardError, OSError):
-    """A file that is corrupt, cut off, or not ours."""
+    """A file that is corrupt, cut off, or not written by Spinward."""
 
     exit_code = 4
 
@@ -74,12 +74,12 @@ class EnvironmentFailedError(SpinwardError, RuntimeError):
 
 
 class DiskError(SpinwardError, OSError):
-    """A disk that is full, or may not be written to."""
+    """A disk that is full or not writable."""
 
     exit_code = 2
 
 
 class Stopped(SpinwardError):
-    """A run that was asked to stop, and is saved."""
+    """A run that received a stop request and was saved."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Where the first value that is not finite came from."""
+"""The origin of the first value that is not finite."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +17,11 @@ def explain(parts: Parts, state: TrainState) -> str:
     """
     for path in unfinite(state.agent):
         return f"parameter agent{path}"
-    if isinstance(parts.algorithm, OwnLoop):  # whose stages are its own
+    if isinstance(parts.algorithm, OwnLoop):  # has no stages
         return in_metrics(system(parts).step(state)[1]) or "a parameter after the update"
     for stage in stages(parts, state):
-        if found := in_stage(stage):
-            return (stage.name == "label" and failure(parts.reward)) or found
+        if fault := in_stage(stage):
+            return (stage.name == "label" and failure(parts.reward)) or fault
     for path in unfinite(stage.state.agent):
         return f"parameter agent{path} after the update"
     for path in unfinite((stage.state.source, stage.state.reward)):
@@ -30,26 +30,26 @@ def explain(parts: Parts, state: TrainState) -> str:
 
 
 def in_stage(stage: Stage) -> str:
-    """What is not finite in a stage of an iteration, if anything."""
+    """The first value of a stage that is not finite; empty if all are finite."""
     if stage.name == "update":
         return in_metrics(stage.metrics)
     if stage.batch.reward.ndim > 2:  # samples are [updates, window, batch], and of older steps
         steps = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[3:]), stage.batch)
-        found = in_batch(steps).partition(" in env ")[0]
-        found = found and f"a replayed {found}"
+        fault = in_batch(steps).partition(" in env ")[0]
+        fault = fault and f"a replayed {fault}"
     else:
-        found = in_batch(stage.batch)
-    return found or (in_metrics(stage.metrics) if stage.name == "label" else "")
+        fault = in_batch(stage.batch)
+    return fault or (in_metrics(stage.metrics) if stage.name == "label" else "")
 
 
 def failure(reward: Any) -> str:
-    """What a reward that calls anybody's code says of its last failure."""
+    """The last failure of a reward that calls a user's function."""
     return reward.failure() if isinstance(reward, UserReward) else ""
 
 
 def in_batch(batch: Any) -> str:
     """The first bad entry of observations and rewards, by time."""
-    found = []
+    faults = []
     names = (("obs", "observation"), ("reward", "reward"), ("next_obs", "next observation"))
     for order, (field, name) in enumerate((*names, ("action", "action"))):
         for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(batch, field)):
@@ -59,19 +59,19 @@ def in_batch(batch: Any) -> str:
                 env, entry = rest[0], "".join(f"[{i}]" for i in rest[1:])
                 value = np.asarray(leaf)[bad][0]
                 part = jax.tree_util.keystr(path)
-                found.append(
+                faults.append(
                     (step, order, f"{name}{part}{entry} is {value} in env {env} at step {step}")
                 )
     if isinstance(batch.obs, dict) and MASK in batch.obs:
         stuck = ~np.asarray(batch.obs[MASK]).astype(bool).any(-1)
         if stuck.any():
             step, env = np.argwhere(stuck)[0].tolist()
-            found.append((step, -1, f"{MASK} allows no action in env {env} at step {step}"))
-    return min(found)[2] if found else ""
+            faults.append((step, -1, f"{MASK} allows no action in env {env} at step {step}"))
+    return min(faults)[2] if faults else ""
 
 
 def in_metrics(metrics: Metrics) -> str:
-    """The loss or the gradient, whichever broke first in an update's minibatches."""
+    """The loss or the gradient, whichever first became non-finite in an update's minibatches."""
     bad = {k: ~np.isfinite(np.asarray(v, np.float64)).reshape(-1) for k, v in metrics.items()}
     first = {k: int(v.argmax()) for k, v in bad.items() if v.any()}
     if not first:

@@ -32,12 +32,12 @@ from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
 from spinward.trees import finite
 
-Store = Replay | LoggedSteps  # what batches are drawn from, and priorities go back to
+Store = Replay | LoggedSteps  # batches are sampled from a store, and priorities go back to it
 PRIORITY = "priority"  # among the metrics of an update: [updates, batch], for the store
 
 
 class Parts(NamedTuple):
-    """What a system is made of; settings that are floats, and data, are its leaves."""
+    """The parts of a system. Its leaves are the settings that are floats, and the data."""
 
     algorithm: Algorithm
     source: Source
@@ -45,12 +45,12 @@ class Parts(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """How far an iteration has come."""
+    """The result of one stage of an iteration."""
 
     name: str  # collect, sample, label or update
     state: TrainState
-    batch: Transition  # as it is at this stage
-    metrics: Metrics  # of this stage; those of `update` are of each of its minibatches
+    batch: Transition  # after this stage
+    metrics: Metrics  # of this stage; the metrics of `update` have an entry for each minibatch
 
 
 def system(parts: Parts) -> System:
@@ -68,35 +68,36 @@ def init(parts: Parts, key: Key) -> TrainState:
 
 def step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     """The state after one iteration, and its metrics."""
-    found = {stage.name: stage for stage in stages(parts, state)}
-    ran = found["collect"].metrics if "collect" in found else {}
-    improved = summary(found["label"].metrics, found["update"].metrics)
-    ok = ran.get("finite", True) & improved["finite"]
-    return found["update"].state, {**ran, **improved, "finite": ok}
+    results = {stage.name: stage for stage in stages(parts, state)}
+    collected = results["collect"].metrics if "collect" in results else {}
+    updated = summary(results["label"].metrics, results["update"].metrics)
+    ok = collected.get("finite", True) & updated["finite"]
+    return results["update"].state, {**collected, **updated, "finite": ok}
 
 
 def stages(parts: Parts, state: TrainState) -> Iterator[Stage]:
-    """One iteration: take steps, draw a batch of what is stored, label it, update, tell the store.
+    """One iteration: take steps, sample a batch from the store, label the batch, update the agent,
+    and give the new priorities to the store.
 
-    Whoever looks for what went wrong looks between them (`faults.py`).
+    `faults.py` searches for a bad value between the stages.
     """
     algorithm, source, reward = parts
     key, k_collect, k_learn = jax.random.split(state.key, 3)
     policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
     if isinstance(source, Replay):
-        k_draw, k_run = source.split(k_collect)
-        within, new, ran = source.source.collect(state.source.source, policy, k_run)
-        yield Stage("collect", replace(state, source=within), new, ran)
-        ring, batch = source.add_and_sample(replace(state.source, source=()), new, k_draw)
-        experience: Any = replace(ring, source=within)
+        k_sample, k_steps = source.split(k_collect)
+        inner, new, collected = source.source.collect(state.source.source, policy, k_steps)
+        yield Stage("collect", replace(state, source=inner), new, collected)
+        ring, batch = source.add_and_sample(replace(state.source, source=()), new, k_sample)
+        experience: Any = replace(ring, source=inner)
         yield Stage("sample", replace(state, source=experience), batch, {})
     else:
-        experience, batch, ran = source.collect(state.source, policy, k_collect)
+        experience, batch, collected = source.collect(state.source, policy, k_collect)
         name = "sample" if isinstance(source, LoggedSteps) else "collect"
-        yield Stage(name, replace(state, source=experience), batch, ran)
+        yield Stage(name, replace(state, source=experience), batch, collected)
     context = context_of(replays(source), algorithm, state.agent)
-    labels = learning(algorithm, reward, context, state.agent, state.reward, batch, k_learn)
-    for name, agent, reward_state, labelled, metrics in labels:
+    learned = learning(algorithm, reward, context, state.agent, state.reward, batch, k_learn)
+    for name, agent, reward_state, labelled, metrics in learned:
         priority = metrics.get(PRIORITY)
         if priority is not None:
             assert isinstance(source, Store)
@@ -106,13 +107,13 @@ def stages(parts: Parts, state: TrainState) -> Iterator[Stage]:
 
 
 def replays(source: Source) -> bool:
-    """Whether batches are drawn from a store."""
+    """Whether batches are sampled from a store."""
     stores = isinstance(source, Replay) and not source.passes_on
     return stores or isinstance(source, LoggedSteps)
 
 
 def context_of(replayed: bool, algorithm: Algorithm, agent: Any) -> Context:
-    """What a reward is told of a batch."""
+    """What a reward knows about a batch."""
     if replayed or not isinstance(algorithm, Likelihood):
         return Context(replayed)
     return Context(replayed, partial(algorithm.log_prob, agent))
@@ -121,7 +122,7 @@ def context_of(replayed: bool, algorithm: Algorithm, agent: Any) -> Context:
 def first_agent(
     algorithm: Algorithm, reward: Reward, spec: Spec, key: Key
 ) -> tuple[Any, Memory, Any, Key, Key]:
-    """A new agent, its memory, the state of its reward, and keys for the source and after it."""
+    """A new agent, its memory, the state of its reward, a key for the source, and the next key."""
     k_agent, k_source, k_reward, key = jax.random.split(key, 4)
     agent = algorithm.init(k_agent, spec)
     memory = algorithm.memory(agent, spec.envs)
@@ -137,7 +138,7 @@ def learning(
     batch: Transition,
     key: Key,
 ) -> Iterator[tuple[str, Any, Any, Transition, Metrics]]:
-    """The two stages that improve an agent: the batch is labelled, and it learns from that."""
+    """The two stages that improve an agent: label the batch, then learn from the labelled batch."""
     k_label, k_update = jax.random.split(key)
     reward_state, batch, labelled = reward.label(reward_state, batch, k_label, context)
     yield "label", agent, reward_state, batch, labelled

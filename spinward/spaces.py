@@ -14,7 +14,8 @@ from jax import Array
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """Numbers within bounds, which are one number for all or a tuple with one for each entry."""
+    """Numbers within bounds. A bound is one number for all entries, or a tuple with one for
+    each."""
 
     shape: tuple[int, ...]
     low: float | tuple[float, ...] = -math.inf
@@ -26,10 +27,11 @@ class Box:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def from_unit(self, action: Any) -> Any:
-        """`action` clipped to [-1, 1] and stretched to the bounds; unchanged if there are none."""
+        """`action` clipped to [-1, 1] and scaled to the bounds; unchanged if there are no
+        bounds."""
         if not self.bounded:
             return action
-        low, half = self._stretch
+        low, half = self._scale
         if not isinstance(action, np.ndarray):
             return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * half
         inside = np.minimum(np.maximum(action, -1.0), 1.0)  # a third of the time of `np.clip`
@@ -39,8 +41,8 @@ class Box:
         return inside
 
     @functools.cached_property
-    def _stretch(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lower bounds and half of what lies between them and the upper, of this shape."""
+    def _scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lower bounds, and half of the distance to the upper bounds, in this shape."""
         bounds = (np.asarray(bound, np.float32).reshape(-1) for bound in (self.low, self.high))
         low, high = (np.broadcast_to(b, (self.size,)).reshape(self.shape) for b in bounds)
         return low, 0.5 * (high - low)
@@ -50,7 +52,7 @@ class Box:
         return math.prod(self.shape)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
-        """A uniform action in [-1, 1], the scale in which policies act."""
+        """A uniform action in [-1, 1], the scale of a policy's actions."""
         return jax.random.uniform(key, (*shape, *self.shape), minval=-1.0, maxval=1.0)
 
 
@@ -93,13 +95,13 @@ PRIVILEGED = "privileged"  # the part that critics read and policies do not
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What an agent sees and does, and how many environments step side by side."""
+    """What an agent observes and does, and how many environments are stepped in parallel."""
 
     obs: Box | Dict
     action: ActionSpace
     envs: int = 1
-    players: int = 1  # who move in turn; only algorithms for games take more
-    resets: bool = True  # every start of an episode is told, by the end of the one before
+    players: int = 1  # they move in turn; only algorithms for games accept more than one
+    resets: bool = True  # every episode starts after the step that ended the episode before
 
     def zeros(self, *leading: int) -> Any:
         """An observation of zeros with `leading` axes in front."""

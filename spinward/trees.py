@@ -1,4 +1,4 @@
-"""Functions of whole trees of arrays."""
+"""Functions of trees of arrays."""
 
 from typing import Any
 
@@ -19,7 +19,8 @@ def where(mask: Array, new: Any, old: Any) -> Any:
 def finite(tree: Any) -> Array:
     """Whether no leaf has a NaN or an infinity.
 
-    Such times 0 is NaN, and so is a sum with it, which takes a CPU less than to ask each number.
+    A NaN or an infinity times 0 is NaN, and so is any sum with that. On a CPU, the sum takes less
+    time than a test of each number.
     """
     sums = [(x * 0.0).sum() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.stack(sums).sum() == 0.0 if sums else jnp.bool_(True)

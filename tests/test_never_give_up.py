@@ -23,7 +23,7 @@ from spinward.networks.recurrent import MEMORY, REWARD
 from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.programs.choose import program
-from spinward.run.policy import Policy as Alone
+from spinward.run.policy import TrainedPolicy as Alone
 from spinward.targets.family import betas, gammas
 from spinward.targets.retrace import squashed
 

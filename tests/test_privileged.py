@@ -11,7 +11,7 @@ from spinward.errors import SettingsError
 from spinward.programs.choose import program
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
-from spinward.run.policy import Policy
+from spinward.run.policy import TrainedPolicy
 
 OBS = Dict((("x", Box((2,))), (PRIVILEGED, Box((1,)))))
 
@@ -80,7 +80,7 @@ def test_a_trained_policy_acts_without_it():
     algorithm = tiny(ALGORITHMS["ppo"], normalise_obs=True)
     spec = Secret().spec
     agent = algorithm.init(jax.random.key(0), replace(spec, envs=4))
-    policy = Policy(algorithm, agent, spec)
+    policy = TrainedPolicy(algorithm, agent, spec)
     assert policy({"x": [0.0, 1.0]}) in (0, 1)
 
 

@@ -15,7 +15,7 @@ from spinward.evaluation.episodes import Agents, evaluate
 from spinward.learning.minibatches import run_epochs
 from spinward.networks.recurrent import CELLS, MEMORY, RecurrentActorCritic
 from spinward.programs.choose import program
-from spinward.run.policy import Policy
+from spinward.run.policy import TrainedPolicy
 
 KEY = jax.random.key(0)
 SPEC = Spec(Box((3,)), Discrete(2))
@@ -171,7 +171,7 @@ def test_minibatches_are_whole_sequences_of_some_environments():
 def test_an_exported_policy_remembers_until_it_is_reset():
     algorithm = tiny(PPO, recurrent="gru", hidden=(8, 8))
     agent = algorithm.init(KEY, SPEC)
-    policy = Policy(algorithm, agent, SPEC)
+    policy = TrainedPolicy(algorithm, agent, SPEC)
     seen = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     memory = algorithm.memory(agent, 1)
     for obs in seen:

@@ -103,11 +103,11 @@ def test_a_ring_larger_than_memory_is_refused_with_the_numbers(monkeypatch):
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6))
     algorithm = ALGORITHMS["dqn"](capacity=1_000_000, stack=4)
     with pytest.raises(SettingsError, match=r"capacity=1000000 .* 7\.\d\d GB of 4\.0 GB"):
-        stored_bytes.require_memory(1_000_000, bytes_of(algorithm, 1_000_000, spec))
-    stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec))
+        stored_bytes.require_ram(1_000_000, bytes_of(algorithm, 1_000_000, spec))
+    stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec))
     with pytest.raises(SettingsError, match=r"3\.01 GB for each of 2 seeds"):
-        stored_bytes.require_memory(400_000, bytes_of(algorithm, 400_000, spec), 2)
-    with pytest.raises(SettingsError, match="capacity=9000000 is more than memory holds"):
+        stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec), 2)
+    with pytest.raises(SettingsError, match="capacity=9000000 does not fit into memory"):
         assert assemble(Experiment(ALGORITHMS["dqn"](capacity=9 * 10**6), "Maze", 100)).parts
 
 
@@ -119,7 +119,7 @@ def test_stacks_are_refused_where_there_are_no_images_or_no_history():
     with pytest.raises(SettingsError, match="stack=4 needs images"):
         tiny(ALGORITHMS["dqn"], stack=4).check(CLOCK)
     algorithm = tiny(ALGORITHMS["dqn"], stack=STACK, hidden=(700, 700))
-    with pytest.raises(SettingsError, match=r"stack=3 .* no history of images"):
+    with pytest.raises(SettingsError, match=r"stack=3 .* not a history of images"):
         program(parts(algorithm, HostFilm(broken=True))).start(keys(1))
 
 

@@ -149,5 +149,5 @@ def test_a_run_learns_from_it_and_needs_trust_to_go_on(tmp_path):
     assert abs(judged[:, 0] / 9 - share).max() < 0.2  # of a model that knows nothing
     assert (judged[:, -1] > judged[:, 0] + 1.0).all()
     assert (run.curves("score")[1] == judged).all()
-    with pytest.raises(SettingsError, match="judged by test_verifier:words_with_o; --trust"):
+    with pytest.raises(SettingsError, match="scored by test_verifier:words_with_o; --trust"):
         load(run.path).train()

@@ -37,7 +37,7 @@ from spinward.core import (
     struct,
 )
 from spinward.errors import SettingsError
-from spinward.experience.lifetimes import Lifetimes, together
+from spinward.experience.lifetimes import Lifetimes, merged
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Lives
 from spinward.learning.minibatches import mean, means, standardise
@@ -219,7 +219,7 @@ class LPGMeta:
         slope, norm = jax.vmap(partial(clip_by_global_norm, max_norm=self.max_grad_norm))(slope)
         loss, told, slope = jax.tree.map(lambda x: x.mean(0), (loss, told, slope))
         clipped = (norm > self.max_grad_norm).mean()
-        return (loss, {**told, **together(ran), "slopes_clipped": clipped}), lives, slope
+        return (loss, {**told, **merged(ran), "slopes_clipped": clipped}), lives, slope
 
     def loss(
         self, rule: Rule, life: Life, reward: Reward, entropy_coef: float | Array, key: Key

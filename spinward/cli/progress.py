@@ -22,7 +22,7 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self.seeds, self.env = experiment.seeds, experiment.env.name
         self.metrics: dict[str, Any] = {}  # the newest of each: some are of every few points
-        self.told = 0.0 if self.terminal else time.monotonic()
+        self.printed_at = 0.0 if self.terminal else time.monotonic()
         if self.terminal:
             print("compiling ...", end="", file=sys.stderr, flush=True)
 
@@ -30,9 +30,9 @@ class Progress:
         self.metrics |= point.metrics
         last = point.iteration >= point.iterations
         pause = REDRAW_S if self.terminal else PLAIN_S
-        if time.monotonic() - self.told < pause and not (last and self.terminal):
+        if time.monotonic() - self.printed_at < pause and not (last and self.terminal):
             return
-        self.told = time.monotonic()
+        self.printed_at = time.monotonic()
         begin, end = ("\r\033[K", "\n" if last else "") if self.terminal else ("", "\n")
         print(f"{begin}{self.line(point)}", end=end, file=sys.stderr, flush=True)
 
@@ -41,11 +41,11 @@ class Progress:
         rate = point.done / point.seconds
         left = (point.iterations - point.iteration) / rate
         steps = rate * point.env_steps / point.iteration * self.seeds
-        told = self.value(point)
+        value = self.value(point)
         clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
-            f"{steps:,.0f} steps/s  {told}  ETA {clock}"
+            f"{steps:,.0f} steps/s  {value}  ETA {clock}"
         )
 
     def value(self, point: "Point") -> str:
@@ -54,4 +54,4 @@ class Progress:
         values = [x for x in self.metrics[shown.metric] if x is not None]
         if shown is headline.RETURN:
             return f"return {np.mean(values):.1f}" if values else "no episode ended yet"
-        return f"{shown.told} {np.mean(values):.4g}"
+        return f"{shown.label} {np.mean(values):.4g}"

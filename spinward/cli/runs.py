@@ -47,7 +47,7 @@ def describe(path: Path) -> dict[str, Any]:
             "steps": config["steps"],
             "env_steps": points[-1]["env_steps"] if points else 0,
             "return": summary(run)["value"] if points else None,
-            "metric": shown(run).told,
+            "metric": shown(run).label,
         }
     except (SpinwardError, OSError) as error:
         return {"run": str(path), "error": str(error)}

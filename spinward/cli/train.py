@@ -34,8 +34,8 @@ def run(words: list[str]) -> int:
         say(note)
     if needed := run.made.store_bytes:
         say(stored_bytes.statement(needed, experiment.seeds))
-    if told := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
-        say(f"{told} (flags override it; `spinward presets {name}` lists all)")
+    if outcome := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
+        say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
     finish(run, began, ask)
@@ -221,14 +221,16 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
         )
     data, offline = run.made.experiment.data, run.made.logged_only
     metric = shown(run)
-    told = f"over the last tenth of training, {sentence(result)}"
+    outcome = f"over the last tenth of training, {sentence(result)}"
     if metric is not RETURN:
-        told = f"{metric.told}, {sentence(result, '.4g')}"
+        outcome = f"{metric.label}, {sentence(result, '.4g')}"
     elif result["value"] is None:
         who = f"in {result['unknown']} of {result['seeds']} seeds "
-        told = f"no episode ended {who if result['seeds'] > 1 else ''}over the last tenth"
+        outcome = f"no episode ended {who if result['seeds'] > 1 else ''}over the last tenth"
     if offline and metric is RETURN:
-        told = f"learned from {data or 'what the task has'}"
+        outcome = f"learned from {data or 'what the task has'}"
     show = say if ask.json else print  # standard output has one thing: the result
-    show(f"done in {seconds:.1f} s: {told}, {env_steps:,} {'updates' if offline else 'env steps'}")
+    show(
+        f"done in {seconds:.1f} s: {outcome}, {env_steps:,} {'updates' if offline else 'env steps'}"
+    )
     show(f"report: {report}")

@@ -66,7 +66,7 @@ class DataLog:
         """Removes what was written after `state`, which is that of a checkpoint if `resumed`."""
         self.stack = source.layout.stack
         self.folder, self.steps = folder, source.source.stride // source.spec.envs
-        self.first = self.taken = stored.written(state.source) if resumed else 0
+        self.first = self.taken = stored.rows_written(state.source) if resumed else 0
         self.held: list[dict[str, np.ndarray]] = []
         self.bytes = 0
         files.inside(folder.parent, folder)
@@ -76,7 +76,7 @@ class DataLog:
 
     def room(self, state: TrainState) -> int:
         """How many iterations write over no row that was not taken."""
-        waiting = stored.written(state.source) - self.taken
+        waiting = stored.rows_written(state.source) - self.taken
         return (stored.capacity(state.source) - waiting) // self.steps
 
     def due(self, state: TrainState) -> bool:
@@ -85,7 +85,7 @@ class DataLog:
 
     def take(self, state: TrainState) -> None:
         """Copies the rows that are new."""
-        count = stored.written(state.source) - self.taken
+        count = stored.rows_written(state.source) - self.taken
         if count:
             ring = replace(state.source, source=())
             self.held.append(span(ring, self.taken, count, self.stack))

@@ -1,4 +1,4 @@
-"""What cannot work about the batches that an algorithm learns from."""
+"""Checks of the settings that decide an algorithm's batches."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,9 +14,9 @@ from spinward.networks.recurrent import CELLS
 def check_minibatches(
     envs: int, rollout: int, epochs: int, minibatches: int, recurrent: str = ""
 ) -> None:
-    """Raises SettingsError where a batch cannot be cut into whole minibatches of equal size.
+    """Raises SettingsError where a batch cannot be split into minibatches of equal size.
 
-    A `recurrent` policy reads each environment's steps in their order, so envs are what is cut.
+    A `recurrent` policy reads each environment's steps in order, so only the envs are split.
     """
     given = {"envs": envs, "rollout": rollout, "epochs": epochs, "minibatches": minibatches}
     for name, value in given.items():
@@ -34,8 +34,8 @@ def check_minibatches(
 
 
 def check_stored(stored: Stored, whole_batch: bool = True) -> None:
-    """Raises SettingsError where no batch could be drawn; or, if `whole_batch`, one that has more
-    steps than there are at first."""
+    """Raises SettingsError where no batch could be sampled. With `whole_batch`, also where a batch
+    has more steps than the warm-up stores."""
     for name in ("envs", "rollout", "updates", "batch", "warmup"):
         if getattr(stored, name) < 1:
             raise SettingsError(f"{name}={getattr(stored, name)} must be at least 1")
@@ -44,7 +44,7 @@ def check_stored(stored: Stored, whole_batch: bool = True) -> None:
     if whole_batch and stored.batch > stored.warmup:
         raise SettingsError(
             f"batch={stored.batch} is more than warmup={stored.warmup}, "
-            "all the steps there are at the first update"
+            "the number of steps stored at the first update"
         )
     if rows(samples(stored), stored.capacity) <= stored.rollout:
         raise SettingsError(
@@ -54,7 +54,8 @@ def check_stored(stored: Stored, whole_batch: bool = True) -> None:
 
 
 class Windows(Stored, Protocol):
-    """The settings of a learner from windows of stored steps, for one choice of several."""
+    """The settings of an algorithm that learns from windows of stored steps with discrete
+    actions."""
 
     @property
     def n_step(self) -> int: ...
@@ -73,7 +74,7 @@ class Windows(Stored, Protocol):
 
 
 def check_windows(settings: Windows, spec: Spec) -> None:
-    """Raises SettingsError where values of actions cannot be learned by these settings."""
+    """Raises SettingsError where action values cannot be learned with these settings."""
     if not isinstance(spec.action, Discrete):
         name = type(settings).__name__
         raise SettingsError(f"{name} needs one discrete action, not {spec.action}")
@@ -82,8 +83,8 @@ def check_windows(settings: Windows, spec: Spec) -> None:
     held = min(rows(want, settings.warmup), rows(want, settings.capacity) - settings.rollout)
     if held < settings.n_step:
         raise SettingsError(
-            f"n_step={settings.n_step} is more than there is of each environment in "
-            f"warmup={settings.warmup}, or in capacity={settings.capacity} beside a rollout"
+            f"n_step={settings.n_step} is more than the steps of each environment in "
+            f"warmup={settings.warmup}, or in capacity={settings.capacity} less a rollout"
         )
     schedules = {"explore_steps": settings.explore_steps, "anneal_steps": settings.anneal_steps}
     for schedule, steps in schedules.items():
@@ -105,7 +106,7 @@ def check_huber(huber: float) -> None:
 
 
 def check_bounded(name: str, spec: Spec) -> None:
-    """Raises SettingsError where an action is no vector of numbers within bounds."""
+    """Raises SettingsError where an action is not a vector of numbers within bounds."""
     if not isinstance(spec.action, Box) or not spec.action.bounded:
         raise SettingsError(
             f"{name} needs continuous actions with finite bounds; this environment has "
@@ -114,17 +115,19 @@ def check_bounded(name: str, spec: Spec) -> None:
 
 
 def sequence_steps(settings: Sequential) -> int:
-    """Steps of a sequence, and one that says what the network was told after the last."""
+    """The steps of a sequence, and one step more for the network's inputs after the last."""
     return settings.burn_in + settings.trace + 1
 
 
 def check_sequences(settings: Sequential, spec: Spec) -> None:
-    """Raises SettingsError where sequences cannot be learned from by these settings."""
+    """Raises SettingsError where sequences cannot be learned from with these settings."""
     name = type(settings).__name__
     if not isinstance(spec.action, Discrete):
         raise SettingsError(f"{name} needs one discrete action, not {spec.action}")
     if not spec.resets:
-        raise SettingsError(f"{name} needs a spec with resets=True: it begins episodes anew")
+        raise SettingsError(
+            f"{name} needs a spec with resets=True: the memory starts anew with each episode"
+        )
     if settings.recurrent not in CELLS:
         known = ", ".join(CELLS)
         raise SettingsError(f"recurrent={settings.recurrent!r} must be one of {known}")
@@ -138,8 +141,8 @@ def check_sequences(settings: Sequential, spec: Spec) -> None:
     held = min(rows(want, want.warmup), rows(want, want.capacity) - want.steps)
     if held < want.window:
         raise SettingsError(
-            f"burn_in + trace + 1 = {want.window} is more than there is of each environment in "
-            f"warmup={want.warmup}, or in capacity={want.capacity} beside a rollout"
+            f"burn_in + trace + 1 = {want.window} is more than the steps of each environment in "
+            f"warmup={want.warmup}, or in capacity={want.capacity} less a rollout"
         )
     shares = {
         "lam": settings.lam,
@@ -152,8 +155,10 @@ def check_sequences(settings: Sequential, spec: Spec) -> None:
             raise SettingsError(f"{share}={value} must be between 0 and 1")
 
 
-def sequences_wanted(settings: Sequential, act: Callable[..., Any], told: int) -> Sequences:
-    """The sequences to learn from, of steps of which each has `told` numbers beside it."""
+def sequences_wanted(
+    settings: Sequential, act: Callable[..., Any], context_inputs: int
+) -> Sequences:
+    """The sequences to learn from. Each step is stored with `context_inputs` numbers."""
     sizes = settings.envs, settings.rollout, settings.updates, settings.batch
     return Sequences(
         *sizes,
@@ -164,6 +169,6 @@ def sequences_wanted(settings: Sequential, act: Callable[..., Any], told: int) -
         settings.prioritised,
         settings.priority_exponent,
         settings.importance_exponent,
-        extras=told + 4,
+        extras=context_inputs + 4,
         memory=2 * settings.hidden[-1],
     )

@@ -1,7 +1,7 @@
-"""Experience from host environments that a compiled program steps: it calls them, step by step.
+"""Experience from host environments that a compiled program calls at each step.
 
-One program holds acting, storing and learning, where `Vector` needs a call of JAX for each, with
-arrays to hand over and back. Over seeds a step is one call for the environments of all.
+One program holds acting, storing and learning. `Vector` needs a call of JAX for each of them, and
+copies arrays in and out. With several seeds, a step is one call for the environments of all seeds.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ RESET, STEP = "reset", "step"
 
 @config
 class CallbackSource:
-    """The steps of a `Vector`, for one seed of a program that `Host.run` runs."""
+    """The source of one seed in a compiled program that `Host.run` runs; the twin of `Vector`."""
 
     spec: Spec
     steps: int
@@ -47,11 +47,11 @@ class CallbackSource:
     def init(self, key: Key, memory: Memory) -> VectorState:
         envs = self.spec.envs
         seeds = jax.random.bits(key, (envs,)) >> 1
-        obs = self.seen(call(RESET, self.shapes(), seeds.astype(jnp.int32)))
+        obs = self.obs_of(call(RESET, self.shapes(), seeds.astype(jnp.int32)))
         return VectorState(obs, memory, jnp.zeros(envs), jnp.zeros(envs, jnp.int32))
 
     def reopen(self, saved: VectorState, fresh: VectorState) -> VectorState:
-        """The fresh one: these environments cannot be brought back into an episode."""
+        """The fresh state: a host environment cannot resume an episode."""
         return fresh
 
     def collect(
@@ -61,43 +61,45 @@ class CallbackSource:
 
         def step(state: VectorState, key: Key) -> tuple[VectorState, Any]:
             action, memory, extras = policy.act(state.obs, state.memory, key)
-            found, fine = self.step(action, state.total)
-            ends = found.terminated, found.truncated
+            result, fine = self.step(action, state.total)
+            ends = result.terminated, result.truncated
             batch = Transition(
-                state.obs, action, found.reward, *ends, found.next_obs, found.weight, extras
+                state.obs, action, result.reward, *ends, result.next_obs, result.weight, extras
             )
-            memory = where(batch.done, initial, with_last_reward(memory, found.reward))
+            memory = where(batch.done, initial, with_last_reward(memory, result.reward))
             episodes = Episodes(state.total, state.length)
-            episodes, ended = count(episodes, found.reward, batch.done, found.weight)
-            after = VectorState(found.obs, memory, episodes.total, episodes.length)
+            episodes, ended = count(episodes, result.reward, batch.done, result.weight)
+            after = VectorState(result.obs, memory, episodes.total, episodes.length)
             return after, (batch, ended, fine)
 
         state, (batch, ended, fine) = jax.lax.scan(step, state, ActKeys(self.steps)(key))
         return state, batch, {**summarise(*ended), "finite": sound(batch) & fine.all()}
 
     def step(self, action: Array, seeds: Array) -> tuple[Any, Array]:
-        """The `Step` of the environments of all seeds, which is one also where the same `action` is
-        that of all: `seeds` is an array that each has an own one of. And whether all went well."""
+        """The `Step` of the environments, and whether all of them are well.
+
+        Over seeds this is one call. `seeds` is any array that differs between seeds: with it, JAX
+        makes the call for each seed even where all seeds share one `action`."""
         envs, shapes = self.spec.envs, self.shapes()
         number, flag = (jax.ShapeDtypeStruct((envs,), kind) for kind in (np.float32, bool))
         results = [flag, number, flag, flag, number, *shapes, *shapes]
-        found: Any = call(STEP, results, action, seeds)
-        (fine, reward, terminated, truncated, weight), seen = found[:5], found[5:]
-        next_obs, obs = self.seen(seen[: len(shapes)]), self.seen(seen[len(shapes) :])
+        arrays: Any = call(STEP, results, action, seeds)
+        (fine, reward, terminated, truncated, weight), leaves = arrays[:5], arrays[5:]
+        next_obs, obs = self.obs_of(leaves[: len(shapes)]), self.obs_of(leaves[len(shapes) :])
         return Step(obs, reward, terminated, truncated, next_obs, weight), fine
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
-        """Of the parts of observations [env, ...]."""
+        """The shapes of the leaves of observations [env, ...]."""
         zeros = jax.tree.leaves(self.spec.zeros(self.spec.envs))
         return [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in zeros]
 
-    def seen(self, parts: list[Array]) -> Obs:
-        """The observation of these parts."""
-        return jax.tree.unflatten(jax.tree.structure(self.spec.zeros(1)), parts)
+    def obs_of(self, leaves: list[Array]) -> Obs:
+        """The observation with these leaves."""
+        return jax.tree.unflatten(jax.tree.structure(self.spec.zeros(1)), leaves)
 
 
 class Host:
-    """Open environments that answer the calls of programs: a resource, to be closed."""
+    """Open environments that answer the calls of programs: a resource that must be closed."""
 
     def __init__(self, env: HostEnv) -> None:
         self.env, self.spec = env, env.spec
@@ -106,22 +108,26 @@ class Host:
         self.answers: dict[str, Answer] = {RESET: self.reset, STEP: self.step}
 
     def open(self, envs: int) -> None:
-        """So many of them, in the thread of who calls it."""
+        """Opens so many environments, in the caller's thread."""
         self.close()
         self.stepper = self.env.open(envs)
 
     def run(self, program: Any, *args: Any) -> Any:
-        """What `program` returns. It is told of an `error` of the environments, after which steps
-        do not happen: they are of weight 0, like those of a lost environment."""
+        """The result of `program`. After an `error` of an environment, steps have weight 0, like
+        the steps of a lost environment, and a flag tells the program."""
         self.error = None
         return SERVER.run(self.answers, program, *args)
 
     def checked(self, program: Any, *args: Any) -> Any:
-        """What `program` returns, or what the environments raised."""
-        found = self.run(program, *args)
+        """The result of `program`.
+
+        Raises:
+            the error of an environment, if there was one.
+        """
+        result = self.run(program, *args)
         if self.error:
             raise self.error
-        return found
+        return result
 
     def reset(self, args: list[np.ndarray], results: list[np.ndarray]) -> None:
         try:
@@ -134,9 +140,9 @@ class Host:
         if self.error is None:
             try:
                 assert self.stepper is not None, "open comes before run"
-                found = self.stepper.step(self.in_env_units(args[0]))
-                numbers = found.reward, found.terminated, found.truncated, found.weight
-                put([*numbers, *parts(found.next_obs), *parts(found.obs)], results[1:])
+                answer = self.stepper.step(self.in_env_units(args[0]))
+                numbers = answer.reward, answer.terminated, answer.truncated, answer.weight
+                put([*numbers, *parts(answer.next_obs), *parts(answer.obs)], results[1:])
                 results[0][...] = True
             except BaseException as error:
                 self.error = error
@@ -146,7 +152,7 @@ class Host:
             results[3][...] = True  # truncated
 
     def in_env_units(self, action: np.ndarray) -> np.ndarray:
-        """A copy, one action for each environment, those of all seeds in a row."""
+        """A copy with one action for each environment of all seeds."""
         space = self.spec.action
         action = action.reshape(-1, *space.shape).copy()
         return space.from_unit(action) if isinstance(space, Box) else action
@@ -158,7 +164,7 @@ class Host:
 
 
 def parts(obs: Obs) -> list[np.ndarray]:
-    """Those of an observation, in the order of a tree's leaves."""
+    """The leaves of an observation, in JAX's order."""
     return [obs[name] for name in sorted(obs)] if isinstance(obs, dict) else [obs]
 
 

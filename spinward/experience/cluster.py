@@ -1,4 +1,4 @@
-"""Ray itself: whether it is installed, and how this process joins or starts it."""
+"""Checks that Ray is installed, and joins or starts a cluster."""
 
 import importlib.util
 import os
@@ -9,14 +9,14 @@ from spinward.errors import SettingsError
 
 INSTALL = "Ray is not installed; install it with: pip install -e '.[ray]'"
 LOCKED = "If it runs and wants a token, copy its ~/.ray/auth_token here and set RAY_AUTH_MODE=token"
-STORE_BYTES = 2**30  # of shared memory for batches on their way, where we start Ray
+STORE_BYTES = 2**30  # of shared memory for batches between processes, where we start Ray
 
 
 def require_ray() -> Any:
     """The module `ray`.
 
     Raises:
-        SettingsError: it is not installed.
+        SettingsError: Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
         raise SettingsError(INSTALL)
@@ -29,7 +29,7 @@ def start(ray: Any, workers: int) -> None:
     """Joins the cluster at RAY_ADDRESS, or starts Ray for so many workers on this machine.
 
     Raises:
-        SettingsError: there is no cluster there, or it did not let us in.
+        SettingsError: there is no cluster at that address, or the cluster refused the connection.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     address = os.environ.get("RAY_ADDRESS")
@@ -38,7 +38,7 @@ def start(ray: Any, workers: int) -> None:
         room = max(workers, os.cpu_count() or 1)
         settings |= {"num_cpus": room, "include_dashboard": False}
         settings |= {"object_store_memory": STORE_BYTES}
-    with warnings.catch_warnings():  # of a fork beside JAX's threads, which Ray follows by an exec
+    with warnings.catch_warnings():  # Ray forks beside JAX's threads, and calls exec at once
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             ray.init(**settings)

@@ -1,9 +1,10 @@
-"""Calls of this process from inside a compiled program, by XLA's foreign function interface.
+"""Callbacks from a compiled program into Python, by XLA's foreign function interface.
 
-XLA calls a C function with a frame that says where arguments and results lie. `ctypes` makes that
-function, so nothing is compiled here. `jax.experimental.io_callback` does the same in seven times
-the time, and programs with one are not kept in the compile cache; these are, for a program holds no
-more than the name of a target. The layout is that of `xla/ffi/api/c_api.h`, which has versions.
+XLA calls a C function with a frame, which holds the addresses of arguments and results. `ctypes`
+makes the C function, so nothing is compiled here. `jax.experimental.io_callback` takes seven times
+as long, and JAX does not keep programs with an `io_callback` in its compile cache. Programs with
+these calls are kept, because they contain only the name of a target. The frame's layout is defined
+in `xla/ffi/api/c_api.h`, which has version numbers.
 """
 
 import ctypes
@@ -16,16 +17,16 @@ import jax
 import numpy as np
 from jax import Array
 
-Word = ctypes.c_uint64
+Uint64 = ctypes.c_uint64
 Shapes = list[jax.ShapeDtypeStruct]
 Answer = Callable[[list[np.ndarray], list[np.ndarray]], None]  # reads arguments, fills in results
 
-# The parts of a frame that are read, and of what describes an array, in words of 64 bits.
-FRAME, EXTENSION, ARGUMENTS, RESULTS = Word * 22, 1, 5, 10
+# Positions in a frame, and in the description of an array, counted in units of 64 bits.
+FRAME, EXTENSION, ARGUMENTS, RESULTS = Uint64 * 22, 1, 5, 10
 COUNT, PLACES = 2, 4  # of arguments, or of results
-BUFFER, TYPE, DATA, RANK, SIZES = Word * 6, 2, 3, 4, 5
+BUFFER, TYPE, DATA, RANK, SIZES = Uint64 * 6, 2, 3, 4, 5
 TABLE_BYTES = 40  # of arguments, and of results
-METADATA, VERSION = 3, 3  # in the question about a function, and in what answers it
+METADATA, VERSION = 3, 3  # in XLA's question about a function, and in the answer
 MAJOR, MINOR = 0, 3
 TYPES: dict[int, Any] = {
     1: np.bool_, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 6: np.uint8, 7: np.uint16,
@@ -34,7 +35,7 @@ TYPES: dict[int, Any] = {
 
 
 class CallbackServer:
-    """Who answers the calls of the program that runs: one program at a time in a process."""
+    """Answers the calls of the running program. In a process, one program runs at a time."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -42,72 +43,74 @@ class CallbackServer:
         self.views: dict[tuple[int, int], np.ndarray] = {}
 
     def run(self, answers: dict[str, Answer], program: Callable[..., Any], *args: Any) -> Any:
-        """What `program` returns, whose calls get these answers by name."""
+        """The result of `program`. Its calls are answered by the functions in `answers`."""
         with self.lock:
             self.answers = answers
             try:
                 return jax.block_until_ready(program(*args))
             finally:
                 self.answers = {}
-                self.views.clear()  # of memory that is the program's
+                self.views.clear()  # they point into the program's memory
 
     def view(self, place: int) -> np.ndarray:
-        """The array that is described at `place`."""
-        described = BUFFER.from_address(place)
-        key = described[DATA], described[SIZES]
-        found = self.views.get(key)
-        if found is None:
-            dtype = np.dtype(TYPES[described[TYPE] & 0xFF])
-            shape = (Word * described[RANK]).from_address(described[SIZES])[:]
-            memory = (ctypes.c_char * (int(np.prod(shape)) * dtype.itemsize)).from_address(key[0])
-            found = self.views[key] = np.frombuffer(memory, dtype).reshape(shape)
-        return found
+        """The array whose description is at the address `place`."""
+        description = BUFFER.from_address(place)
+        key = description[DATA], description[SIZES]
+        array = self.views.get(key)
+        if array is None:
+            dtype = np.dtype(TYPES[description[TYPE] & 0xFF])
+            shape = (Uint64 * description[RANK]).from_address(description[SIZES])[:]
+            buffer = (ctypes.c_char * (int(np.prod(shape)) * dtype.itemsize)).from_address(key[0])
+            array = self.views[key] = np.frombuffer(buffer, dtype).reshape(shape)
+        return array
 
 
 SERVER = CallbackServer()
 
 
 def views(frame: Any, table: int) -> list[np.ndarray]:
-    places = (Word * frame[table + COUNT]).from_address(frame[table + PLACES])
+    places = (Uint64 * frame[table + COUNT]).from_address(frame[table + PLACES])
     return [SERVER.view(place) for place in places]
 
 
 def answer_version(place: int) -> None:
-    """Answers XLA's question which version of the layout a function is made for."""
-    metadata = (Word * 4).from_address(place)[METADATA]
-    (Word * 6).from_address(metadata)[VERSION] = MAJOR | MINOR << 32
+    """Answers XLA's question about the version of the layout that a function expects."""
+    metadata = (Uint64 * 4).from_address(place)[METADATA]
+    (Uint64 * 6).from_address(metadata)[VERSION] = MAJOR | MINOR << 32
 
 
 @functools.cache
 def target(name: str) -> str:
-    """What XLA calls the answer `name` of whoever serves; known to it from here on."""
+    """The name of the XLA target for the answer `name`. The first call registers the target."""
 
-    def handle(at: int) -> None:
-        frame = FRAME.from_address(at)
+    def handle(address: int) -> None:
+        frame = FRAME.from_address(address)
         if frame[EXTENSION]:
             return answer_version(frame[EXTENSION])
         if frame[ARGUMENTS] == frame[RESULTS] == TABLE_BYTES:
             SERVER.answers[name](views(frame, ARGUMENTS), views(frame, RESULTS))
 
-    called = f"spinward_{name}"
+    registered = f"spinward_{name}"
     function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(handle)
     KEPT.append(function)
-    jax.ffi.register_ffi_target(called, jax.ffi.pycapsule(function), platform="cpu")
-    return called
+    jax.ffi.register_ffi_target(registered, jax.ffi.pycapsule(function), platform="cpu")
+    return registered
 
 
-KEPT: list[Any] = []  # functions that XLA knows, which must not be collected
+KEPT: list[Any] = []  # registered functions, which must not be garbage-collected
 
 
 def call(name: str, results: Shapes, *args: Array) -> list[Array]:
-    """What the answer `name` fills in, in arrays of these shapes; over seeds in one call."""
-    ask = jax.ffi.ffi_call(target(name), results, has_side_effect=True, vmap_method="broadcast_all")
-    return list(ask(*args))
+    """The results of the answer `name`: arrays of these shapes. Over seeds, this is one call."""
+    target_call = jax.ffi.ffi_call(
+        target(name), results, has_side_effect=True, vmap_method="broadcast_all"
+    )
+    return list(target_call(*args))
 
 
 @functools.cache
 def available() -> bool:
-    """Whether such calls work with this version of JAX and on what it computes on."""
+    """Whether such calls work with this version of JAX and on this device."""
     if jax.default_backend() != "cpu":
         return False
 
@@ -117,7 +120,7 @@ def available() -> bool:
     shape = [jax.ShapeDtypeStruct((3,), np.float32)]
     numbers = np.arange(3, dtype=np.float32)
     try:
-        (found,) = SERVER.run({"twice": twice}, call, "twice", shape, numbers)
+        (result,) = SERVER.run({"twice": twice}, call, "twice", shape, numbers)
     except Exception:
         return False
-    return bool((np.asarray(found) == 2 * numbers).all())
+    return bool((np.asarray(result) == 2 * numbers).all())

@@ -1,8 +1,8 @@
-"""Images stored once: of an observation that stacks the newest `stack` images, one is new.
+"""Stores each image once, where an observation is a stack of the newest `stack` images.
 
-Each env has a ring of images. A step adds that of its true successor, and the first step of an
-episode all of its observation before. So the images of any step stand in a row, its successor's
-one further, whatever an episode begins with and however it ends.
+Each env has a ring of images. A step adds the newest image of its true successor. The first step of
+an episode first adds all images of its observation. So the images of a step are consecutive, and
+the images of its successor are the same ones, shifted by one.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jax import Array
 from spinward.core import Transition, replace, struct
 from spinward.errors import SettingsError
 
-SLACK = 16  # steps for each image that episodes may begin and end with beyond one a step
+SLACK = 16  # room for the first images of episodes: one image more for each 16 steps
 
 
 @struct
@@ -31,10 +31,10 @@ class Frames:
         return cls(jnp.zeros(shape, obs.dtype), jnp.zeros(envs, jnp.int32), jnp.ones(envs, bool))
 
     def add(self, batch: Transition, stack: int) -> tuple["Frames", Array]:
-        """With the images of `batch` [time, env], and the number [time, env] of the newest image
-        of each step's observation."""
+        """The ring with the images of `batch` [time, env], and the number [time, env] of the newest
+        image of each step's observation."""
         time, envs = batch.done.shape
-        over = batch.done | (batch.weight == 0.0)  # an environment that is lost begins anew
+        over = batch.done | (batch.weight == 0.0)  # a lost environment starts a new episode
         begins = jnp.concatenate([self.begins[None], over[:-1]])
         added = 1 + stack * begins
         newest = self.count + jnp.cumsum(added, 0) - 2
@@ -55,13 +55,14 @@ class Frames:
         return join(images[..., :-1, :, :, :]), join(images[..., 1:, :, :, :])
 
     def alive(self, newest: Array, env: Array, stack: int, steps: int) -> Array:
-        """Whether the images of steps [...] are there still, and while `steps` more are added."""
+        """Whether the images of steps [...] are still stored after `steps` more are added."""
         oldest = self.count[env] + steps * (stack + 1) - self.ring.shape[0]
         return newest - (stack - 1) >= oldest
 
 
 def slots(capacity: int, stack: int, steps: int) -> int:
-    """Images kept for each env, for so many steps of which `steps` are added at once."""
+    """How many images are kept for each env, for `capacity` steps, `steps` of them added at
+    once."""
     return capacity + capacity // SLACK + (steps + 1) * (stack + 1)
 
 
@@ -79,14 +80,14 @@ def join(images: Array) -> Array:
 def require_history(batch: Transition, stack: int) -> None:
     """Raises SettingsError unless each observation has all but the oldest image of the one before.
 
-    `batch` is of a host: NumPy arrays [..., time, env, ...].
+    `batch` comes from a host: NumPy arrays [..., time, env, ...].
     """
     obs, next_obs = np.asarray(batch.obs), np.asarray(batch.next_obs)
     one = obs.shape[-1] // stack
     if not np.array_equal(obs[..., one:], next_obs[..., :-one]):
         raise SettingsError(
             f"stack={stack} stores the newest of {stack} images alone, but the last axis of these "
-            "observations is no history of images: leave it at 1"
+            "observations is not a history of images: leave stack at 1"
         )
 
 

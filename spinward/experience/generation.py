@@ -1,8 +1,8 @@
-"""Experience from a language model: completions of prompts, one column each, one row a token.
+"""Experience from a language model: a column is a completion of a prompt, a row is a token.
 
-Row t sees token t (`obs`) and chooses token t + 1 (`action`). Rows of the prompt and rows after the
-end have weight 0: there nothing was chosen. A completion that reaches the end token is terminated
-there; one that runs out of steps is truncated in the last row.
+In row t, the policy reads token t (`obs`) and chooses token t + 1 (`action`). Rows of the prompt
+and rows after the end have weight 0, because the policy chose nothing there. A completion is
+terminated at the end token. A completion without an end token is truncated in the last row.
 """
 
 from functools import partial
@@ -20,28 +20,28 @@ from spinward.networks.sampling import Sampling
 from spinward.trees import finite
 
 
-class Written(NamedTuple):
-    """What a policy made of prompts; rows [steps, env] begin at the last token of each prompt."""
+class Completions(NamedTuple):
+    """The policy's completions; rows [steps, env] start at the last token of each prompt."""
 
     obs: Array  # the token read; PAD after the end
     action: Array  # the token chosen
-    ended: Array  # whether it had ended before this row
+    ended: Array  # whether the completion had ended before this row
     extras: dict[str, Any]
 
     @property
     def completion(self) -> Array:
-        """The tokens chosen, the end token included, and PAD after it."""
+        """The tokens chosen, with the end token, and PAD after the end token."""
         return jnp.where(self.ended, PAD, self.action)
 
 
 @config
 class Generation:
-    """Draws `envs // group` prompts in each iteration, and `group` completions of each, side by
-    side, of up to `steps` tokens, in the one compiled program.
+    """Samples `envs // group` prompts in each iteration, and `group` completions of each prompt, in
+    adjacent columns, of up to `steps` tokens, inside the one compiled program.
 
-    The policy's `act` reads tokens [env], or prompts [time, prompt], each once for all of its
-    group, in which case it chooses what follows the last; `PAD` is no token. Its memory needs room
-    for `task.prompt + steps`.
+    The policy's `act` reads tokens [env] or prompts [time, prompt]. A prompt is read once for its
+    whole group, and `act` chooses the token after the last. `PAD` is not a token. The policy's
+    memory needs room for `task.prompt + steps` tokens.
     """
 
     task: Any  # a Text
@@ -63,29 +63,31 @@ class Generation:
             raise SettingsError(f"group={self.group} does not divide envs={self.envs}")
 
     def init(self, key: Key, memory: Memory) -> tuple[()]:
-        """Nothing lasts from one iteration to the next."""
+        """Empty: nothing is kept between iterations."""
         return ()
 
     def collect(
         self, state: tuple[()], policy: Policy, key: Key
     ) -> tuple[tuple[()], Transition, Metrics]:
         k_prompt, k_write = jax.random.split(key)
-        drawn = jax.vmap(self.task.reset)(jax.random.split(k_prompt, self.envs // self.group))
-        written = write(policy, drawn[1].T, self.envs, self.steps, self.task.end, k_write)
-        task, prompt = jax.tree.map(lambda x: jnp.repeat(x, self.group, 0), drawn)
-        score = jax.vmap(self.task.score)(task, written.completion.T)
-        batch = transitions(prompt.T, written, self.task.end, score)
+        sampled = jax.vmap(self.task.reset)(jax.random.split(k_prompt, self.envs // self.group))
+        completions = generate(policy, sampled[1].T, self.envs, self.steps, self.task.end, k_write)
+        task, prompt = jax.tree.map(lambda x: jnp.repeat(x, self.group, 0), sampled)
+        score = jax.vmap(self.task.score)(task, completions.completion.T)
+        batch = transitions(prompt.T, completions, self.task.end, score)
         if isinstance(self.task, Numbered):
             row = jnp.broadcast_to(self.task.row(task), batch.weight.shape)
             batch = replace(batch, extras={**batch.extras, ROW: row})
-        fine = {"finite": finite((score, written.extras))}
-        return state, batch, {**summary(batch, score), **fine}
+        ok = finite((score, completions.extras))
+        return state, batch, {**summary(batch, score), "finite": ok}
 
 
-def write(policy: Policy, prompt: Array, envs: int, steps: int, end: int, key: Key) -> Written:
-    """So many tokens `envs` times, with as many of them side by side after each prompt
-    [time, prompt]: all are drawn, whether or not one has ended, so that every iteration takes as
-    long."""
+def generate(
+    policy: Policy, prompt: Array, envs: int, steps: int, end: int, key: Key
+) -> Completions:
+    """`envs` completions of `steps` tokens after the prompts [time, prompt]; each prompt has the
+    same number of completions, in adjacent columns. Tokens are sampled after the end too, so that
+    every iteration takes the same time."""
 
     def step(carry: tuple[Array, Memory, Array], key: Key) -> tuple[Any, Any]:
         obs, memory, ended = carry
@@ -101,40 +103,41 @@ def write(policy: Policy, prompt: Array, envs: int, steps: int, end: int, key: K
     first = last, action, jnp.zeros_like(ended), extras
     carry = jnp.where(ended, PAD, action), memory, ended
     _, rest = jax.lax.scan(step, carry, jax.random.split(k_rest, steps - 1))
-    return Written(*jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest))
+    return Completions(*jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest))
 
 
-def transitions(prompt: Array, written: Written, end: int, score: Array) -> Transition:
-    """Steps [time, env], of the prompt [time, env] first; the score comes with the last token."""
+def transitions(prompt: Array, completions: Completions, end: int, score: Array) -> Transition:
+    """The steps [time, env] of prompts [time, env] and completions. The last token has the
+    score."""
     before = len(prompt) - 1
 
     def joined(later: Array, first: Array | float = 0) -> Array:
         shape = (before, *later.shape[1:])
         return jnp.concatenate([jnp.broadcast_to(first, shape).astype(later.dtype), later])
 
-    chosen = ~written.ended
-    terminated = chosen & (written.action == end)
-    last = jnp.arange(len(chosen))[:, None] == len(chosen) - 1
-    truncated = chosen & last & ~terminated
+    acted = ~completions.ended
+    terminated = acted & (completions.action == end)
+    last = jnp.arange(len(acted))[:, None] == len(acted) - 1
+    truncated = acted & last & ~terminated
     return Transition(
-        obs=joined(written.obs, prompt[:-1]),
-        action=joined(written.action, jnp.maximum(prompt[1:], 0)),
+        obs=joined(completions.obs, prompt[:-1]),
+        action=joined(completions.action, jnp.maximum(prompt[1:], 0)),
         reward=joined(jnp.where(terminated | truncated, score, 0.0)),
         terminated=joined(terminated),
         truncated=joined(truncated),
-        next_obs=joined(written.completion, prompt[1:]),
-        weight=joined(chosen.astype(jnp.float32)),
-        extras=jax.tree.map(joined, written.extras),
+        next_obs=joined(completions.completion, prompt[1:]),
+        weight=joined(acted.astype(jnp.float32)),
+        extras=jax.tree.map(joined, completions.extras),
     )
 
 
 def without_prompts(batch: Transition, steps: int) -> Transition:
-    """The last rows of `batch`, as many as `steps`, but for `obs`, which keeps the prompts."""
+    """The last `steps` rows of `batch`; `obs` keeps the prompts too."""
     return replace(jax.tree.map(lambda x: x[-steps:], batch), obs=batch.obs)
 
 
 def summary(batch: Transition, score: Array) -> Metrics:
-    """How many completions there were, their mean score and length, and how many were finished."""
+    """The number of completions, their mean score and length, and the share that has ended."""
     return {
         "episodes": jnp.int32(score.size),
         "episode_return": score.mean(),
@@ -147,36 +150,36 @@ class Sample(NamedTuple):
     """Completions [batch, steps] of prompts, with `PAD` after the end."""
 
     tokens: Array
-    log_prob: Array  # under the distribution it was drawn from; 0 after the end
+    log_prob: Array  # of each token when it was sampled; 0 after the end
 
 
 @partial(jax.jit, static_argnums=(3, 4))
 def sample(
     decoder: Decoder, sampling: Sampling, prompt: Array, steps: int, end: int, key: Key
 ) -> Sample:
-    """Up to so many tokens after each prompt [batch, time], until all have ended: for reading,
-    where `Generation` is for learning."""
+    """Up to `steps` tokens after each prompt [batch, time], until all completions have ended. This
+    is for people to read; `Generation` is for learning."""
 
-    def goes_on(state: tuple[Any, ...]) -> Array:
-        at, _, ended, *_ = state
-        return (at < steps) & ~ended.all()
+    def unfinished(state: tuple[Any, ...]) -> Array:
+        position, _, ended, *_ = state
+        return (position < steps) & ~ended.all()
 
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        at, hidden, ended, cache, found = state
+        position, hidden, ended, cache, samples = state
         choice = sampling(decoder.logits(hidden))
-        token = choice.sample(jax.random.fold_in(key, at))
+        token = choice.sample(jax.random.fold_in(key, position))
         log_prob = jnp.where(ended, 0.0, choice.log_prob(token))
         token = jnp.where(ended, PAD, token)
         tokens, log_probs = (
-            found.tokens.at[:, at].set(token),
-            found.log_prob.at[:, at].set(log_prob),
+            samples.tokens.at[:, position].set(token),
+            samples.log_prob.at[:, position].set(log_prob),
         )
         hidden, cache = decoder.extend(token[:, None], token[:, None] != PAD, cache)
         ended = ended | (token == end)
-        return at + 1, hidden[:, 0], ended, cache, Sample(tokens, log_probs)
+        return position + 1, hidden[:, 0], ended, cache, Sample(tokens, log_probs)
 
     batch, time = prompt.shape
     hidden, cache = decoder.extend(prompt, prompt != PAD, decoder.cache(batch, time + steps))
-    found = Sample(jnp.full((batch, steps), PAD), jnp.zeros((batch, steps)))
-    start = jnp.int32(0), hidden[:, -1], jnp.zeros(batch, bool), cache, found
-    return jax.lax.while_loop(goes_on, step, start)[-1]
+    samples = Sample(jnp.full((batch, steps), PAD), jnp.zeros((batch, steps)))
+    start = jnp.int32(0), hidden[:, -1], jnp.zeros(batch, bool), cache, samples
+    return jax.lax.while_loop(unfinished, step, start)[-1]

@@ -1,5 +1,7 @@
-"""How stored experience lies in a ring, is drawn from it and written: pure functions of the store
-of one seed, which replay fills and logged data fill once.
+"""Layouts of stored experience: how rows are written to a ring and how batches are sampled.
+
+Layouts are pure functions of the store of one seed. Replay writes to the store all the time; logged
+data fill the store once.
 """
 
 from functools import partial
@@ -21,9 +23,9 @@ FLAT = ("action", "reward", "terminated", "truncated", "weight")
 class ReplayState:
     source: Any
     data: Transition  # leaves [rows, env, ...]; a row is one step of all envs
-    rows: Array  # ever written; the next goes to `rows % capacity`
-    frames: Any = ()  # Frames, where images are stored once; `data.obs` has their numbers then
-    priorities: Any = ()  # Priorities [rows * env] of the steps that a window may begin with
+    rows: Array  # number ever written; the next row goes to `rows % capacity`
+    frames: Any = ()  # Frames, where images are stored once; `data.obs` then holds image numbers
+    priorities: Any = ()  # Priorities [rows * env] of the first steps of windows
 
 
 @config
@@ -31,7 +33,7 @@ class StepLayout:
     """A row is one step of all environments; windows are [updates, window, batch]."""
 
     capacity: int  # rows
-    steps: int  # rows written at once; 0 where nobody writes
+    steps: int  # rows written at once; 0 for a ring without writes
     updates: int
     batch: int
     window: int = 1
@@ -46,11 +48,11 @@ class StepLayout:
         return replace(batch, extras={name: batch.extras[name] for name in self.keep})
 
     def empty(self, batch: Transition) -> ReplayState:
-        """A ring for rows like those of `batch`, with nothing in it."""
+        """An empty ring for rows like the rows of `batch`."""
         return empty(self, self.row(batch))
 
     def first_priorities(self, state: ReplayState) -> Any:
-        """Those of a ring that is full: the same for all windows that are whole."""
+        """The priorities of a full ring: equal for all complete windows."""
         if not self.prioritised:
             return ()
         envs = state.data.reward.shape[1]
@@ -67,9 +69,10 @@ class StepLayout:
     def add_and_sample(
         self, state: ReplayState, new: Transition, key: Key
     ) -> tuple[ReplayState, Transition]:
-        """With the rows of `new`, and windows from before it."""
+        """The ring with the rows of `new`, and windows of the rows before `new`."""
         after = store(self, state, self.row(new))
-        # Read after the write, though not what was written: else XLA copies the ring to keep both.
+        # Read the ring after the write, but not the new rows; otherwise XLA keeps and copies two
+        # rings.
         frames = replace(state.frames, ring=after.frames.ring) if self.stack > 1 else ()
         batch = draw(self, replace(state, data=after.data, frames=frames), key)
         return add_priorities(self, after, new.reward.shape[0]), batch
@@ -77,18 +80,19 @@ class StepLayout:
     def update_priorities(
         self, state: ReplayState, batch: Transition, priority: Array
     ) -> ReplayState:
-        """With the `priority` [updates, batch] of the windows of `batch`: the size of their errors.
-        The steps taken since it was drawn are stored before."""
+        """The ring with the `priority` [updates, batch] of the windows of `batch`: the sizes of
+        their errors. Steps that were taken after the batch was sampled must be stored before
+        this."""
         return update_priorities(self, state, batch.extras["index"], batch.weight, priority)
 
 
 @config
 class SequenceLayout:
-    """A row is `steps` steps of all environments and the memory before the first of them; sequences
-    are [updates, window, batch] and begin where a row does.
+    """A row is `length` steps of all environments and the memory before the first of these steps.
+    Sequences are [updates, window, batch] and start at the start of a row.
 
-    Departs from Kapturowski et al. (2019): a sequence may go over the end of an episode, where
-    whoever reads it begins with a new memory; so no episode is too short, and nothing is padded.
+    Departs from Kapturowski et al. (2019): a sequence may cross the end of an episode, where the
+    reader starts with a new memory. So no episode is too short, and nothing is padded.
     """
 
     capacity: int  # rows
@@ -102,13 +106,13 @@ class SequenceLayout:
 
     @property
     def rows(self) -> StepLayout:
-        """The rows as if each was one step."""
+        """The layout of rows, each treated as one step."""
         count = -(-self.sequence // self.length)
         sizes = self.capacity, 1, self.updates, self.batch, count
         return StepLayout(*sizes, 1, self.prioritised, self.alpha, self.beta)
 
     def row(self, batch: Transition) -> Transition:
-        """Steps [time, env, ...] as one row [1, env, time, ...], the extras beside observations."""
+        """Steps [time, env, ...] as one row [1, env, time, ...], with the extras inside `obs`."""
         extras = dict(batch.extras)
         memory = jax.tree.map(lambda x: x[:1], extras.pop(MEMORY))
         steps = replace(batch, obs={"obs": batch.obs, "extras": extras}, extras={})
@@ -122,26 +126,26 @@ class SequenceLayout:
         return self.rows.write(state, self.row(batch))
 
     def sample(self, state: ReplayState, key: Key) -> Transition:
-        """Sequences with the `extras` that `act` left, and the environment's own reward, whatever a
-        reward source makes of it; `MEMORY` is [updates, 1, batch, ...]."""
-        drawn = draw(self.rows, state, key)  # [updates, rows, batch, steps, ...]
+        """Sequences with the `extras` of `act` and the environment's own reward, which a reward
+        source may replace later. `MEMORY` is [updates, 1, batch, ...]."""
+        windows = draw(self.rows, state, key)  # [updates, rows, batch, steps, ...]
 
         def in_time(x: Array) -> Array:
             steps = jnp.moveaxis(x, 3, 2)
             return steps.reshape(x.shape[0], -1, x.shape[2], *x.shape[4:])[:, : self.sequence]
 
-        memory = jax.tree.map(lambda x: x[:, :1], drawn.obs["memory"])
-        flat = {name: in_time(getattr(drawn, name)) for name in FLAT}
+        memory = jax.tree.map(lambda x: x[:, :1], windows.obs["memory"])
+        flat = {name: in_time(getattr(windows, name)) for name in FLAT}
         extras, obs, next_obs = jax.tree.map(
-            in_time, (drawn.obs["extras"], drawn.obs["obs"], drawn.next_obs)
+            in_time, (windows.obs["extras"], windows.obs["obs"], windows.next_obs)
         )
-        extras = {**extras, **drawn.extras, MEMORY: memory, ENV_REWARD: flat["reward"]}
+        extras = {**extras, **windows.extras, MEMORY: memory, ENV_REWARD: flat["reward"]}
         return Transition(**flat, obs=obs, next_obs=next_obs, extras=extras)
 
     def add_and_sample(
         self, state: ReplayState, new: Transition, key: Key
     ) -> tuple[ReplayState, Transition]:
-        """With `new`, and sequences from before it."""
+        """The ring with `new`, and sequences of the rows before `new`."""
         after = store(self.rows, state, self.row(new))
         batch = self.sample(replace(state, data=after.data), key)
         return add_priorities(self.rows, after, 1), batch
@@ -149,8 +153,8 @@ class SequenceLayout:
     def update_priorities(
         self, state: ReplayState, batch: Transition, priority: Array
     ) -> ReplayState:
-        """With the `priority` [updates, batch] of the sequences of `batch`."""
-        weight = batch.weight.max(1, keepdims=True)  # of whether any of its steps happened
+        """The ring with the `priority` [updates, batch] of the sequences of `batch`."""
+        weight = batch.weight.max(1, keepdims=True)  # above 0 where any of its steps happened
         return update_priorities(self.rows, state, batch.extras["index"], weight, priority)
 
 
@@ -167,7 +171,7 @@ def empty(layout: StepLayout, batch: Transition) -> ReplayState:
 
 
 def store(layout: StepLayout, state: ReplayState, batch: Transition) -> ReplayState:
-    """With the rows of `batch`, but as yet without their priorities."""
+    """The ring with the rows of `batch`, before their priorities are added."""
     frames = state.frames
     if layout.stack > 1:
         frames, newest = frames.add(batch, layout.stack)
@@ -176,7 +180,7 @@ def store(layout: StepLayout, state: ReplayState, batch: Transition) -> ReplaySt
 
 
 def add(data: Transition, rows: Array, batch: Transition) -> tuple[Transition, Array]:
-    """The ring with the rows of `batch`, whose number divides that of the ring's."""
+    """The ring with the rows of `batch`; their number must divide the capacity."""
     at = rows % data.reward.shape[0]
     put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=0)
     data = jax.tree.map(lambda d, x: put(d, x.astype(d.dtype)), data, batch)
@@ -184,8 +188,8 @@ def add(data: Transition, rows: Array, batch: Transition) -> tuple[Transition, A
 
 
 def add_priorities(layout: StepLayout, state: ReplayState, new: int) -> ReplayState:
-    """With the highest priority for the windows that `new` rows made whole, and none for those
-    that the next rows will overwrite."""
+    """The ring with the highest priority for the windows that the `new` rows completed, and
+    priority 0 for the windows that the next rows will overwrite."""
     if not layout.prioritised:
         return state
     envs, nowhere = state.data.reward.shape[1], state.priorities.levels[0].shape[0]
@@ -203,9 +207,9 @@ def cells(row: Array, envs: int) -> Array:
 
 
 def draw(layout: StepLayout, state: ReplayState, key: Key) -> Transition:
-    """Windows [updates, window, batch] among the newest of the rows written.
+    """Windows [updates, window, batch] of the stored rows.
 
-    The oldest `steps` are left out, because those to come next may have overwritten them.
+    The oldest `steps` rows are left out, because the next rows may have overwritten them already.
     """
     capacity, envs = state.data.reward.shape[:2]
     before = layout.window - 1
@@ -217,8 +221,8 @@ def draw(layout: StepLayout, state: ReplayState, key: Key) -> Transition:
         extras = {"index": index, "importance": weights}
         row, env = index[:, None] // envs, index[:, None] % envs
     else:
-        # Remainders of 32 bits: even to a part in thousands for a ring of a million, and quicker
-        # than `randint`, which took half of the time of a draw.
+        # Remainders of 32 random bits are uniform to a part in thousands for a ring of a million
+        # rows, and faster than `randint`, which took half of the time of this function.
         bits = jax.random.bits(key, (2, layout.updates, 1, layout.batch))
         first = (bits[0] % held.astype(bits.dtype)).astype(jnp.int32)
         row = state.rows - held - before + first
@@ -231,12 +235,12 @@ def draw(layout: StepLayout, state: ReplayState, key: Key) -> Transition:
 
 
 def steps_at(data: Array, at: Array) -> Array:
-    """The steps numbered `at`, of [rows, env, ...]."""
+    """The steps with the numbers `at`, from data [rows, env, ...]."""
     return jnp.asarray(data).reshape(-1, *data.shape[2:]).at[at].get(mode="promise_in_bounds")
 
 
 def with_images(layout: StepLayout, frames: Frames, batch: Transition, env: Array) -> Transition:
-    """`batch` with its images; a step some of whose are gone does not count."""
+    """`batch` with its images. A step has weight 0 if some of its images are overwritten."""
     env = jnp.broadcast_to(env, batch.obs.shape)
     obs, next_obs = frames.stacked(batch.obs, env, layout.stack)
     alive = frames.alive(batch.obs, env, layout.stack, layout.steps)
@@ -246,12 +250,12 @@ def with_images(layout: StepLayout, frames: Frames, batch: Transition, env: Arra
 def update_priorities(
     layout: StepLayout, state: ReplayState, index: Array, weight: Array, priority: Array
 ) -> ReplayState:
-    """With the odds of the windows `index` [updates, batch] that these priorities make."""
+    """The ring with new odds of the windows `index` [updates, batch], from their priorities."""
     envs, nowhere = state.data.reward.shape[1], state.priorities.levels[0].shape[0]
     odds = (jnp.abs(priority) + FLOOR) ** layout.alpha
     odds = jnp.where(weight.min(1) > 0.0, odds, 0.0).reshape(-1)
     index = index.reshape(-1)
-    # Those that the next rows overwrite have been taken out by `add_priorities`, and stay so.
+    # Windows that the next rows overwrite keep the 0 that `add_priorities` gave them.
     ahead = (index // envs - state.rows) % layout.capacity
     index = jnp.where(ahead < layout.steps, nowhere, index)
     return replace(state, priorities=state.priorities.put(index, odds).raise_max(odds))

@@ -1,4 +1,4 @@
-"""Many agents at once, each in a task of its own for as long as it lives."""
+"""Many agents at once; each lifetime has one agent and one task."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from spinward.experience.rollout import Rollout
 
 @config
 class Lifetimes:
-    """Steps of so many `lives`, whose agents learn `updates` times before they are judged.
+    """The steps of `lives` lifetimes. Each agent learns `updates` times before it is evaluated.
 
-    A life has a task where the environment has `drawn(key)`; otherwise all are in the same.
+    If the environment has `drawn(key)`, each lifetime has its own task; otherwise all share one.
     """
 
     source: Any  # a Rollout
@@ -30,7 +30,7 @@ class Lifetimes:
         return self.source.stride * self.lives * (self.updates + 1)
 
     def task(self, key: Key) -> Rollout:
-        """The source of one life."""
+        """The source of one lifetime."""
         env = self.source.env
         task = env.drawn(key) if isinstance(env, Tasks) else env
         return Rollout(task, self.source.envs, self.source.steps)
@@ -41,7 +41,7 @@ class Lifetimes:
         return self.source.env.kinds if isinstance(self.source.env, Several) else 1
 
     def kind(self, task: Rollout) -> Any:
-        """Which of them a task is."""
+        """The kind of a task, as a number."""
         return task.env.which if isinstance(task.env, Several) else 0
 
     def init(self, key: Key, memory: Memory) -> Any:
@@ -52,18 +52,18 @@ class Lifetimes:
         return tasks, jax.vmap(lambda task, k: task.init(k, memory))(tasks, keys)
 
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]:
-        """One rollout of every life by the same policy: [life, time, env]."""
+        """One rollout of every lifetime by the same policy: [life, time, env]."""
         tasks, states = state
         keys = jax.random.split(key, self.lives)
-        states, batch, ran = jax.vmap(lambda task, s, k: task.collect(s, policy, k))(
+        states, batch, metrics = jax.vmap(lambda task, s, k: task.collect(s, policy, k))(
             tasks, states, keys
         )
-        return (tasks, states), batch, together(ran)
+        return (tasks, states), batch, merged(metrics)
 
 
-def together(ran: Metrics) -> Metrics:
-    """What the rollouts [life, rollout] came to."""
-    episodes = ran["episodes"].sum()
-    share = ran["episodes"] / jnp.maximum(episodes, 1)
-    found = {name: (share * ran[name]).sum() for name in ("episode_return", "episode_length")}
-    return {"episodes": episodes, **found}
+def merged(metrics: Metrics) -> Metrics:
+    """The number of episodes in the rollouts [life, rollout], and the means over episodes."""
+    episodes = metrics["episodes"].sum()
+    share = metrics["episodes"] / jnp.maximum(episodes, 1)
+    means = {name: (share * metrics[name]).sum() for name in ("episode_return", "episode_length")}
+    return {"episodes": episodes, **means}

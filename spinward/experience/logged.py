@@ -1,4 +1,4 @@
-"""Logged experience: a ring that nobody writes to, with no environment and no policy."""
+"""Logged experience: a ring without writes, without an environment and without a policy."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from spinward.experience.layouts import ReplayState
 
 @struct
 class LoggedState:
-    priorities: Any  # of windows, where they are drawn by them
+    priorities: Any  # of windows, if windows are sampled by priority
 
 
 @config
 class LoggedSteps:
-    """Batches are [updates, window, batch] of logged steps, drawn as replayed ones are.
+    """Batches [updates, window, batch] of logged steps, sampled like replayed steps.
 
     The rows belong to the source, not to the state of a run: no checkpoint holds them.
     """
 
     ring: Any  # a ReplayState of [rows, 1, ...] without priorities
-    layout: Any  # a StepLayout that nobody writes to
+    layout: Any  # a StepLayout with steps=0
     spec: Spec
 
     @property
@@ -38,7 +38,7 @@ class LoggedSteps:
         return state, self.layout.sample(self.stored(state), key), {}
 
     def sample(self, key: Key) -> Transition:
-        """A batch drawn uniformly."""
+        """A batch, sampled uniformly."""
         batch: Transition = self.layout.sample(self.ring, key)
         return batch
 
@@ -49,7 +49,7 @@ class LoggedSteps:
     def update_priorities(
         self, state: LoggedState, batch: Transition, priority: jax.Array
     ) -> LoggedState:
-        """With the `priority` [updates, batch] of what was drawn."""
+        """The state with the `priority` [updates, batch] of the sampled windows."""
         ring = self.layout.update_priorities(self.stored(state), batch, priority)
         return LoggedState(ring.priorities)
 

@@ -1,7 +1,8 @@
-"""Fits what an algorithm wants to what a run has: the only place that builds sources.
+"""Builds the source for an algorithm's `wants` from the material of a run. No other file does.
 
-An environment in JAX becomes a rollout, one on a host is stepped in batches or by actors; logged
-data are a ring that nobody writes to. Where both are given, batches are of both.
+An environment in JAX becomes a rollout; an environment on a host is stepped in batches or by
+actors; logged data become a ring without writes. With both an environment and data, batches mix
+both.
 """
 
 from collections.abc import Callable
@@ -31,11 +32,11 @@ from spinward.experience.wanted import (
     rows,
 )
 
-Collector = Callable[[int, int, bool], Source]  # of envs, steps, and whether policies may be old
+Collector = Callable[[int, int, bool], Source]  # (envs, steps, corrects_lag)
 
 
 class Data(NamedTuple):
-    """Logged steps, and how much of every batch is drawn from them."""
+    """Logged steps, and their share of every batch."""
 
     steps: Transition  # [rows, ...]
     spec: Spec
@@ -46,16 +47,16 @@ def source_for(
     want: Want,
     env: Any = None,
     data: Data | None = None,
-    written: TextBatches | None = None,
+    texts: TextBatches | None = None,
     collector: Collector | None = None,
 ) -> Source:
-    """The source of what is wanted.
+    """The source for `want`.
 
-    `env` is an `Env`, a `HostEnv` or a `Text`, `written` the texts of a data set (see
-    `experience/texts.py`), and `collector` makes rollouts where actors hold the environments.
+    `env` is an `Env`, a `HostEnv` or a `Text`; `texts` are the texts of a data set (see
+    `experience/texts.py`); `collector` makes rollouts where actors hold the environments.
 
     Raises:
-        SettingsError: what is wanted cannot be had from these.
+        SettingsError: the material does not fit the want.
     """
     collect = collector or partial(collected, env)
     match want:
@@ -66,7 +67,7 @@ def source_for(
             refuse(data, "its agents learn from their own steps alone")
             return Lifetimes(in_jax(env, want), want.lives, want.updates)
         case Sequences():
-            refuse(data, "it replays what its own memory was, which no data set holds")
+            refuse(data, "it replays its own memory, which no data set holds")
             return sequences(want, collect(want.envs, want.steps, False))
         case Samples():
             return samples(want, collect, data)
@@ -80,7 +81,7 @@ def source_for(
         case Prompts():
             return completions(want, env)
         case Texts():
-            return corpus(want, written)
+            return corpus(want, texts)
 
 
 def refuse(data: Data | None, why: str) -> None:
@@ -95,7 +96,7 @@ def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
 
 def in_jax(env: Any, want: Lives) -> Rollout:
     if isinstance(env, HostEnv):
-        raise SettingsError("this algorithm needs an environment in JAX: thousands live at once")
+        raise SettingsError("this algorithm needs an environment in JAX: it runs thousands at once")
     return Rollout(env, want.envs, want.steps)
 
 
@@ -112,10 +113,10 @@ def completions(want: Prompts, task: Any) -> Generation:
     return source
 
 
-def corpus(want: Texts, written: TextBatches | None) -> TextBatches:
-    if written is None:
-        raise SettingsError("this algorithm learns from written texts: name a file with --data")
-    return replace(written, updates=want.updates, batch=want.batch)
+def corpus(want: Texts, texts: TextBatches | None) -> TextBatches:
+    if texts is None:
+        raise SettingsError("this algorithm learns from texts: name a file with --data")
+    return replace(texts, updates=want.updates, batch=want.batch)
 
 
 def sequences(want: Sequences, source: Any) -> Replay:
@@ -156,7 +157,7 @@ def samples(want: Samples, collect: Collector, data: Data | None) -> Source:
 
 
 def step_layout(want: Samples) -> StepLayout:
-    """How the replay of an environment lies in memory."""
+    """The layout of an environment's replay."""
     return StepLayout(
         rows(want, want.capacity),
         want.steps,
@@ -174,7 +175,7 @@ def step_layout(want: Samples) -> StepLayout:
 def logged(
     data: Data, updates: int, batch: int, window: int, keep: tuple[str, ...] = (), **options: Any
 ) -> LoggedSteps:
-    """Windows of a data set, which keeps of its extras what is wanted."""
+    """Windows of a data set; of its extras, only `keep` are kept."""
     if missing := [name for name in keep if name not in data.steps.extras]:
         raise SettingsError(f"the data lack {', '.join(missing)}, which this algorithm needs")
     steps = replace(data.steps, extras={name: data.steps.extras[name] for name in keep})
@@ -186,14 +187,14 @@ def logged(
 
 
 def innermost(source: Any) -> Any:
-    """The source that takes the steps, within whatever stores or shares them out."""
+    """The source that takes the steps, inside `Replay` and `Lifetimes`."""
     while isinstance(source, Replay | Lifetimes):
         source = source.source
     return source
 
 
 def with_innermost(source: Any, new: Any) -> Any:
-    """`source` with `new` in place of what takes its steps."""
+    """`source` with `new` as its innermost source."""
     if isinstance(source, Replay | Lifetimes):
         return replace(source, source=with_innermost(source.source, new))
     return new

@@ -1,7 +1,7 @@
-"""Prioritised experience replay (Schaul et al., 2016, arXiv:1511.05952): a tree of sums.
+"""Prioritised experience replay (Schaul et al., 2016, arXiv:1511.05952): a sum tree.
 
-Departs from the paper: all batches of an iteration are drawn from one state of the tree, and each
-node has 32 children, not 2, so that a million leaves are four levels deep.
+Departs from the paper: all batches of an iteration are sampled from one state of the tree. Each
+node has 32 children, not 2, so a tree with a million leaves has four levels.
 """
 
 import jax
@@ -11,15 +11,15 @@ from jax import Array
 from spinward.core import Key, struct
 
 BRANCHES = 32
-FLOOR = 1e-6  # added to an error, so that none is never drawn again
+FLOOR = 1e-6  # added to an error, so that every step can be sampled again
 
 
 @struct
 class Priorities:
-    """Numbers in whose proportion leaves are drawn; those of 0 are not."""
+    """A sum tree. A leaf is sampled with probability proportional to its number; 0 means never."""
 
     levels: tuple[Array, ...]  # the leaves, then the sums of each BRANCHES of the level before
-    top: Array  # the largest there ever was: what a new leaf gets
+    top: Array  # the largest number ever; new leaves get this number
 
     @classmethod
     def init(cls, leaves: int) -> "Priorities":
@@ -30,12 +30,13 @@ class Priorities:
         return cls(tuple(levels), jnp.float32(1.0))
 
     def put(self, index: Array, value: Array) -> "Priorities":
-        """With the leaves `index` [m] changed: to the largest where several of them are the same.
+        """The tree with new values of the leaves `index` [m]. Of equal indices, the largest value
+        wins.
 
-        An index beyond the leaves is heeded by none.
+        An index beyond the leaves is ignored.
         """
         leaves, *sums = self.levels
-        # Two steps, because of writes to one place the last wins on CPU, but any on a GPU.
+        # Two writes: of several writes to one place, the last wins on CPU, but any may win on GPU.
         leaves = leaves.at[index].set(0.0, mode="drop").at[index].max(value, mode="drop")
         levels = [leaves]
         for level in sums:
@@ -46,12 +47,12 @@ class Priorities:
         return Priorities(tuple(levels), self.top)
 
     def raise_max(self, value: Array) -> "Priorities":
-        """With `value` [m] heeded in what new leaves get."""
+        """The tree with `top` raised to the largest of `value` [m]."""
         return Priorities(self.levels, jnp.maximum(self.top, value.max()))
 
     def draw(self, key: Key, updates: int, batch: int) -> tuple[Array, Array]:
-        """Leaves [updates, batch], one from each of `batch` equal shares of the whole, and the
-        probability of each."""
+        """Leaves [updates, batch], one from each of `batch` equal shares of the total, and the
+        probability of each leaf."""
         whole = self.levels[-1].sum()
         share = (jnp.arange(batch) + jax.random.uniform(key, (updates, batch))) / batch
         rest, node = share * whole, jnp.zeros((updates, batch), jnp.int32)
@@ -60,7 +61,7 @@ class Priorities:
         for level in reversed(self.levels):
             children = level.reshape(-1, BRANCHES)[node]
             child = (children @ sums <= rest[..., None]).sum(-1)
-            # Rounding may point beyond the last that has a share, which stands for it then.
+            # Rounding may point beyond the last child above 0; then that child is taken.
             child = jnp.minimum(child, jnp.where(children > 0.0, place, 0).max(-1))
             before = jnp.where(place < child[..., None], children, 0.0).sum(-1)
             rest, node = jnp.maximum(rest - before, 0.0), node * BRANCHES + child
@@ -68,7 +69,7 @@ class Priorities:
 
 
 def importance(probability: Array, leaves: Array, exponent: float | Array) -> Array:
-    """What makes up for drawing with `probability` [updates, batch] one of so many `leaves`.
+    """The importance weight of a leaf sampled with `probability` [updates, batch] among `leaves`.
 
     w_i = (N P(i))^-beta, divided by the largest of each batch (Schaul et al., 2016, section 3.4).
     """

@@ -1,4 +1,4 @@
-"""Replayed experience: a ring of what a source collects, laid out and drawn from by a layout."""
+"""Experience replay: a ring of the steps that a source collects, read and written by a layout."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ from spinward.networks.torso import mask, uniform_choice
 def random_action(
     spec: Spec, obs: Any, memory: Memory, key: Key
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """A uniformly random one that is allowed, before there is an agent, and its probability."""
+    """A uniformly random allowed action and its log-probability. It needs no agent."""
     if isinstance(spec.action, Discrete):
         allowed = mask(obs)
         action = uniform_choice(key, allowed, (spec.envs, spec.action.n))
@@ -38,19 +38,19 @@ def random_action(
 
 @config
 class Replay:
-    """Stores what `source` collects and hands out what `layout` draws, of the steps before those
-    that were taken last: so that neither learning nor stepping waits for the other.
+    """Stores what `source` collects and returns batches that `layout` samples from earlier steps,
+    so that learning and stepping do not wait for each other.
 
-    `init` fills the ring by `act`, without an agent; a step that depended on whether there is
-    enough would run both branches and copy the ring. All methods are of one seed.
+    `init` fills the ring with steps of `act`, without an agent. A condition in the step on whether
+    the ring is full enough would run both branches and copy the ring. All methods serve one seed.
     """
 
     source: Any  # a Source of [steps, env]
     layout: Any  # a StepLayout or a SequenceLayout
-    warmup: int  # rows of the ring by `act` before the first update
+    warmup: int  # rows filled by `act` before the first update
     act: Callable[..., Any] = random_action  # (spec, obs, memory, key) -> action, memory, extras
-    logged: Any = None  # a LoggedSteps: a share of every batch is drawn from it
-    passes_on: bool = False  # hand out what was collected itself, and only keep it in the ring
+    logged: Any = None  # a LoggedSteps, which gives a share of every batch
+    passes_on: bool = False  # return the collected batch itself; the ring only keeps a copy
 
     @property
     def spec(self) -> Spec:
@@ -65,8 +65,8 @@ class Replay:
         return self.source.keys
 
     @property
-    def written(self) -> int:
-        """Rows of the ring that one rollout of the source is."""
+    def rollout_rows(self) -> int:
+        """Rows of the ring for one rollout of the source."""
         return self.source.steps if isinstance(self.layout, StepLayout) else 1
 
     def init(self, key: Key, memory: Memory) -> ReplayState:
@@ -89,33 +89,33 @@ class Replay:
         return jax.lax.scan(step, state, jax.random.split(k_warm, parts))[0]
 
     def filling(self) -> tuple[Any, int]:
-        """The source whose batches fill the ring at first, and how many of them.
+        """The source whose batches fill the ring at the start, and the number of these batches.
 
-        Images come in many small batches: one of all the warm-up would not fit.
+        Images come in many small batches: one batch with the whole warm-up would not fit.
         """
         if isinstance(self.layout, StepLayout) and self.layout.stack == 1:
             return replace(self.source, steps=self.warmup), 1
-        return self.source, self.warmup // self.written
+        return self.source, self.warmup // self.rollout_rows
 
     def filler(self, memory: Memory) -> Policy:
-        """What acts before there is an agent."""
+        """The policy that acts before there is an agent."""
         spec, act = self.spec, self.act
         return Policy(lambda *args: act(spec, *args), lambda envs: memory)
 
     def collect(
         self, state: ReplayState, policy: Policy, key: Key
     ) -> tuple[ReplayState, Transition, Metrics]:
-        k_draw, k_run = self.split(key)
-        source, new, metrics = self.source.collect(state.source, policy, k_run)
-        state, batch = self.add_and_sample(replace(state, source=()), new, k_draw)
+        k_sample, k_steps = self.split(key)
+        source, new, metrics = self.source.collect(state.source, policy, k_steps)
+        state, batch = self.add_and_sample(replace(state, source=()), new, k_sample)
         return replace(state, source=source), batch, metrics
 
     def split(self, key: Key) -> tuple[Key, Key]:
-        """Keys for drawing and for the source, which has `key` itself where nothing is drawn."""
+        """Keys for sampling and for the source. Without sampling, the source gets `key` itself."""
         return (key, key) if self.passes_on else tuple(jax.random.split(key))  # type: ignore[return-value]
 
     def write(self, state: ReplayState, batch: Transition) -> ReplayState:
-        """The ring with what was collected."""
+        """The ring with a collected batch."""
         return self.layout.write(state, batch)
 
     def sample(self, state: ReplayState, key: Key) -> Transition:
@@ -125,28 +125,28 @@ class Replay:
     def add_and_sample(
         self, state: ReplayState, new: Transition, key: Key
     ) -> tuple[ReplayState, Transition]:
-        """The ring with what is `new`, and a batch from before it."""
+        """The ring with `new`, and a batch of the steps before `new`."""
         if self.passes_on:
             return self.write(state, new), new
         state, batch = self.layout.add_and_sample(state, new, key)
         return state, self.with_logged(batch, key)
 
     def with_logged(self, batch: Transition, key: Key) -> Transition:
-        """`batch` and, along the axis of windows, what is drawn from logged data."""
+        """`batch` with windows of logged data, joined along the axis of windows."""
         if self.logged is None:
             return batch
-        drawn = self.logged.sample(jax.random.fold_in(key, 1))
+        logged = self.logged.sample(jax.random.fold_in(key, 1))
 
         def join(a: Array, b: Array) -> Array:
             return jnp.concatenate([a, b.astype(a.dtype)], 2)
 
-        joined: Transition = jax.tree.map(join, batch, drawn)
+        joined: Transition = jax.tree.map(join, batch, logged)
         return joined
 
     def update_priorities(
         self, state: ReplayState, batch: Transition, priority: Array
     ) -> ReplayState:
-        """With the `priority` [updates, batch] of what was drawn."""
+        """The ring with the `priority` [updates, batch] of the sampled windows."""
         ring = self.layout.update_priorities(replace(state, source=()), batch, priority)
         return replace(ring, source=state.source)
 
@@ -159,4 +159,4 @@ class Replay:
         action = jnp.zeros((*shape, *spec.action.shape), kind)
         number, flag = jnp.zeros(shape), jnp.zeros(shape, bool)
         steps = Transition(obs, action, number, flag, flag, obs, number, {})
-        return jax.tree.map(jnp.copy, steps)  # a buffer of its own for each, to be donated
+        return jax.tree.map(jnp.copy, steps)  # separate buffers, so that each can be donated

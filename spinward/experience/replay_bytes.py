@@ -1,4 +1,4 @@
-"""How much memory a replay takes, known before it is made."""
+"""How many bytes of RAM a replay takes, computed before the replay exists."""
 
 import math
 import os
@@ -19,21 +19,21 @@ GB = 1e9
 def replay_bytes(
     spec: Spec, rows: int, steps: int, stack: int = 1, prioritised: bool = False
 ) -> int:
-    """What a replay of so many rows of `spec.envs` environments, `steps` of them added at once,
-    takes for each seed."""
-    seen = sum(x.nbytes for x in jax.tree.leaves(spec.zeros()))
+    """The bytes of one seed's replay: `rows` rows of `spec.envs` environments, `steps` rows added
+    at once."""
+    obs = sum(x.nbytes for x in jax.tree.leaves(spec.zeros()))
     action = 4 * math.prod(spec.action.shape)
     step = action + 4 + 2 + 4  # and reward, flags, weight
     if stack > 1:
-        held = rows * (step + 4) + frames.slots(rows, stack, steps) * seen // stack
+        held = rows * (step + 4) + frames.slots(rows, stack, steps) * obs // stack
     else:
-        held = rows * (step + 2 * seen)
+        held = rows * (step + 2 * obs)
     leaves = 4 * rows * priorities.BRANCHES / (priorities.BRANCHES - 1) if prioritised else 0
     return int(spec.envs * (held + leaves))
 
 
 def wanted_bytes(want: Want, spec: Spec) -> int:
-    """What the store of one seed takes, where something wanted is stored; else 0."""
+    """The bytes of one seed's store, where experience is stored; otherwise 0."""
     if not isinstance(want, Samples | Sequences):
         return 0
     spec, capacity = replace(spec, envs=want.envs), rows(want, want.capacity)
@@ -44,33 +44,33 @@ def wanted_bytes(want: Want, spec: Spec) -> int:
 
 
 def machine_bytes() -> int:
-    """The memory of the device: what this process may have of the machine's, or the GPU's."""
+    """The bytes that this process may use: of the GPU's memory, or of the machine's RAM."""
     stats: Any = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, LIMITS):
         text = path.read_text().strip() if path.is_file() else ""
-        found += [int(text)] if text.isdigit() else []
-    return min(found)
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)
 
 
 def statement(needed: int, seeds: int = 1) -> str:
-    """What a person is told before the run."""
+    """The sentence about RAM that a command prints before a run."""
     each = f" ({needed / GB:.2f} GB for each of {seeds} seeds)" if seeds > 1 else ""
     return f"replay takes {seeds * needed / GB:.2f} GB{each} of {machine_bytes() / GB:.1f} GB"
 
 
-def require_memory(capacity: int, needed: int, seeds: int = 1) -> None:
-    """Raises SettingsError where replays of `capacity` env steps do not fit into memory."""
+def require_ram(capacity: int, needed: int, seeds: int = 1) -> None:
+    """Raises SettingsError where replays of `capacity` env steps do not fit into RAM."""
     if seeds * needed > machine_bytes():
         raise SettingsError(
-            f"capacity={capacity} is more than memory holds: the {statement(needed, seeds)}"
+            f"capacity={capacity} does not fit into memory: the {statement(needed, seeds)}"
         )
 
 
 def require_images(spec: Spec, stack: int) -> None:
-    """Raises SettingsError where observations cannot be stored as one of `stack` images each."""
+    """Raises SettingsError where an observation is not a stack of `stack` images."""
     obs = spec.obs
     fits = isinstance(obs, Box) and len(obs.shape) == 3 and obs.shape[-1] % max(stack, 1) == 0
     if stack < 1 or (stack > 1 and not fits):

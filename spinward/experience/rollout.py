@@ -1,4 +1,4 @@
-"""Experience from an environment in JAX; on device, the only place that resets."""
+"""Experience from an environment in JAX. On a device, only this file resets environments."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from spinward.trees import finite, where
 
 @struct
 class Episodes:
-    """The episode under way in each environment."""
+    """The current episode of each environment."""
 
     total: Array  # [env] reward so far
     length: Array  # [env] steps so far
@@ -95,7 +95,7 @@ class Rollout:
 
 
 def with_last_reward(memory: Memory, reward: Any) -> Memory:
-    """`memory` with the reward [env] of the step, where it is a dict with a place for it."""
+    """`memory` with the reward [env] of the step, if `memory` is a dict with the key `REWARD`."""
     return {**memory, REWARD: reward} if isinstance(memory, dict) and REWARD in memory else memory
 
 
@@ -106,16 +106,16 @@ def in_env_units(env: Env, action: Array) -> Array:
 def count(
     episodes: Episodes, reward: Array, done: Array, weight: Array
 ) -> tuple[Episodes, tuple[Array, ...]]:
-    """The episodes under way after a step, and [env] of (ended, return, length) where one ended.
-    A step of weight 0 did not happen, and no episode ended in it that counts."""
+    """The current episodes after a step, and (ended, return, length) [env] of ended episodes. A
+    step of weight 0 did not happen, and an episode that ends in such a step does not count."""
     total, length = episodes.total + reward, episodes.length + (weight > 0)
-    under_way = Episodes(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
+    current = Episodes(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
     ended = done & (weight > 0)
-    return under_way, (ended, jnp.where(ended, total, 0.0), jnp.where(ended, length, 0))
+    return current, (ended, jnp.where(ended, total, 0.0), jnp.where(ended, length, 0))
 
 
 def summarise(ended: Array, total: Array, length: Array) -> Metrics:
-    """How many episodes ended in a batch, and the means of their returns and lengths."""
+    """The number of episodes that ended in a batch, and their mean return and length."""
     episodes = ended.sum()
     share = 1.0 / jnp.maximum(episodes, 1)
     return {
@@ -126,7 +126,7 @@ def summarise(ended: Array, total: Array, length: Array) -> Metrics:
 
 
 def sound(batch: Transition) -> Array:
-    """Whether all that was earned and seen is finite, and each choice had something to choose."""
+    """Whether rewards and observations are finite, and every action mask allows an action."""
     fine = finite((batch.reward, batch.next_obs))
     if isinstance(batch.obs, dict) and MASK in batch.obs:
         fine &= (batch.obs[MASK] != 0).any(-1).all()

@@ -1,4 +1,4 @@
-"""What a ring holds, read without drawing from it."""
+"""Reads the contents of a ring without sampling."""
 
 import functools
 from collections.abc import Callable
@@ -16,29 +16,30 @@ from spinward.experience.replay import Replay
 
 
 def ring(source: Any, state: Any) -> Any:
-    """The ring of single steps that batches of `source` are drawn from; None if there is none.
-    It has a leading axis of seeds, but for logged data, which all seeds share."""
+    """The ring of single steps that `source` samples from; None if there is none. The ring has a
+    leading axis of seeds, except for logged data, which all seeds share."""
     if isinstance(source, LoggedSteps):
         return source.ring
     steps = isinstance(source, Replay) and isinstance(source.layout, StepLayout)
     return replace(state, source=()) if steps else None
 
 
-def written(state: Any) -> int:
-    """How many rows were ever written, of all seeds alike [seed]."""
+def rows_written(state: Any) -> int:
+    """How many rows were ever written; the number is the same for all seeds."""
     return int(np.asarray(state.rows).flat[0])
 
 
 def capacity(state: Any) -> int:
-    """How many of them are still there, at most."""
+    """How many rows the ring holds at most."""
     return state.data.reward.shape[1]
 
 
 def steps_at(state: Any, row: Array, env: Array, stack: int = 1) -> Transition:
-    """The steps [...] of one seed in these rows, counted from the first ever written, and envs."""
+    """The steps [...] of one seed in these rows and envs. Rows count from the first ever
+    written."""
     at = row % state.data.reward.shape[0], env
     steps = jax.tree.map(lambda x: x[at], state.data)
-    if stack > 1:  # images, of which the ring has the numbers
+    if stack > 1:  # `obs` holds image numbers
         obs, next_obs = state.frames.stacked(steps.obs, env, stack)
         steps = replace(steps, obs=obs, next_obs=next_obs)
     return steps
@@ -46,8 +47,8 @@ def steps_at(state: Any, row: Array, env: Array, stack: int = 1) -> Transition:
 
 @functools.cache
 def scattered(count: int, stack: int) -> Callable[[Any, Array], Transition]:
-    """A function of a ring and of a row, the same for the same sizes, so that it compiles once: so
-    many rows from that one [seed, count, env, ...], wherever they are."""
+    """A function from a ring and a first row to `count` rows [seed, count, env, ...]. The cache
+    returns the same function for the same sizes, so that it compiles once."""
 
     def whole(state: Any, first: Array) -> Transition:
         envs = jnp.arange(state.data.reward.shape[1])

@@ -1,4 +1,4 @@
-"""What the algorithms that learn from texts have in common: what cannot work, and the optimiser."""
+"""Checks of settings, and the optimiser, that all algorithms for texts share."""
 
 from functools import partial
 from typing import Any
@@ -15,13 +15,13 @@ from spinward.networks.lora import Lora
 
 
 def with_start(settings: Any, reader: Reader) -> Any:
-    """The settings with the model that a run begins with, where one is named."""
+    """The settings with the initial model, where one is named."""
     start = reader.start()
     return settings if start is None else replace(settings, start=start)
 
 
 def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
-    """Raises SettingsError where there is no model to start from, or it has another vocabulary."""
+    """Raises SettingsError where there is no initial model, or where its vocabulary is another."""
     name, start = type(settings).__name__, settings.start
     for field in ("batch", "updates", "envs", "rollout", "group", "epochs", "accumulate"):
         if getattr(settings, field, 1) < 1:
@@ -44,7 +44,7 @@ def check_start(settings: Any, spec: Spec, needed: bool = True) -> None:
         raise SettingsError(
             f"the model has {start.shape.vocab} tokens and the task {tokens}: they do not fit"
         )
-    elif settings.lora:  # which refuses a rank that is too high
+    elif settings.lora:  # `Lora.init` refuses a rank that is too high
         jax.eval_shape(partial(Lora.init, decoder=start, rank=settings.lora), jax.random.key(0))
 
 
@@ -58,7 +58,7 @@ def check_scratch(settings: Any) -> None:
 
 
 def optimiser(settings: Any, lr: float | Array) -> optax.GradientTransformation:
-    """Adam, with the gradients of `accumulate` parts averaged into one step."""
+    """Adam; the gradients of `accumulate` parts are averaged into one step."""
     inner = adam(lr, settings.max_grad_norm)
     if settings.accumulate == 1:
         return inner

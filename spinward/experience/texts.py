@@ -1,4 +1,4 @@
-"""Written texts to learn from: all of them in random order, then again in another."""
+"""Texts to learn from: epochs in random order."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ from spinward.learning.minibatches import shuffled
 
 @struct
 class Place:
-    """Where reading has come to."""
+    """The position in the epochs."""
 
-    key: Key  # of the order
+    key: Key  # of the orders
     read: Array  # rows so far
 
 
 @config
 class TextBatches:
-    """Batches are [updates, time, batch * ranked]: a row of the data is one text, or several for
-    the same prompt from the best to the worst, which are consecutive columns."""
+    """Batches are [updates, time, batch * ranked]. A row of the data is one text, or several texts
+    for one prompt, from the best to the worst; these are consecutive columns."""
 
     data: Any  # Transition [rows, ranked, time]
     spec: Spec
     updates: int = 1
     batch: int = 32  # rows of each gradient step
-    held: Any = None  # Transition [rows, ranked, time] that is not learned from
-    notes: tuple[str, ...] = ()  # what was left out of the data, in words
+    held: Any = None  # held-out Transition [rows, ranked, time]
+    notes: tuple[str, ...] = ()  # sentences about rows that were left out
 
     @property
     def stride(self) -> int:
@@ -42,22 +42,22 @@ class TextBatches:
         return Place(key, jnp.int32(0))
 
     def collect(self, state: Place, policy: Policy, key: Key) -> tuple[Place, Transition, Metrics]:
-        drawn = self.updates * self.batch
-        index = self.following(state, drawn).reshape(self.updates, self.batch)
+        count = self.updates * self.batch
+        index = self.following(state, count).reshape(self.updates, self.batch)
 
-        def laid(x: Any) -> Array:
+        def in_columns(x: Any) -> Array:
             x = jnp.asarray(x)[index]  # [updates, batch, ranked, time]
             return jnp.moveaxis(x.reshape(self.updates, -1, x.shape[-1]), -1, 1)
 
-        batch = jax.tree.map(laid, self.data)
-        read = state.read + drawn
+        batch = jax.tree.map(in_columns, self.data)
+        read = state.read + count
         return replace(state, read=read), batch, {"epochs": read / self.rows}
 
     def following(self, state: Place, count: int) -> Array:
-        """The next so many rows [count] of one order after another."""
+        """The next `count` rows [count]. When one order ends, the next begins."""
         at = state.read + jnp.arange(count)
         first = state.read // self.rows
-        orders = first + jnp.arange(count // self.rows + 2)  # as many as there may be parts of
+        orders = first + jnp.arange(count // self.rows + 2)  # `count` rows span at most so many
         keys = jax.vmap(lambda i: jax.random.fold_in(state.key, i))(orders)
         order = jax.vmap(lambda k: shuffled(k, self.rows))(keys)
         return order[at // self.rows - first, at % self.rows]

@@ -1,4 +1,4 @@
-"""Experience from host environments, stepped in batches: all environments of all seeds at once.
+"""Experience from host environments: each step is one batch of all environments of all seeds.
 
 Every array has a leading axis of seeds: observations are [seed, env, ...], batches
 [seed, time, env, ...]. Acting is compiled; the rest is NumPy.
@@ -34,19 +34,20 @@ from spinward.trees import where
 class VectorState:
     obs: Obs  # [seed, env, ...]
     memory: Memory
-    total: Any  # [seed, env] reward of the episode under way
-    length: Any  # [seed, env] its steps
+    total: Any  # [seed, env] reward of the current episode
+    length: Any  # [seed, env] steps of the current episode
 
 
 class Handle:
-    """The open environments of a `Vector`, and of its copies."""
+    """The open environments that a `Vector` shares with its copies."""
 
     stepper: Stepper | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vector:
-    """Steps `envs` host environments for each seed `steps` times; a resource, to be closed."""
+    """Steps `envs` host environments for each seed `steps` times: a resource that must be
+    closed."""
 
     env: HostEnv
     envs: int
@@ -76,7 +77,7 @@ class Vector:
         return VectorState(obs, memory, np.zeros(shape, np.float32), np.zeros(shape, np.int32))
 
     def reopen(self, saved: VectorState, fresh: VectorState) -> VectorState:
-        """The fresh one: these environments cannot be brought back into an episode."""
+        """The fresh state: a host environment cannot resume an episode."""
         return fresh
 
     def close(self) -> None:
@@ -87,30 +88,31 @@ class Vector:
     def collect(
         self, state: VectorState, policy: Policy, key: Key
     ) -> tuple[VectorState, Transition, Metrics]:
-        """Steps by a `key` [seed], or by what `keys` made of it [seed, time]."""
+        """Steps with a `key` [seed], or with the keys [seed, time] that `keys` made of it."""
         assert self.handle.stepper is not None, "init comes before collect"
         steps: Any = np.asarray(key if key.ndim == 3 else act_keys(key, self.keys))
         obs, memory, rows = state.obs, state.memory, []
         act, step, spec, shape = policy.act, self.handle.stepper.step, self.spec, state.total.shape
-        remembers = bool(jax.tree.leaves(memory))
+        has_memory = bool(jax.tree.leaves(memory))
         for t in range(self.steps):
-            chosen, memory, extras = act(obs, memory, steps[:, t])
-            action = np.asarray(chosen)
-            found = step(in_env_units(spec, action))
-            rows.append((obs, action, found, extras))
-            if remembers:
-                memory = with_last_reward(memory, found.reward.reshape(shape))
-                done = (found.terminated | found.truncated).reshape(shape)
+            device_action, memory, extras = act(obs, memory, steps[:, t])
+            action = np.asarray(device_action)
+            answer = step(in_env_units(spec, action))
+            rows.append((obs, action, answer, extras))
+            if has_memory:
+                memory = with_last_reward(memory, answer.reward.reshape(shape))
+                done = (answer.terminated | answer.truncated).reshape(shape)
                 memory = begin_again(done, policy, self.envs, memory) if done.any() else memory
-            obs = by_seed(found.obs, shape)
+            obs = by_seed(answer.obs, shape)
         batch = transition(*zip(*rows, strict=True))
         total, length, ended = tally(batch, state.total, state.length)
         return VectorState(obs, memory, total, length), batch, summarise(*ended)
 
 
 def tally(batch: Transition, total: Any, length: Any) -> tuple[Any, Any, np.ndarray]:
-    """The episodes under way [seed, env] after a batch [seed, time, env], whose parts so far were
-    `total` and `length`; and of each seed how many ended in it, and their returns and lengths."""
+    """The return and length so far of the current episodes [seed, env] after a batch [seed, time,
+    env]; before the batch, they were `total` and `length`. And for each seed, the number of ended
+    episodes and the sums of their returns and lengths."""
     done = np.asarray(batch.done)
     ended, start = np.zeros((3, len(total))), 0
     counts = batch.weight > 0
@@ -128,8 +130,8 @@ def tally(batch: Transition, total: Any, length: Any) -> tuple[Any, Any, np.ndar
     return *upto(done.shape[1]), ended
 
 
-def transition(obs: Any, action: Any, found: Any, extras: Any) -> Transition:
-    """Steps [seed, time, env, ...], of which each argument has a part, one step after another."""
+def transition(obs: Any, action: Any, answers: Any, extras: Any) -> Transition:
+    """Steps [seed, time, env, ...] from lists with one entry for each step."""
     seeds, envs = action[0].shape[:2]
 
     def split(parts: Any) -> Any:
@@ -138,7 +140,7 @@ def transition(obs: Any, action: Any, found: Any, extras: Any) -> Transition:
         whole = np.array(parts)
         return whole.reshape(-1, seeds, envs, *whole.shape[2:]).swapaxes(0, 1)
 
-    _, reward, terminated, truncated, next_obs, weight = map(split, zip(*found, strict=True))
+    _, reward, terminated, truncated, next_obs, weight = map(split, zip(*answers, strict=True))
     before = stacked(obs), stacked(action)
     return Transition(*before, reward, terminated, truncated, next_obs, weight, stacked(extras))
 
@@ -157,13 +159,13 @@ def stacked(rows: Any) -> Any:
 
 
 def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
-    """One action for each environment, those of all seeds in a row."""
+    """One action for each environment of all seeds."""
     action = action.reshape(-1, *action.shape[2:])
     return spec.action.from_unit(action) if isinstance(spec.action, Box) else action
 
 
 def begin_again(done: np.ndarray, policy: Policy, envs: int, after: Memory) -> Memory:
-    """`after`, but as it is when an episode starts where one does."""
+    """`after`, but with the initial memory where an episode starts."""
     return where(jnp.asarray(done), policy.memory(envs), after)
 
 
@@ -174,7 +176,7 @@ def summarise(episodes: np.ndarray, total: np.ndarray, length: np.ndarray) -> Me
 
 
 class ActKeys(NamedTuple):
-    """From a seed's key those [time] with which `Rollout` would act: a value, so hashable."""
+    """Turns a seed's key into the keys [time] that `Rollout` acts with. It is hashable."""
 
     steps: int
 

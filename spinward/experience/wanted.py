@@ -1,7 +1,7 @@
-"""What an algorithm learns from, as values: `material.py` fits them to what a run has.
+"""The kinds of experience that algorithms want, as values; `material.py` builds a source for each.
 
-An algorithm says what experience it wants, never where it comes from: `Samples` are replayed steps
-of an environment where there is one, and rows of logged data where there are data.
+An algorithm says what experience it wants, not where the experience comes from. `Samples` are
+replayed steps if a run has an environment, and logged steps if a run has data.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from spinward.core import config
 
 @config
 class Rollouts:
-    """Steps of the current policy, each learned from once: batches are [steps, envs]."""
+    """Steps of the current policy, each used in one update: batches are [steps, envs]."""
 
     envs: int  # environments stepped side by side
     steps: int  # of each between updates
@@ -21,7 +21,7 @@ class Rollouts:
 
 @config
 class Samples:
-    """Stored steps, drawn at random: batches are [updates, window, batch]."""
+    """Stored steps, sampled at random: batches are [updates, window, batch]."""
 
     envs: int  # environments stepped side by side
     steps: int  # of each between updates
@@ -53,8 +53,8 @@ class Sequences:
     prioritised: bool = False  # draw by priorities, not uniformly
     alpha: float = 0.6  # exponent of a priority in the odds of being drawn
     beta: float = 0.4  # exponent of the weight that makes up for those odds
-    extras: int = 0  # numbers that `act` leaves with each step, for the statement of memory
-    memory: int = 0  # numbers of the memory before a sequence, likewise
+    extras: int = 0  # numbers that `act` stores with each step; counted in the replay's bytes
+    memory: int = 0  # numbers of the memory before a sequence; counted in the replay's bytes
 
 
 @config
@@ -68,7 +68,7 @@ class Logged:
 
 @config
 class Texts:
-    """Written texts in random order: batches are [updates, time, batch * ranked]."""
+    """Texts in random order: batches are [updates, time, batch * ranked]."""
 
     kind: str  # of row: completions, or pairs
     updates: int  # gradient steps in an iteration
@@ -97,7 +97,7 @@ class Lives:
 
 
 class Stored(Protocol):
-    """The settings of an algorithm that say what is stored and drawn."""
+    """An algorithm's settings of storing and sampling."""
 
     @property
     def envs(self) -> int: ...
@@ -114,7 +114,7 @@ class Stored(Protocol):
 
 
 def samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples:
-    """What the settings of an algorithm that replays single steps ask for."""
+    """The `Samples` that the settings of an algorithm ask for."""
     sizes = settings.envs, settings.rollout, settings.updates, settings.batch
     return Samples(*sizes, settings.capacity, settings.warmup, window, stack)
 
@@ -123,5 +123,5 @@ Want = Rollouts | Samples | Sequences | Logged | Texts | Prompts | Lives
 
 
 def rows(want: Samples | Sequences, steps: int) -> int:
-    """So many env steps as rows of all envs, rounded up to whole iterations."""
+    """The rows for `steps` env steps, rounded up to whole iterations."""
     return -(-steps // (want.envs * want.steps)) * want.steps

@@ -1,8 +1,8 @@
-"""Experience from actors of Ray (Moritz et al., 2018), on this machine or all over a cluster.
+"""Experience from actors of Ray (Moritz et al., 2018), on this machine or on a cluster.
 
-Each actor holds a share of the environments and a copy of the policy, and answers with whole
-batches. An actor that dies is replaced by one with new environments, and what it was at is asked of
-that one again: a batch is had once and whole, or not at all.
+Each actor holds a share of the environments and a copy of the policy, and returns whole batches. An
+actor that dies is replaced by a new actor with new environments, which gets the same request again.
+So each batch arrives exactly once and complete, or not at all.
 """
 
 import dataclasses
@@ -32,17 +32,17 @@ from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
 from spinward.networks.per_env import ENV_INDEX
 
-MOST_FAILURES = 5  # deaths in a row of one worker that delivered nothing in between
+MOST_FAILURES = 5  # consecutive deaths of one worker without a batch in between
 EPISODE = ("episode_return", "episode_length")  # means over the episodes of a batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Workers:
-    """Steps `envs` environments for each seed `steps` times, shared out among `workers` actors.
+    """Steps `envs` environments for each seed `steps` times, divided among `workers` actors.
 
-    Batches are of all of them, acted by the newest policy; or with `first_come` of the one that is
-    done first, whose policy may be some updates old (`lag`), and which says in its extras which
-    environments these are (networks/per_env.py).
+    A batch holds the steps of all actors with the newest policy. With `first_come`, a batch holds
+    the steps of the first actor that is done. Its policy may be some updates old (`lag`), and the
+    extras hold the numbers of its environments (networks/per_env.py).
     """
 
     envs: int
@@ -74,13 +74,13 @@ class Workers:
         return whole
 
     def init(self, key: Key, memory: Memory) -> tuple[()]:
-        """All actors of `key` [seed], started; their environments begin with the first batch."""
+        """Starts all actors for `key` [seed]; their environments open with the first batch."""
         self.check()
         self.pool.start_all(self, key)
         return ()
 
     def reopen(self, saved: Any, fresh: Any) -> Any:
-        """The fresh one: environments in actors cannot be brought back into an episode."""
+        """The fresh state: environments in actors cannot resume an episode."""
         return fresh
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Workers:
 
 
 def whole(key: Key) -> Key:
-    """A seed's key itself, from which each actor makes its own."""
+    """The seed's key itself; each actor derives its own keys."""
     return key
 
 
@@ -112,12 +112,12 @@ folded = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
 
 
 def numbered(key: Key, number: int) -> np.ndarray:
-    """Keys [seed] of their own for a worker, or for what it is once more."""
+    """The keys [seed] of a worker, derived from `key` by its number."""
     return np.asarray(folded(key, number))
 
 
 def merged(metrics: tuple[Metrics, ...]) -> Metrics:
-    """The numbers of episodes, and the means over all of them."""
+    """The number of episodes, and the means over all episodes."""
     episodes = sum(np.asarray(m["episodes"]) for m in metrics)
     share = 1.0 / np.maximum(episodes, 1)
     means = {name: sum(m[name] * m["episodes"] for m in metrics) * share for name in EPISODE}
@@ -135,26 +135,26 @@ class Worker:
         self.compiled, self.state = jax.jit(jax.vmap(self.one_seed)), None
 
     def collect(self, agent: Any, key: Key, first: Key) -> tuple[Transition, Metrics]:
-        """A batch, as NumPy arrays; the environments begin, by the keys `first`, with the first."""
+        """A batch as NumPy arrays. The first call opens the environments with the keys `first`."""
         if self.state is None:
-            self.begin(agent, first)
+            self.open(agent, first)
         self.state, batch, metrics = self.run(agent, key)
         return jax.device_get((batch, metrics))
 
-    def begin(self, agent: Any, key: Key) -> None:
-        """Opens the environments: here, where what they raise finds its way to the run."""
+    def open(self, agent: Any, key: Key) -> None:
+        """Opens the environments: in the actor, so that their errors reach the run."""
         env = self.make()
         env = env.on_one_core() if isinstance(env, Threaded) else env
-        far = isinstance(env, HostEnv)
-        make = Vector if far else Rollout
+        in_python = isinstance(env, HostEnv)
+        make = Vector if in_python else Rollout
         self.source: Any = make(env, self.envs, self.steps)
         self.call: Callable[..., Any] = lambda program, *args: program(*args)
-        if far and ffi.available():  # from inside the program that acts
-            far, host = False, Host(env)
+        if in_python and ffi.available():  # from inside the program that acts
+            in_python, host = False, Host(env)
             self.source, self.call = CallbackSource(self.source.spec, self.steps), host.checked
             host.open(len(key) * self.envs)
-        self.run = self.on_host if far else self.on_device
-        init = self.source.init if far else jax.vmap(self.source.init)
+        self.run = self.on_host if in_python else self.on_device
+        init = self.source.init if in_python else jax.vmap(self.source.init)
         self.state = self.call(init, key, self.memory(agent, self.envs))
 
     def on_host(self, agent: Any, key: Key) -> Any:
@@ -170,11 +170,11 @@ class Worker:
 
 
 class ActorPool:
-    """The actors of a `Workers`, what each is at, and the newest policy: a resource."""
+    """The actors of a `Workers`, their pending requests and the newest policy: a resource."""
 
     def __init__(self) -> None:
         self.actors: list[Any] = []
-        self.ours = False  # whether Ray is to end with us
+        self.ours = False  # whether this process started Ray
 
     def start_all(self, source: Workers, key: Key) -> None:
         self.stop_all()
@@ -187,7 +187,7 @@ class ActorPool:
             raise SettingsError(f"workers={source.workers}, but Ray has {room} CPUs for them")
         self.ray, self.lost, self.source, self.key = ray, ray.exceptions, source, key
         self.losses, self.version, self.agent = 0, 0, None
-        self.pending: dict[Any, int] = {}  # from what was asked for to the worker, oldest first
+        self.pending: dict[Any, int] = {}  # from a request to its worker, oldest first
         self.asked: dict[int, tuple[Any, ...]] = {}
         self.failures = [0] * source.workers
         self.first_keys = [numbered(key, i) for i in range(source.workers)]
@@ -207,7 +207,7 @@ class ActorPool:
         return kind.remote(source.make, source.algorithm, source.share, source.steps)
 
     def publish(self, agent: Any) -> None:
-        """Makes `agent` what is acted by from here on."""
+        """Makes `agent` the newest policy: later requests act with it."""
         self.agent = self.ray.put(jax.device_get(agent))
         self.version += 1
 
@@ -221,12 +221,12 @@ class ActorPool:
         self.asked[worker] = (answer, key, self.version)
 
     def first(self) -> int:
-        """The worker that is done, or dead, first; of several the one asked the longest ago."""
+        """The first worker that is done or dead; of several, the one with the oldest request."""
         done, _ = self.ray.wait(list(self.pending), num_returns=1)
         return self.pending[done[0]]
 
     def answer(self, worker: int) -> tuple[Transition, Metrics, int]:
-        """The batch of a worker, its metrics, and how many updates its policy was behind."""
+        """The batch of a worker, its metrics, and the number of updates since its policy."""
         while True:
             answer, key, version = self.asked.pop(worker)
             del self.pending[answer]
@@ -242,7 +242,7 @@ class ActorPool:
             return batch, metrics, self.version - version
 
     def replace_actor(self, worker: int, error: Exception) -> None:
-        """Puts a new actor in a dead one's place, whose environments begin anew."""
+        """Replaces a dead actor by a new one with new environments."""
         self.losses += 1
         self.failures[worker] += 1
         if self.failures[worker] >= MOST_FAILURES:
@@ -255,7 +255,7 @@ class ActorPool:
         self.actors[worker] = self.actor()
 
     def stop_all(self) -> None:
-        """Ends all actors, and Ray where we started it."""
+        """Ends all actors, and Ray if this process started Ray."""
         for actor in self.actors:
             self.ray.kill(actor)
         if self.actors and self.ours:

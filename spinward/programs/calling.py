@@ -1,4 +1,4 @@
-"""A compiled program that calls its environments on a host, all seeds in one call for each step."""
+"""A compiled program that calls environments on a host. Each step of all seeds is one call."""
 
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from spinward.programs.seeds import (
 )
 from spinward.trees import finite
 
-ROWS = 256  # iterations of one call, at most
+ROWS = 256  # at most so many iterations in one call
 
 
 def program(parts: Parts, host: Host) -> Program:
@@ -39,7 +39,7 @@ def program(parts: Parts, host: Host) -> Program:
 
 
 def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
-    """The saved state with fresh environments, which cannot be brought back into an episode."""
+    """The saved state with fresh environments: a host environment cannot resume an episode."""
     return replace(saved, source=with_fresh(saved.source, fresh.source))
 
 
@@ -52,10 +52,10 @@ def with_fresh(saved: Any, fresh: Any) -> Any:
 def advance(
     parts: Parts, host: Host, state: TrainState, iterations: int
 ) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite.
+    """All seeds after so many iterations, or before the first iteration that is not finite.
 
     Raises:
-        NonFiniteError: an environment's numbers are not; it has `reached`.
+        NonFiniteError: an environment returned a value that is not finite; `reached` is set.
     """
     pieces: list[Metrics] = []
     done, good = 0, True
@@ -79,10 +79,10 @@ def advance(
 def chunk(
     parts: Parts, state: TrainState, iterations: Any
 ) -> tuple[TrainState, TrainState, Metrics, Any]:
-    """All seeds before the last and after so many iterations, of which there are fewer if one is
-    not finite; the metrics of `ROWS` of them [iteration, seed], and how many there were.
+    """All seeds before and after the last of so many iterations; the metrics of `ROWS` iterations
+    [iteration, seed]; and the number of iterations, which is smaller if one was not finite.
 
-    The state before has no source, whose memory is handed over from one to the next.
+    The state before has no source, because each iteration reuses the source's buffers.
     """
     step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
     table = Rows.of(step, state, ROWS)
@@ -94,8 +94,8 @@ def chunk(
         rows = table.put(rows, i, metrics)
         return i + 1, metrics["finite"].all(), replace(state, source=()), after, rows
 
-    begin = jnp.int32(0), jnp.bool_(True), replace(state, source=()), state, table.empty()
+    initial = jnp.int32(0), jnp.bool_(True), replace(state, source=()), state, table.empty()
     count, _, before, state, rows = jax.lax.while_loop(
-        lambda carry: (carry[0] < iterations) & carry[1], body, begin
+        lambda carry: (carry[0] < iterations) & carry[1], body, initial
     )
     return before, state, table.read(rows), count

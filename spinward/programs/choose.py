@@ -1,4 +1,4 @@
-"""Which program runs a system: the only place that decides."""
+"""Chooses the program that runs a system. No other file decides."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from spinward.loop import Parts, first_agent
 from spinward.programs import calling, device, python
 from spinward.programs.seeds import Program
 
-LARGE = 1_000_000  # numbers in an agent, of which learning takes much longer than waking a thread
+LARGE = 1_000_000  # numbers in an agent; above, learning takes much longer than waking a thread
 
 
 def program(parts: Parts) -> Program:
-    """What runs the loop of all seeds.
+    """The program for the loop of all seeds.
 
-    Where experience is computed with the agent, that is one program on the device. With
-    environments on a host it calls them; but a large agent learns while they are stepped, and
-    actors are waited for, in a loop in Python.
+    Where experience is computed on the device, the whole loop is one compiled program. Where
+    environments are on a host, the compiled program calls them. A loop in Python runs two cases: a
+    large agent, which learns while environments are stepped, and actors, which it waits for.
     """
     host = innermost(parts.source)
     if not on_host(parts):
@@ -33,13 +33,13 @@ def program(parts: Parts) -> Program:
 
 
 def on_host(parts: Parts) -> bool:
-    """Whether environments are stepped outside the compiled program, so that a run cannot be
-    repeated bit for bit, and its seeds are one batch."""
+    """Whether environments are stepped outside the compiled program. Such a run cannot be repeated
+    bit for bit, and its seeds are one batch."""
     return isinstance(innermost(parts.source), Vector | Workers)
 
 
 def large(parts: Parts) -> bool:
-    """Whether learning takes long enough to be worth overlapping with stepping."""
+    """Whether learning takes long enough to run beside the stepping of environments."""
     algorithm, source, reward = parts
     shapes = jax.eval_shape(
         lambda key: first_agent(algorithm, reward, source.spec, key)[0], jax.random.key(0)

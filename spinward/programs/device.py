@@ -1,4 +1,4 @@
-"""A whole run as one compiled program, for experience that is computed where the agent is."""
+"""A run as one compiled program, for experience that is computed on the agent's device."""
 
 from functools import partial
 from typing import Any
@@ -40,8 +40,9 @@ def start_all(parts: Parts, key: Key) -> TrainState:
 
 
 def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or up to the first that is not finite; `state` is used
-    up. However many they are, the program is the same, and so are its bits."""
+    """All seeds after so many iterations, or up to the first that is not finite. `state` is
+    donated. The compiled program, and the bits of its results, do not depend on the number of
+    iterations."""
     pieces: list[Metrics] = []
     left, good = iterations, True
     run = compiled(chunk, 1, donated="state")
@@ -55,8 +56,8 @@ def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainStat
 
 
 def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState, Metrics, Any]:
-    """All seeds after at most so many iterations, metrics of `ROWS` [iteration, seed], and how many
-    iterations there were."""
+    """All seeds after at most so many iterations, the metrics of `ROWS` iterations [iteration,
+    seed], and the number of iterations."""
     step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
     table = Rows.of(step, state, ROWS)
 
@@ -71,7 +72,7 @@ def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState,
         (jnp.int32(0), jnp.bool_(True), state, table.empty()),
     )
     rows = table.read(numbers)
-    # A bad parameter makes the next loss bad; that of the last iteration has no next one yet.
+    # A bad parameter makes the next loss bad, but the last iteration has no next loss.
     healthy = over_seeds(finite)(state.agent)
     rows["finite"] = rows["finite"].at[count - 1].set(rows["finite"][count - 1] & healthy)
     return state, rows, count

@@ -1,6 +1,6 @@
 """A loop in Python around environments on a host: stepping and learning overlap.
 
-It is for agents whose update takes long, and for environments in other processes. Acting and
+This program serves agents with a slow update, and environments in other processes. Acting and
 learning are compiled; every state has a leading axis of seeds.
 """
 
@@ -34,11 +34,11 @@ from spinward.experience.replay import Replay
 from spinward.loop import PRIORITY, Parts, context_of, first_agent, learning, replays, summary
 from spinward.programs.seeds import Program, healthy, over_seeds
 
-THREAD = ThreadPoolExecutor(1)  # which starts when it is first given something to do
+THREAD = ThreadPoolExecutor(1)  # starts with its first task
 
 
 def program(parts: Parts, host: HostSource) -> Program:
-    """The loop around what steps the environments, which `parts.source` is or stores from."""
+    """The loop around `host`, which is `parts.source` or the source inside a replay."""
     step = stepper(parts, host)
 
     def start(key: Key) -> TrainState:
@@ -50,8 +50,8 @@ def program(parts: Parts, host: HostSource) -> Program:
 
     def reopen(saved: TrainState, fresh: TrainState) -> TrainState:
         if isinstance(parts.source, Replay):
-            within = host.reopen(saved.source.source, fresh.source.source)
-            return replace(saved, source=replace(saved.source, source=within))
+            inner = host.reopen(saved.source.source, fresh.source.source)
+            return replace(saved, source=replace(saved.source, source=inner))
         return replace(saved, source=host.reopen(saved.source, fresh.source))
 
     return Program(start, partial(advance, step, []), start, reopen, host.close, False)
@@ -59,8 +59,8 @@ def program(parts: Parts, host: HostSource) -> Program:
 
 def first(parts: Parts) -> Callable[[Key], tuple[Any, Memory, Any, Key, Key]]:
     settings: Any = (parts.algorithm, parts.reward, parts.source.spec)  # hashable
-    found: Callable[..., Any] = compiled_first(*settings)
-    return found
+    initialise: Callable[..., Any] = compiled_first(*settings)
+    return initialise
 
 
 @functools.lru_cache(maxsize=8)
@@ -69,49 +69,50 @@ def compiled_first(algorithm: Algorithm, reward: Reward, spec: Spec) -> Any:
 
 
 class Compiled(NamedTuple):
-    """What acts, learns and stores, over seeds; the same settings compile once in a process."""
+    """Compiled functions over seeds. The same settings compile once in a process."""
 
     act: Callable[..., Any]
     memory: Callable[..., Memory]
     split: Callable[[Key], tuple[Any, ...]]
     learn: Callable[..., Any]
-    names: list[str]  # of the metrics of `learn`, known when it was traced
+    names: list[str]  # of the metrics of `learn`; filled when `learn` is traced
 
 
 def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, Metrics]]:
-    """One iteration of all seeds: `step(state, unused)`, where `unused` is an agent that nobody
-    needs, in whose memory the next one is made."""
+    """One iteration of all seeds: `step(state, unused)`. `unused` is a donated agent, whose buffers
+    the next agent takes."""
     replay = parts.source if isinstance(parts.source, Replay) else None
-    draws = replays(parts.source)
-    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, draws, host.keys)
-    made = compiled(*settings)  # hashable
-    drawn = replace(replay, source=()) if replay else ()  # how batches are drawn
+    samples = replays(parts.source)
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, host.keys)
+    functions = compiled(*settings)  # hashable
+    sampler = replace(replay, source=()) if replay else ()  # how batches are drawn
 
-    def learned(unused: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
-        found = made.learn(unused, drawn, state.agent, state.reward, *batch)
-        agent, reward_state, metrics, priority = found
+    def learn(unused: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
+        results = functions.learn(unused, sampler, state.agent, state.reward, *batch)
+        agent, reward_state, metrics, priority = results
         # One array to fetch, not a dozen, and not before the environments have been stepped.
-        fetch = lambda: dict(zip(made.names, np.asarray(metrics).T, strict=True))  # noqa: E731
+        fetch = lambda: dict(zip(functions.names, np.asarray(metrics).T, strict=True))  # noqa: E731
         return agent, reward_state, fetch, priority
 
     def step(state: TrainState, unused: Any) -> tuple[TrainState, Metrics]:
-        key, k_draw, k_run, k_learn = made.split(state.key)
-        policy = Policy(made.act(state.agent), partial(made.memory, state.agent), state.agent)
-        if not draws:
-            within = state.source.source if replay else state.source
-            within, new, ran = host.collect(within, policy, k_run)
-            experience = stored(replay, state.source, within, new) if replay else within
-            found = learned(unused, state, new, k_draw, k_learn)
-        else:  # what is learned from does not wait for what is done
+        key, k_sample, k_steps, k_learn = functions.split(state.key)
+        act, memory = functions.act(state.agent), partial(functions.memory, state.agent)
+        policy = Policy(act, memory, state.agent)
+        if not samples:
+            inner = state.source.source if replay else state.source
+            inner, new, collected = host.collect(inner, policy, k_steps)
+            experience = stored(replay, state.source, inner, new) if replay else inner
+            update = learn(unused, state, new, k_sample, k_learn)
+        else:  # learning from the store does not wait for the steps
             ring = replace(state.source, source=())
-            answer = in_background(learned, unused, state, ring, k_draw, k_learn)
-            within, new, ran = host.collect(state.source.source, policy, k_run)
-            found = answer()
-            experience = stored(replay, state.source, within, new)
-        agent, reward_state, fetch, priority = found
+            result = in_background(learn, unused, state, ring, k_sample, k_learn)
+            inner, new, collected = host.collect(state.source.source, policy, k_steps)
+            update = result()
+            experience = stored(replay, state.source, inner, new)
+        agent, reward_state, fetch, priority = update
         if priority:
-            experience = reweighed(replay, experience, *priority)
-        return TrainState(agent, experience, reward_state, key), {**ran, **fetch()}
+            experience = with_priorities(replay, experience, *priority)
+        return TrainState(agent, experience, reward_state, key), {**collected, **fetch()}
 
     return step
 
@@ -121,45 +122,46 @@ def compiled(
     algorithm: Algorithm,
     reward: Reward,
     spec: Spec,
-    draws: bool,
+    samples: bool,
     keys: Callable[[Key], Any],
 ) -> Compiled:
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    begun = partial(first_agent, algorithm, reward, spec)
-    agent, remembered, *_, key = jax.eval_shape(begun, jax.random.PRNGKey(0))
+    initialise = partial(first_agent, algorithm, reward, spec)
+    agent, remembered, *_, key = jax.eval_shape(initialise, jax.random.PRNGKey(0))
     act = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
     names: list[str] = []
 
     def improve(
-        replay: Any, unused: Any, agent: Any, reward_state: Any, found: Any, k_draw: Key, key: Key
+        replay: Any, unused: Any, agent: Any, reward_state: Any, new: Any, k_sample: Key, key: Key
     ) -> Any:
         del unused
-        batch = replay.sample(found, k_draw) if draws else found
-        context = context_of(draws, algorithm, agent)
-        labels = learning(algorithm, reward, context, agent, reward_state, batch, key)
-        (*_, labelled), (_, agent, reward_state, batch, improved) = labels
+        batch = replay.sample(new, k_sample) if samples else new
+        context = context_of(samples, algorithm, agent)
+        stages = learning(algorithm, reward, context, agent, reward_state, batch, key)
+        (*_, labelled), (_, agent, reward_state, batch, improved) = stages
         metrics = summary(labelled, improved)
         names[:] = metrics
         priority = improved.get(PRIORITY)
-        told = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
-        return agent, reward_state, jnp.stack([jnp.float32(m) for m in metrics.values()]), told
+        priorities = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
+        numbers = jnp.stack([jnp.float32(m) for m in metrics.values()])
+        return agent, reward_state, numbers, priorities
 
     def learn(unused: Any, replay: Any, *states: Any) -> Any:
         return over_seeds(partial(improve, replay))(unused, *states)
 
     def split(key: Key) -> tuple[Any, ...]:
-        key, k_run, k_learn = jax.random.split(key, 3)
-        k_draw, k_run = jax.random.split(k_run) if draws else (k_run, k_run)
-        return key, k_draw, keys(k_run), k_learn
+        key, k_steps, k_learn = jax.random.split(key, 3)
+        k_sample, k_steps = jax.random.split(k_steps) if samples else (k_steps, k_steps)
+        return key, k_sample, keys(k_steps), k_learn
 
-    # An agent that is used up lends its memory to the new one: that much of new pages would take
-    # a fifth of an update from pixels.
+    # The new agent takes the buffers of the donated one: allocating new pages would take a fifth of
+    # the time of an update from pixels.
     donating = jax.jit(learn, donate_argnums=0, keep_unused=True)
     return Compiled(act, memory, jax.jit(jax.vmap(split)), donating, names)
 
 
 def filled(replay: Replay, host: Any, key: Key, memory: Memory) -> Any:
-    """The rings of all seeds with their first rows, as `Replay.init` has them on a device."""
+    """The rings of all seeds with their first rows; the twin of `Replay.init` on a device."""
     if replay.passes_on:
         seeds = len(key)
         rings = jax.vmap(lambda _: replay.layout.empty(replay.blank()))(jnp.arange(seeds))
@@ -181,18 +183,18 @@ def filled(replay: Replay, host: Any, key: Key, memory: Memory) -> Any:
 
 
 def stored(replay: Any, state: Any, source: Any, batch: Any) -> Any:
-    """The rings of all seeds with what was collected."""
+    """The rings of all seeds with the collected batch."""
     return replace(write(replay, replace(state, source=()), batch), source=source)
 
 
-def reweighed(replay: Any, state: Any, batch: Any, priority: Any) -> Any:
+def with_priorities(replay: Any, state: Any, batch: Any, priority: Any) -> Any:
     ring = update_priorities(replay, replace(state, source=()), batch, priority)
     return replace(ring, source=state.source)
 
 
 @partial(jax.jit, static_argnums=1)
 def split_keys(key: Key, parts: int) -> tuple[Key, ...]:
-    """So many keys from each of those of all seeds: as many arrays [seed]."""
+    """The key of each seed split into `parts` keys: as many arrays [seed]."""
     return jax.vmap(lambda k: tuple(jax.random.split(k, parts)))(key)  # type: ignore[no-any-return]
 
 
@@ -215,7 +217,7 @@ def update_priorities(replay: Replay, state: Any, batch: Any, priority: Any) -> 
 
 
 def in_background(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    """Calls it in a thread of its own; the answer waits for the result."""
+    """Calls `function` in a thread. The returned function waits for the result."""
     return THREAD.submit(function, *args).result
 
 
@@ -225,14 +227,14 @@ def advance(
     state: TrainState,
     iterations: int,
 ) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite; `state` is used
-    up. `donated` are agents that nobody needs, whose memory the next ones take.
+    """All seeds after so many iterations, or before the first that is not finite. `state` is
+    donated; `donated` are old agents, whose buffers the next agents take.
 
-    Parameters are looked at where an iteration broke and after the last: a bad one makes the next
-    loss bad, so that what broke it is at most one update further back.
+    Parameters are checked where an iteration was not finite and after the last iteration. A bad
+    parameter makes the next loss bad, so the update that broke it is at most one further back.
 
     Raises:
-        NonFiniteError: an environment's numbers are not; it has `reached`.
+        NonFiniteError: an environment returned a value that is not finite; `reached` is set.
     """
     history, before, newest = list[Metrics](), state, state
     for _ in range(iterations):
@@ -243,7 +245,7 @@ def advance(
             if not history or healthy(state.agent).all():
                 error.reached = state, len(history)
                 raise
-            break  # a bad parameter chose the action that the environment could not bear
+            break  # a bad parameter chose the action that broke the environment
         history.append(metrics)
         if not metrics["finite"].all():
             if len(history) > 1 and not healthy(state.agent).all():
@@ -257,14 +259,14 @@ def advance(
         state = before
     elif before is not state:
         donated.append(before.agent)
-    state = replace(state, source=newest.source)  # a replay's memory was handed over
+    state = replace(state, source=newest.source)  # the replay's buffers were donated
     return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}
 
 
 def reading(act: Callable[..., Any], agent: Any, *args: Any) -> Callable[[Any], Any]:
-    """`act` over seeds, closed over an agent and compiled for those of its leaves that it reads.
+    """`act` over seeds, closed over an agent and compiled for the leaves that `act` reads.
 
-    What only learning needs, such as the state of an optimiser, would double the time of a call.
+    The leaves that only learning needs, such as an optimiser's state, would double a call's time.
     """
     paths, tree = jax.tree_util.tree_flatten_with_path(agent)
     shapes = [shape for _, shape in paths]
@@ -284,8 +286,8 @@ def reading(act: Callable[..., Any], agent: Any, *args: Any) -> Callable[[Any], 
 
 
 def getter(path: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """What takes the leaf at `path` out of a tree: of a few leaves, a fifth of the time that it
-    takes to flatten all."""
+    """A function that returns the leaf at `path` of a tree. For a few leaves, this takes a fifth of
+    the time of flattening the tree."""
     steps = [
         operator.attrgetter(key.name)
         if isinstance(key, jax.tree_util.GetAttrKey)

@@ -1,4 +1,4 @@
-"""Functions of one seed made functions of all, and compiled; and what a program is."""
+"""Functions of one seed made into compiled functions of all seeds; and the type of a program."""
 
 import functools
 from collections.abc import Callable
@@ -11,25 +11,27 @@ from jax import Array
 
 from spinward.core import Key, Metrics, TrainState
 
-ROWS = 1024  # iterations that one call of a compiled program runs, at most
+ROWS = 1024  # at most so many iterations in one call of a compiled program
 
 
 class Program(NamedTuple):
-    """A system made to run: states are [seed, ...], metrics NumPy arrays [seed, iterations]."""
+    """A system that is ready to run: states are [seed, ...], metrics are NumPy [seed,
+    iterations]."""
 
     start: Callable[[Key], TrainState]
-    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]  # fewer if one breaks
-    fresh: Callable[[Key], TrainState]  # like `start`; on a device its shapes alone
-    reopen: Callable[[TrainState, TrainState], TrainState]  # one read from a file, a fresh one
+    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]  # fewer if one is not finite
+    fresh: Callable[[Key], TrainState]  # like `start`; on a device only the shapes
+    reopen: Callable[[TrainState, TrainState], TrainState]  # from a saved state and a fresh one
     close: Callable[[], None]
     repeats: bool  # whether the same state gives the same bits again
 
 
 def over_seeds(function: Callable[..., Any], stores: bool = False) -> Callable[..., Any]:
-    """`function` of every seed, which all of its arguments have as a leading axis.
+    """`function` of every seed. All arguments have a leading axis of seeds.
 
-    One seed is no batch of one: on a CPU its matrix products would take a tenth longer. But one
-    that `stores` in a ring that is handed over is: XLA would copy a ring whose shape changes.
+    A single seed is not run as a batch of one, because on a CPU the matrix products of a batch take
+    a tenth longer. The exception is a function that `stores` in a donated ring: XLA would copy a
+    ring whose shape changes.
     """
     if stores:
         return jax.vmap(function)
@@ -37,8 +39,8 @@ def over_seeds(function: Callable[..., Any], stores: bool = False) -> Callable[.
     def each(*args: Any) -> Any:
         if jax.tree.leaves(args)[0].shape[0] > 1:
             return jax.vmap(function)(*args)
-        found = function(*jax.tree.map(lambda x: jax.lax.squeeze(x, (0,)), args))
-        return jax.tree.map(lambda x: jnp.expand_dims(x, 0), found)
+        result = function(*jax.tree.map(lambda x: jax.lax.squeeze(x, (0,)), args))
+        return jax.tree.map(lambda x: jnp.expand_dims(x, 0), result)
 
     return each
 
@@ -60,11 +62,11 @@ def knows_unfused() -> bool:
 def compiled(
     function: Callable[..., Any], level: int, static: tuple[str, ...] = (), donated: str = ""
 ) -> Any:
-    """`function`, compiled on CPU at a `level` of LLVM's optimisation below its usual 3.
+    """`function`, compiled on CPU at a `level` of LLVM's optimisation below the usual 3.
 
-    The time of our programs goes to kernels of matrix products, which it does not touch: they run
-    as fast, and compile in two thirds of the time. What runs once is compiled at level 0 and
-    without fused kernels, which take as long again.
+    Our programs spend their time in matrix products, which the level does not affect. So programs
+    run as fast, and compile in two thirds of the time. A program that runs once is compiled at
+    level 0 and without fused kernels, which would double the compilation's time.
     """
     options: dict[str, Any] = {}
     if jax.default_backend() == "cpu":
@@ -79,15 +81,15 @@ def compiled(
 
 
 class Rows(NamedTuple):
-    """Metrics of up to so many iterations, one row each: one array, for which a loop needs one
-    kernel to write and not one for each metric."""
+    """The metrics of up to `most` iterations in one array, with a row for each iteration. A loop
+    writes a row with one kernel; separate arrays would need one kernel for each metric."""
 
     shapes: Metrics  # of the metrics of one iteration, each [seed]
     most: int
 
     @classmethod
     def of(cls, step: Callable[..., Any], state: Any, most: int) -> "Rows":
-        """For what `step(state)` gives beside the next state."""
+        """The rows for the metrics of `step(state)`."""
         return cls(jax.eval_shape(step, state)[1], most)
 
     def empty(self) -> Array:
@@ -106,12 +108,12 @@ class Rows(NamedTuple):
 
 
 def traced_once(step: Callable[..., Any]) -> Any:
-    """`step`, which a program may ask for its shapes and then run, for one trace in Python."""
+    """`step`, traced only once by Python, although a program first reads its shapes."""
     return jax.jit(step, inline=True)
 
 
 def healthy(agent: Any) -> np.ndarray:
-    """Of each seed, whether all of its agent's numbers are finite."""
+    """For each seed, whether all of its agent's numbers are finite."""
     leaves = [x for x in jax.tree.leaves(agent) if jnp.issubdtype(x.dtype, jnp.inexact)]
     good = [np.isfinite(np.asarray(x)).reshape(len(x), -1).all(1) for x in leaves]
     return np.logical_and.reduce(good)
@@ -123,5 +125,5 @@ def by_seed(rows: Metrics, count: int) -> Metrics:
 
 
 def joined(pieces: list[Metrics]) -> Metrics:
-    """Metrics [seed, iteration] one after another."""
+    """The pieces of metrics [seed, iteration], concatenated along iterations."""
     return {name: np.concatenate([p[name] for p in pieces], 1) for name in pieces[0]}

@@ -70,17 +70,21 @@ def require_metric(run: Run, metric: str) -> None:
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
     """One HTML file on a run, with the curves of `others` beside its own."""
-    config, result, told = run.config, summary(run), shown(run)
+    config, result, headline = run.config, summary(run), shown(run)
     first = config["seed"]
-    rows = [{"seed": first + i, column(told): value} for i, value in enumerate(result["per_seed"])]
+    rows = [
+        {"seed": first + i, column(headline): value} for i, value in enumerate(result["per_seed"])
+    ]
     kind = config["algorithm"]["class"].rpartition(":")[2]
-    same = [other for other in others if shown(other) == told]
-    curves = [c for c in (curve(each, told.metric) for each in (run, *same)) if len(c.steps)]
+    same = [other for other in others if shown(other) == headline]
+    curves = [c for c in (curve(each, headline.metric) for each in (run, *same)) if len(c.steps)]
     points = run.points
     steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
-    notes = [NOTES.get(told.metric, f"The curve is the {told.told}, as it was logged.")]
-    notes += [f"{other.path.name} has no {told.told}." for other in others if other not in same]
+    notes = [NOTES.get(headline.metric, f"The curve is the {headline.label}, as it was logged.")]
+    notes += [
+        f"{other.path.name} has no {headline.label}." for other in others if other not in same
+    ]
     notes += [resume_note(run)]
     page = report.html(
         f"{kind} in {choices(config)[0]}",
@@ -90,18 +94,22 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         config,
         newest_video(run),
         notes,
-        told.told,
+        headline.label,
     )
     path = path or run.path / "report.html"
     files.write_atomically(path, page.encode())
     return path
 
 
-def column(told: Headline) -> str:
+def column(headline: Headline) -> str:
     """The heading of a table of what each seed came to."""
-    if told is RETURN:
+    if headline is RETURN:
         return "return (last tenth of training)"
-    return f"{told.told} (at the end)" if told.last else f"{told.told} (last tenth of training)"
+    return (
+        f"{headline.label} (at the end)"
+        if headline.last
+        else f"{headline.label} (last tenth of training)"
+    )
 
 
 def resume_note(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""What a run depends on, by places that stay the same from whichever folder it is opened."""
+"""Makes the paths in an experiment absolute, so that a run opens from any folder."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from spinward.run.experiment import Experiment
 
 
 def anchored(experiment: Experiment) -> Experiment:
-    """An experiment that names its model, its data and files of code by absolute paths."""
+    """The experiment with absolute paths of its model, its data and its files of code."""
     env, data, reward = experiment.env, experiment.data, experiment.reward
     if isinstance(reward, Judge):
         reward = replace(reward, run=absolute(reward.run))
@@ -25,7 +25,7 @@ def anchored(experiment: Experiment) -> Experiment:
 
 
 def absolute(name: str) -> str:
-    """A path that exists, made absolute; any other name as it is."""
+    """An absolute path where `name` is a path that exists; otherwise `name`."""
     return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 

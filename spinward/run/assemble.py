@@ -1,6 +1,6 @@
-"""Makes the parts of a run, once, and checks them against each other.
+"""Makes the parts of a run once, and checks that the parts fit each other.
 
-Settings that name a model, a run or a rule are given a `Materials`, which reads each once.
+Settings that name a model, a run or a rule get a `Materials`, which reads each file once.
 """
 
 import dataclasses
@@ -49,11 +49,11 @@ ROWS = 20_000  # of a task that writes its own texts, where no file is named
 
 @dataclasses.dataclass(frozen=True)
 class Assembled:
-    """An experiment and what was made of it."""
+    """An experiment with its environment and its opened algorithm."""
 
     experiment: Experiment
     env: Any  # an Env, a HostEnv or a Text
-    algorithm: Any  # with what it was to open
+    algorithm: Any  # after `opened`
     want: Want
 
     @property
@@ -63,7 +63,7 @@ class Assembled:
 
     @property
     def agent_spec(self) -> Spec:
-        """What agents are made for: also how many environments act side by side."""
+        """The spec that agents are made for, with the number of environments."""
         if self.logged_only:
             return self.spec
         return replace(self.spec, envs=self.want.envs)  # type: ignore[union-attr]
@@ -74,14 +74,14 @@ class Assembled:
 
     @property
     def logged_only(self) -> bool:
-        """Whether no step is taken: `steps` of the run are updates."""
+        """Whether the run takes no env steps; then `steps` counts updates."""
         data = self.experiment.data
         alone = isinstance(self.want, Samples) and data and data.share == 1.0
         return bool(alone) or isinstance(self.want, Logged | Texts)
 
     @property
     def store_bytes(self) -> int:
-        """The memory that the store of one seed takes."""
+        """The bytes of RAM that the store of one seed takes."""
         return 0 if self.logged_only else stored_bytes.wanted_bytes(self.want, self.spec)
 
     @cached_property
@@ -96,8 +96,8 @@ class Assembled:
             reward = experiment.reward
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
-            stored_bytes.require_memory(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
-        source: Any = source_for(self.want, self.env, self.data(), self.written(), self.actors())
+            stored_bytes.require_ram(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
+        source: Any = source_for(self.want, self.env, self.data(), self.texts(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(
@@ -131,28 +131,28 @@ class Assembled:
             return None
         return Data(read_data(Path(choice.path), self.spec), self.spec, choice.share)
 
-    def written(self) -> TextBatches | None:
-        """The texts to learn from, where that is what is wanted."""
+    def texts(self) -> TextBatches | None:
+        """The texts to learn from, if the algorithm wants texts."""
         if not isinstance(self.want, Texts):
             return None
-        env, words = self.env, self.env.vocabulary
+        env, vocabulary = self.env, self.env.vocabulary
         data, reader = self.experiment.data, READERS[self.want.kind]
         limits = Limits(self.want.context, data.skip, data.max_length)
         if data:
-            found = reading.of_file(data.path, reader, words, limits)
+            rows_read = reading.of_file(data.path, reader, vocabulary, limits)
         elif isinstance(env, Corpus):
-            written, name = env.examples(self.want.kind, ROWS), self.experiment.env
-            rows = [(f"row {i} of {name}", row) for i, row in enumerate(written, 1)]
-            found = reading.read(lambda _: rows, reader, words, limits)
+            examples, name = env.examples(self.want.kind, ROWS), self.experiment.env
+            rows = [(f"row {i} of {name}", row) for i, row in enumerate(examples, 1)]
+            rows_read = reading.read(lambda _: rows, reader, vocabulary, limits)
         else:
             raise SettingsError(
                 f"{self.experiment.env} writes no texts itself: name a file with --data"
             )
-        corpus = reading.corpus(found, data.held_out if data else 0.0)
+        corpus = reading.corpus(rows_read, data.held_out if data else 0.0)
         return TextBatches(corpus.data, self.spec, held=corpus.held, notes=corpus.notes)
 
     def actors(self) -> Any:
-        """What makes rollouts whose environments live in actors."""
+        """The function that makes sources with actors; None for a run without workers."""
         experiment, algorithm = self.experiment, self.algorithm
         if not experiment.workers:
             return None
@@ -172,7 +172,7 @@ class Assembled:
 
 
 def assemble(experiment: Experiment) -> Assembled:
-    """What a run is made of; its parts are made when they are first asked for, and once.
+    """The assembled run. Its parts are made once, when `parts` is first read.
 
     Raises:
         SettingsError: settings that cannot work.
@@ -192,30 +192,30 @@ def assemble(experiment: Experiment) -> Assembled:
 
 
 class Materials:
-    """What the settings of an experiment may ask for: a `core.Reader`."""
+    """The files that an experiment's settings may request: a `core.Reader`."""
 
     def __init__(self, experiment: Experiment, env: Any) -> None:
         self.experiment, self.env = experiment, env
 
     def start(self) -> Any:
-        """The decoder that the run begins with; None where no model is named."""
+        """The initial decoder of the run; None where no model is named."""
         return model(self.experiment.model).decoder if self.experiment.model else None
 
     def vocabulary(self) -> Any:
-        """What the tokens of the run's texts stand for.
+        """The vocabulary of the run's texts.
 
         Raises:
-            SettingsError: its task has numbers only.
+            SettingsError: the task has no vocabulary.
         """
-        found = self.env.vocabulary if isinstance(self.env, Text) else None
-        if found is None:
+        vocabulary = self.env.vocabulary if isinstance(self.env, Text) else None
+        if vocabulary is None:
             raise SettingsError(
                 f"{self.experiment.env} has no vocabulary to write its tokens as text with"
             )
-        return found
+        return vocabulary
 
     def rows(self) -> Any:
-        """The row of a number, where the prompts are rows of a file."""
+        """From the number of a row to the row, where prompts are rows of a file; otherwise None."""
         return self.env.given if isinstance(self.env, Numbered) else None
 
     def trained(self, run: str) -> Trained:
@@ -227,22 +227,22 @@ class Materials:
 def task(experiment: Experiment) -> FilePrompts:
     """The task of continuing the prompts of a file, in the tokens of the run's model."""
     if not experiment.model:
-        raise SettingsError(f"{TEXT} needs a model, whose tokens it is written in: --model")
+        raise SettingsError(f"{TEXT} needs a model, which gives its tokens: name one with --model")
     decoder, vocabulary = model(experiment.model)
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
 
 
 def with_prompts(env: FilePrompts, data: DataChoice, want: Prompts) -> FilePrompts:
-    """`env` with the prompts of a file, after each of which there is room to write."""
+    """`env` with the prompts of a file that leave room for a completion."""
     room = want.context - want.steps if want.context else sys.maxsize
     limits = Limits(room, data.skip, data.max_length)
-    found = reading.of_file(data.path, texts.prompt, env.vocabulary, limits)
-    given = reading.given(found, env.vocabulary)
-    return replace(env, rows=reading.prompts(found), given=given, notes=found.notes)
+    rows_read = reading.of_file(data.path, texts.prompt, env.vocabulary, limits)
+    given = reading.given(rows_read, env.vocabulary)
+    return replace(env, rows=reading.prompts(rows_read), given=given, notes=rows_read.notes)
 
 
 def scorer(name: str, older: bool = False) -> Trained:
-    """The language model of a run with its head, or that of a folder it was exported to."""
+    """The language model with its head: of a run, or of a folder with an exported model."""
     if not Path(name).is_dir() or (Path(name) / "shards").is_dir():
         return of_run(name, older=older)[0]
     score = pretrained.load_score(Path(name))
@@ -251,8 +251,8 @@ def scorer(name: str, older: bool = False) -> Trained:
 
 
 def model(name: str, older: bool = False) -> Model:
-    """The model in the folder of a public checkpoint, in a GGUF file, that of the first seed of a
-    run, or `smollm2`, which a package has.
+    """The model in the folder of a public checkpoint, in a GGUF file, of the first seed of a run,
+    or `smollm2`, which comes in a package.
 
     Raises:
         SettingsError: there is none, or it has no tokenizer.
@@ -265,15 +265,15 @@ def model(name: str, older: bool = False) -> Model:
 
 
 def of_run(name: str, seed: int = 0, older: bool = False) -> tuple[Trained, Assembled]:
-    """What a seed of a run on texts has learned, and what the run is made of. An `older` checkpoint
-    may be used where the newest is damaged."""
+    """The model that one seed of a run on texts has learned, and the assembled run. With `older`,
+    an older checkpoint replaces a damaged newest one."""
     path = Path(name).resolve()
     config = read_config(path / "config.json")
     damaged = folders.verify(path, config, older)
-    chosen = folders.chosen(path, older)
-    for line in dict.fromkeys([*damaged, *(line for each in chosen for line in each.damaged)]):
+    checkpoints = folders.chosen(path, older)
+    for line in dict.fromkeys([*damaged, *(line for each in checkpoints for line in each.damaged)]):
         print(f"spinward: warning: {line}; an older one is used", file=sys.stderr)
-    places = tuple(each.path for each in chosen)
+    places = tuple(each.path for each in checkpoints)
     return trained_at(str(path), seed, places, language.stamp(path / "shards"))
 
 
@@ -281,7 +281,7 @@ def of_run(name: str, seed: int = 0, older: bool = False) -> tuple[Trained, Asse
 def trained_at(
     name: str, seed: int, places: tuple[Path, ...], stamp: language.Stamp
 ) -> tuple[Trained, Assembled]:
-    """The same, of a run whose files are as `stamp` has them."""
+    """The same for given checkpoints. `stamp` identifies the files' versions for the cache."""
     path = Path(name)
     made = assemble(from_config(read_config(path / "config.json"), False, path / "config.json"))
     if not made.on_texts:

@@ -1,9 +1,9 @@
-"""What comes from outside the compiled program, between its chunks: people's answers, curricula,
-opponents.
+"""Changes of the state between chunks, from outside the compiled program: people's answers,
+curricula, opponents.
 
 A hook `between(state, at) -> state` is called at every log point, before the iteration `at`. The
-leaves of the state that it changed are on disk before they take effect, so that a resumed run, or
-one that repeats its way to a fault, has the same changes at the same iterations.
+leaves that the hook changed are saved before they take effect. So a resumed run, or a run that is
+repeated to find a fault, has the same changes at the same iterations.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Between = Callable[[TrainState, int], TrainState]
 
 
 class Changes:
-    """The changes of a hook to one shard of a run, in a folder of their own."""
+    """The changes of a hook to one shard of a run, saved in one folder."""
 
     def __init__(self, folder: Path, hook: Between | None, every: int) -> None:
         self.folder, self.hook, self.every = folder, hook, every
@@ -34,8 +34,8 @@ class Changes:
             )
 
     def at(self, iteration: int, state: TrainState, asks: bool = True) -> TrainState:
-        """The state to go on from: with the change that is on record for this iteration, or with
-        what the hook does, if it `asks`."""
+        """The state to continue from: with the saved change of this iteration, or with the change
+        of the hook if the hook `asks`."""
         if self.hook is None or iteration % self.every:
             return state
         recorded = {checkpoint.number(path): path for path in checkpoint.checkpoints(self.folder)}
@@ -48,7 +48,7 @@ class Changes:
 
 
 def changes(before: TrainState, after: TrainState) -> dict[str, Any]:
-    """The leaves of `after` that are not those of `before`, by their paths.
+    """The leaves of `after` that differ from `before`, by path.
 
     Raises:
         SettingsError: the hook returned no state of the same shape.
@@ -57,7 +57,7 @@ def changes(before: TrainState, after: TrainState) -> dict[str, Any]:
     others = jax.tree.leaves(after)
     if str(jax.tree.structure(before)) != str(jax.tree.structure(after)):
         raise SettingsError("the hook between chunks returned no state of the same structure")
-    found = {}
+    changed = {}
     for (path, old), new in zip(leaves, others, strict=True):
         if new is old:
             continue
@@ -66,22 +66,22 @@ def changes(before: TrainState, after: TrainState) -> dict[str, Any]:
                 f"the hook between chunks gave {name_of(path)} the shape {jnp.shape(new)}; "
                 f"expected {old.shape}"
             )
-        found[name_of(path)] = jnp.asarray(new, old.dtype)
-    return found
+        changed[name_of(path)] = jnp.asarray(new, old.dtype)
+    return changed
 
 
 def replayed(path: Path, state: TrainState) -> TrainState:
-    """`state` with the leaves that a change has.
+    """`state` with the leaves of a saved change.
 
     Raises:
-        DamagedFileError: the change is not what was written, or of another state.
+        DamagedFileError: the file is damaged, or belongs to another state.
     """
-    found, _ = learned.read(path)
+    changed, _ = learned.read(path)
     leaves, tree = jax.tree_util.tree_flatten_with_path(state)
     names = [name_of(leaf_path) for leaf_path, _ in leaves]
-    if unknown := found.keys() - set(names):
+    if unknown := changed.keys() - set(names):
         raise DamagedFileError(f"{path} changes {', '.join(unknown)}, which this run has not")
-    whole = [jnp.asarray(found.get(n, old)) for n, (_, old) in zip(names, leaves, strict=True)]
+    whole = [jnp.asarray(changed.get(n, old)) for n, (_, old) in zip(names, leaves, strict=True)]
     return jax.tree.unflatten(tree, whole)
 
 

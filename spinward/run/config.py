@@ -1,4 +1,4 @@
-"""A run's config.json, read as a file of anybody's: every value is checked before it is used."""
+"""Reads a run's config.json as an untrusted file: each value is checked before use."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingsError: there is no run here, or it is from a newer version.
-        DamagedFileError: the file is not what was written, or has values that none could be.
+        DamagedFileError: the file is damaged, or a value is impossible.
     """
     run = path.parent
     if not path.is_symlink() and not path.exists():
@@ -51,25 +51,25 @@ def read_config(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         if isinstance(error, SettingsError) and not isinstance(error, Malformed):
             raise
-        told = str(error) if isinstance(error, Malformed) else f"{error!r:.200}"
-        raise DamagedFileError(f"{path} is damaged: expected a run's settings, {told}") from None
+        reason = str(error) if isinstance(error, Malformed) else f"{error!r:.200}"
+        raise DamagedFileError(f"{path} is damaged: expected a run's settings, {reason}") from None
     if not foreign(content):  # what is not ours is looked up once it is trusted
         built(content, False, path)
     return content
 
 
 class Malformed(SettingsError):
-    """What is wrong with a value of a config."""
+    """A config with an impossible value; the message names the value."""
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys differ."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    content = dict(pairs)
+    if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
         double = next(key for key in keys if keys.count(key) > 1)
         raise Malformed(f"found {double!a:.80} twice")
-    return found
+    return content
 
 
 def constant(name: str) -> float:
@@ -145,10 +145,10 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def choice(kind: Any, name: str, value: Any) -> Any:
-    """What is chosen by a text, or by the fields of its class.
+    """An EnvChoice or a DataChoice, from a text or from the fields of its class.
 
     Raises:
-        Malformed: it is neither, or a field is of another kind.
+        Malformed: the value is neither, or a field has another type.
     """
     first = dataclasses.fields(kind)[0].name
     alone = ALONE.get(kind, {}) if value else {}
@@ -158,11 +158,11 @@ def choice(kind: Any, name: str, value: Any) -> Any:
     if (found := fields.get("settings")) and not all(map(plain, found.values())):
         raise Malformed(f"found {name}.settings={found!a:.80}")
     try:
-        made = settings.checked(kind, fields)
-        made.check()
+        value_of_kind = settings.checked(kind, fields)
+        value_of_kind.check()
     except SettingsError as error:
         raise Malformed(f"found {name}={value!a:.80}: {error}") from None
-    return made
+    return value_of_kind
 
 
 def plain(value: Any) -> bool:
@@ -173,17 +173,17 @@ def plain(value: Any) -> bool:
 
 
 def default(field: Any) -> Any:
-    """What a setting is that an older run lacks, as a config has it."""
-    found = field.default
+    """The default of a setting that an older run lacks, as JSON."""
+    value = field.default
     if field.default_factory is not dataclasses.MISSING:
-        found = field.default_factory()
-    if found is dataclasses.MISSING:
+        value = field.default_factory()
+    if value is dataclasses.MISSING:
         raise Malformed(f"found no {field.name}")
-    return found.to_json() if isinstance(found, CHOICES) else settings.to_json(found)
+    return value.to_json() if isinstance(value, CHOICES) else settings.to_json(value)
 
 
 def check_part(name: str, value: Any) -> None:
-    """Raises Malformed for what does not name a class with its fields."""
+    """Raises Malformed for a value that is not a class with its fields."""
     if not isinstance(value, dict) or value.keys() != {"class", "fields"}:
         raise Malformed(f"found {name}={value!a:.80}, not a class and its fields")
     for where in named(value):
@@ -192,10 +192,10 @@ def check_part(name: str, value: Any) -> None:
 
 
 def named(value: Any) -> list[Any]:
-    """The names of classes and functions in a value, each of which must have its own form.
+    """The names of classes and functions in a value; each must have its form.
 
     Raises:
-        Malformed: one has another.
+        Malformed: one has another form.
     """
     if isinstance(value, list):
         return [name for each in value for name in named(each)]
@@ -223,11 +223,11 @@ def choices(content: dict[str, Any]) -> tuple[EnvChoice, DataChoice]:
 def from_config(
     content: dict[str, Any], trust: bool = False, path: Path = Path(CONFIG)
 ) -> Experiment:
-    """The experiment of a config. Code that is not ours runs only if `trust` is given.
+    """The experiment of a config. With `trust`, code from outside Spinward may run.
 
     Raises:
-        SettingsError: it needs such code.
-        DamagedFileError: `path` names what we do not have, or settings that it does not have.
+        SettingsError: the config needs such code, and `trust` is False.
+        DamagedFileError: `path` names a class or a setting that does not exist.
     """
     env, _ = choices(content)
     if ids.is_own_code(env.name) and not trust:
@@ -238,7 +238,7 @@ def from_config(
 
 
 def foreign(content: dict[str, Any]) -> list[str]:
-    """The names in a config that are not of this package."""
+    """The names in a config that are outside this package."""
     return [n for name in PARTS for n in named(content[name]) if not names.is_ours(n)]
 
 
@@ -248,9 +248,11 @@ def built(content: dict[str, Any], trust: bool, path: Path) -> Experiment:
     fields = {f.name: content[f.name] for f in dataclasses.fields(Experiment)}
     try:
         for name, value in fields.items():
-            chosen = hints[name] in CHOICES
-            read = choice(hints[name], name, value) if chosen else settings.from_json(value, trust)
-            fields[name] = read
+            is_choice = hints[name] in CHOICES
+            value_read = (
+                choice(hints[name], name, value) if is_choice else settings.from_json(value, trust)
+            )
+            fields[name] = value_read
         for name, method in PARTS.items():
             kind = type(fields[name])
             if method not in dir(kind):
@@ -258,6 +260,6 @@ def built(content: dict[str, Any], trust: bool, path: Path) -> Experiment:
             ranges.check(fields[name])
         return settings.checked(Experiment, fields)
     except SettingsError as error:
-        if foreign(content):  # which may have changed since, and is nobody's damage
+        if foreign(content):  # that code may have changed, so the file need not be damaged
             raise
         raise DamagedFileError(f"{path} is damaged: {error}") from None

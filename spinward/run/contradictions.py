@@ -1,4 +1,4 @@
-"""What cannot work about the settings of a run together: said before anything is made of them."""
+"""Checks for settings of a run that contradict each other."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
     if data.skip or data.max_length:
         raise SettingsError(f"{name} reads no texts, and cannot use skip or max_length")
     if isinstance(reward, UserReward):
-        raise SettingsError(f"{name} writes no texts, which {reward.function} could judge")
+        raise SettingsError(f"{name} writes no texts that {reward.function} could score")
     if data and isinstance(want, Rollouts):
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
     if isinstance(want, Logged) and not data:
@@ -36,9 +36,9 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
 
 
 def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> None:
-    env, data, judge = experiment.env, experiment.data, type(experiment.reward)
-    if isinstance(want, Texts) and judge is not Environment:
-        raise SettingsError(f"{name} learns from texts as they are; {judge.__name__} judges none")
+    env, data, reward = experiment.env, experiment.data, type(experiment.reward)
+    if isinstance(want, Texts) and reward is not Environment:
+        raise SettingsError(f"{name} learns from texts as they are; {reward.__name__} scores none")
     for option, value in (("workers", experiment.workers), ("log_data", experiment.log_data)):
         if value:
             raise SettingsError(
@@ -49,7 +49,7 @@ def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> Non
         raise SettingsError(f"{env} has prompts of its own, and cannot use {data}")
     if isinstance(want, Prompts) and not data and env.name == TEXT:
         raise SettingsError("text needs prompts: name a file of rows with --data")
-    if isinstance(want, Prompts) and env.name == TEXT and judge is Environment:
+    if isinstance(want, Prompts) and env.name == TEXT and reward is Environment:
         raise SettingsError(
             f"{name} learns from a reward, and text has none of its own: name a function with "
             "--reward, or the run of a reward model with --reward-model"
@@ -57,6 +57,6 @@ def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> Non
 
 
 def check_rewards(algorithm: Any, reward: Any) -> None:
-    """Raises SettingsError where rewards lie beyond what an algorithm has room for."""
+    """Raises SettingsError where rewards lie outside the limits of an algorithm."""
     if isinstance(algorithm, LimitsRewards) and isinstance(reward, BoundedReward):
         algorithm.check_rewards(*reward.bounds)

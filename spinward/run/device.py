@@ -1,4 +1,4 @@
-"""What must be said to JAX before it starts."""
+"""Settings of JAX that must be made before JAX starts."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import Any
 
 
 def prepare() -> None:
-    """Keeps compiled programs for the next process, and gives XLA one thread of a CPU.
+    """Keeps compiled programs on disk for the next process, and gives XLA one CPU thread.
 
-    With two, a program of small kernels takes twice the CPU time and no less wall time: seeds use
-    the other cores, as processes (`run/shards.py`). A value of NPROC that was set stays.
+    With two threads, a program of small kernels takes twice the CPU time and no less wall time.
+    Seeds use the other cores, as processes (`run/shards.py`). A user's value of NPROC is kept.
     """
     os.environ.setdefault("NPROC", "1")
     import jax
 
     from spinward.run import threefry
 
-    threefry.write_out()
+    threefry.unroll()
     settings: Any = jax.config
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if settings.jax_compilation_cache_dir is None and "SPINWARD_NO_CACHE" not in os.environ:

@@ -1,4 +1,4 @@
-"""Runs an experiment in its folder: advance, log, save; stop when asked to, or when it breaks."""
+"""Runs an experiment in its folder: advance, log, save; stop on request or on a fault."""
 
 import errno
 import signal
@@ -28,50 +28,50 @@ from spinward.run.folders import run_of
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
 
-SAVING_SHARE = 0.05  # of a run's time that saving may take
-LOOK_S = 0.2  # between looks at whether a run was asked to stop
+SAVING_SHARE = 0.05  # largest share of a run's time for saving
+CHUNK_S = 0.2  # length of a chunk; stop requests are seen between chunks
 
 
 class Point(NamedTuple):
-    """A log point, for whoever watches a run."""
+    """A log point, as the watcher of a run gets it."""
 
     iteration: int
     iterations: int
     env_steps: int
     steps: int
     metrics: dict[str, Any]
-    seconds: float  # since this process began to train
-    done: int  # iterations in them
+    seconds: float  # since this process started to train
+    done: int  # iterations in these seconds
 
 
-STOP = "stop"  # what a watcher returns to end a run, all saved
+STOP = "stop"  # a watcher returns this to save and end a run
 Watch = Callable[[Point], Any]
 
 
 class Options(NamedTuple):
-    """How a run is driven: nothing of it changes what is learned, but for what `between` does."""
+    """How a run is driven. Only `between` changes what is learned."""
 
     watch: Watch = lambda point: None
     checkpoint_s: float = 30.0
     between: Between | None = None  # see `run/between.py`
-    older: bool = False  # than the newest checkpoint is one that may be used, if that is damaged
+    older: bool = False  # use an older checkpoint where the newest is damaged
 
 
 def drive(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
-    """Trains some seeds of a run to the end, from the newest checkpoint of their `folder` where
-    there is one.
+    """Trains the seeds of one shard to the end, from the newest checkpoint in `folder` if there is
+    one.
 
     Raises:
-        DamagedFileError: it is damaged, or the settings or the log are not those it vouches for.
-        Stopped: Ctrl-C or SIGTERM came, or a watcher asked for it; all is saved.
-        NonFiniteError: training broke; the last finite state is saved.
-        DiskError: something could not be written; the last checkpoint is good.
+        DamagedFileError: the checkpoint is damaged, or the settings or the log do not match it.
+        Stopped: Ctrl-C, SIGTERM or the watcher stopped the run; everything is saved.
+        NonFiniteError: a value was not finite; the last finite state is saved.
+        DiskError: a file could not be written; the last checkpoint is good.
     """
     Driver(made, shard, folder, options).run()
 
 
 class Driver:
-    """A run under way: the open program, log and place in it."""
+    """A running experiment: the open program, the log and the current iteration."""
 
     def __init__(self, made: Assembled, shard: Experiment, folder: Path, options: Options):
         self.experiment, self.parts, self.folder = shard, made.parts, folder
@@ -79,13 +79,13 @@ class Driver:
         self.stride = made.stride
         self.iterations, self.log_every = self.experiment.plan(self.stride)
         self.program: Program = program(self.parts)
-        self.pace = 1  # iterations in a row, as many as fit between two looks at what was asked
+        self.longest_chunk = 1  # iterations that fit in CHUNK_S, as far as known
         self.config = integrity.config_digest(run_of(folder))
         self.changes = Changes(folder / "between", options.between, self.log_every)
         self.interval = record.Interval()
 
     def run(self) -> None:
-        state, self.iteration, log = self.begin()
+        state, self.iteration, log = self.restore()
         self.data = self.open_data(state)
         if self.options.older:
             integrity.drop_newer(self.folder / "checkpoints", self.iteration)
@@ -101,9 +101,8 @@ class Driver:
             self.times.close()
             self.program.close()
 
-    def begin(self) -> tuple[TrainState, int, tuple[int, str | None]]:
-        """The state to go on from, its iteration, and size and digest of the log that belongs to
-        it."""
+    def restore(self) -> tuple[TrainState, int, tuple[int, str | None]]:
+        """The state to continue from, its iteration, and the size and digest of its log."""
         checkpoints = self.folder / "checkpoints"
         if not checkpoint.checkpoints(checkpoints):
             state = self.program.start(self.experiment.keys())
@@ -112,17 +111,17 @@ class Driver:
         return self.read(integrity.choose(checkpoints, self.options.older).path)
 
     def check_rewards(self, state: TrainState) -> None:
-        """Refuses what random steps before the first update earned, where an algorithm has no room
-        for it and learns from rewards as they are."""
+        """Refuses rewards of the random steps before the first update that lie outside the limits
+        of an algorithm which learns from the environment's rewards."""
         algorithm, source = self.parts.algorithm, self.parts.source
         plain = isinstance(self.parts.reward, Environment)
         if plain and isinstance(algorithm, LimitsRewards) and isinstance(source, Replay):
             rows = int(np.asarray(state.source.rows).flat[0])
-            seen = np.asarray(state.source.data.reward[:, :rows])
-            algorithm.check_rewards(float(seen.min()), float(seen.max()))
+            rewards = np.asarray(state.source.data.reward[:, :rows])
+            algorithm.check_rewards(float(rewards.min()), float(rewards.max()))
 
     def open_data(self, state: TrainState) -> DataLog | None:
-        """What keeps the experience as a data set, where that was asked for."""
+        """The writer of experience as a data set, if `log_data` is set."""
         if not self.experiment.log_data:
             return None
         resumed = self.iteration > 0
@@ -165,23 +164,23 @@ class Driver:
                 )
 
     def chunk_size(self, state: TrainState) -> int:
-        """How many iterations to run before the next look: at most up to the next log point, and
-        none whose steps would be lost to the data set."""
+        """How many iterations the next chunk has: at most up to the next log point, and not more
+        than the data set can still take from the ring."""
         upto = self.log_every - self.iteration % self.log_every
         room = self.data.room(state) if self.data else upto
-        return max(1, min(upto, self.pace, room))
+        return max(1, min(upto, self.longest_chunk, room))
 
     def advance(self, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
-        """Goes on, or finds out what broke and leaves the last finite state on disk."""
+        """The state after a chunk. On a fault, names the cause and saves the last finite state."""
         began = time.monotonic()
         try:
             after, metrics = self.program.advance(state, iterations)
-        except NonFiniteError as error:  # found by a host environment, before it was learned from
+        except NonFiniteError as error:  # from a host environment, before an update used the value
             reached, done = error.reached
             self.save(reached, self.iteration + done)
             raise
-        if time.monotonic() - began < LOOK_S / 2:
-            self.pace = max(self.pace, 2 * iterations)
+        if time.monotonic() - began < CHUNK_S / 2:
+            self.longest_chunk = max(self.longest_chunk, 2 * iterations)
         if metrics["finite"].all():
             self.iteration += iterations
             return after, metrics
@@ -201,9 +200,9 @@ class Driver:
         )
 
     def locate(self, good: int) -> tuple[TrainState, int, int]:
-        """The state before the iteration that broke, its number, and the seed, by repeating: all
-        up to the iteration `good` went well."""
-        state, at, _ = self.begin()
+        """The state before the iteration that was not finite, the iteration's number, and the seed,
+        found by repeating. All iterations up to `good` were finite."""
+        state, at, _ = self.restore()
         while at < self.iterations:
             state = self.changes.at(at, state, asks=False)
             upto = self.log_every - at % self.log_every
@@ -221,17 +220,17 @@ class Driver:
             if (at + size) % self.log_every == 0:
                 self.interval = record.Interval()
             at += size
-        told = failure(self.parts.reward) or "is memory damaged?"
-        raise NonFiniteError(f"training broke, but not when it was repeated; {told}")
+        reason = failure(self.parts.reward) or "is memory damaged?"
+        raise NonFiniteError(f"training broke, but not when it was repeated; {reason}")
 
     def report(self, state: TrainState, asked: list[int]) -> None:
-        """Writes a log point, and asks whoever watches whether to go on."""
+        """Writes a log point, and asks the watcher whether to continue."""
         env_steps, steps = (n * self.stride for n in (self.iteration, self.iterations))
         line = self.interval.line(self.iteration, env_steps)
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
-        looks = point % max(1, points // q_diagnostics.POINTS) == 0
-        line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, looks)
-        if looks or point == points:
+        measured = point % max(1, points // q_diagnostics.POINTS) == 0
+        line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, measured)
+        if measured or point == points:
             line |= texts.measure(self.parts, state.agent)
         self.interval = record.Interval()
         self.log.write(line)
@@ -246,7 +245,7 @@ class Driver:
             raise
 
     def save(self, state: TrainState, iteration: int) -> None:
-        if self.data:  # whose chunk ends here, so that a resumed run can go on from it
+        if self.data:  # ends a chunk of data here, so that a resumed run can continue from it
             self.data.take(state)
             self.data.write()
         info = {
@@ -260,13 +259,13 @@ class Driver:
 
 
 def seed_of(state: TrainState, seed: int) -> TrainState:
-    """The state of one seed alone."""
+    """The state of one seed."""
     return jax.tree.map(lambda x: np.asarray(x)[seed], state)
 
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM comes; a second one stops at once."""
+    """A list that gets an entry at Ctrl-C or SIGTERM; a second signal stops at once."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -287,7 +286,7 @@ def stopping() -> Iterator[list[int]]:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Says in one line that the disk is full, or what else kept a file from being written."""
+    """Turns an OSError into a DiskError, which says in one line why a file was not written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run is: an algorithm, an environment, data, a reward, a length, and seeds, as values."""
+"""The settings of a run: algorithm, environment, data, reward, length and seeds, as values."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class EnvChoice:
-    """An environment by its name, and settings of its own."""
+    """An environment's name and settings."""
 
     name: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -37,18 +37,18 @@ class EnvChoice:
         """The environment.
 
         Raises:
-            SettingsError: there is none of this name, or it has no such settings.
+            SettingsError: there is no environment of this name, or it has no such settings.
         """
         return ids.make(self.name, self.settings)
 
     def to_json(self) -> Any:
-        """Its name alone, where it has no settings."""
+        """The name, or name and settings if there are settings."""
         return dataclasses.asdict(self) if self.settings else self.name
 
 
 @dataclasses.dataclass(frozen=True)
 class DataChoice:
-    """Logged data by their place, and how much of every batch is drawn from them."""
+    """The path of logged data, and the data's share of every batch."""
 
     path: str = ""  # a file, or the folder of a run that kept its experience; empty: no data
     share: float = 1.0  # of every batch; below 1 the rest is the agent's own steps
@@ -69,14 +69,14 @@ class DataChoice:
             raise SettingsError(f"data.held_out={self.held_out} must be at least 0 and below 1")
 
     def to_json(self) -> Any:
-        """Its place alone, where all of it is learned from as it is."""
+        """The path, or all fields if some differ from their defaults in older runs."""
         whole = self == DataChoice(self.path, held_out=0.0)
         return self.path if whole or not self.path else dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The whole of a run's settings. `steps` are env steps of each seed, or updates on data."""
+    """All settings of a run. `steps` are env steps of each seed, or updates on data."""
 
     algorithm: Any
     env: EnvChoice  # or a name
@@ -98,7 +98,7 @@ class Experiment:
                 object.__setattr__(self, name, kind(str(value)))
 
     def check(self) -> None:
-        """Raises SettingsError for numbers that cannot work, before anything is made."""
+        """Raises SettingsError for impossible numbers, before anything is made."""
         ranges.check(self.algorithm)
         ranges.check(self.reward)
         for name in ("steps", "seeds", "logs"):
@@ -116,17 +116,17 @@ class Experiment:
             raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
 
     def plan(self, stride: int) -> tuple[int, int]:
-        """How many iterations there are, in whole log intervals, and how many to an interval."""
+        """The number of iterations, in whole log intervals, and the iterations in each interval."""
         iterations = -(-self.steps // stride)
         log_every = max(1, round(iterations / self.logs))
         return -(-iterations // log_every) * log_every, log_every
 
     def keys(self) -> jax.Array:
-        """One key for each seed: those of seed, seed + 1, ..."""
+        """One key for each seed: seed, seed + 1, ..."""
         return jax.vmap(jax.random.PRNGKey)(np.arange(self.seed, self.seed + self.seeds))
 
     def to_json(self, with_versions: bool = True) -> str:
-        """The settings as a config file has them."""
+        """The content of config.json."""
         versions = {
             "spinward": spinward.__version__,
             "jax": jax.__version__,

@@ -1,4 +1,4 @@
-"""What a run's folder holds: the shards of its seeds, their logs and their checkpoints."""
+"""The content of a run's folder: the shards of its seeds, their logs and their checkpoints."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ DEFAULT = 2  # shards, whatever the number of cores, so that results do not depe
 
 
 def shards_of(experiment: Experiment, on_device: bool) -> list[Experiment]:
-    """The experiment of each shard: consecutive seeds, as evenly as they divide."""
+    """The experiment of each shard: consecutive seeds, divided as evenly as possible."""
     automatic = DEFAULT if on_device and jax.default_backend() == "cpu" else 1
     count = min(experiment.shards or automatic, experiment.seeds)
     if count > 1 and not on_device:
@@ -43,17 +43,17 @@ def folders(run: Path) -> list[Path]:
     """The folders of a run's shards, in the order of their seeds.
 
     Raises:
-        DamagedFileError: one of them, or what a shard has in it, is a symbolic link.
+        DamagedFileError: a folder, or a file or folder inside, is a symbolic link.
     """
-    found = files.numbered(files.inside(run, run / "shards"))
-    for folder in found:
+    shards = files.numbered(files.inside(run, run / "shards"))
+    for folder in shards:
         for name in PARTS:
             files.inside(run, folder / name)
-    return found
+    return shards
 
 
 def run_of(folder: Path) -> Path:
-    """The run whose shard `folder` is."""
+    """The run that the shard `folder` belongs to."""
     return folder.parent.parent
 
 
@@ -64,15 +64,15 @@ def points(run: Path) -> list[dict[str, Any]]:
 
 
 def verify(run: Path, config: dict[str, Any], older: bool = False) -> list[str]:
-    """Compares a run's settings and logs with what its newest checkpoints say of them, and tells
-    of those that were passed over because `older` ones may be used.
+    """Compares a run's settings and logs with its newest checkpoints. Returns a line for each
+    damaged checkpoint that is ignored because of `older`.
 
     Raises:
-        DamagedFileError: they differ, or the manifest of such a checkpoint is damaged.
+        DamagedFileError: they differ, or the manifest of a checkpoint is damaged.
     """
-    found = folders(run)
-    seeds = split(config["seed"], config["seeds"], len(found)) if found else []
-    parts = [(folder, *each) for folder, each in zip(found, seeds, strict=True)]
+    shards = folders(run)
+    seeds = split(config["seed"], config["seeds"], len(shards)) if shards else []
+    parts = [(folder, *each) for folder, each in zip(shards, seeds, strict=True)]
     return integrity.check(run, parts, older)
 
 
@@ -80,7 +80,7 @@ def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     """One log point with the seeds of all shards.
 
     Raises:
-        DamagedFileError: the shards are not at the same point, or have other metrics.
+        DamagedFileError: the shards are at different points, or have different metrics.
     """
     whole = dict(lines[0])
     for line in lines[1:]:
@@ -96,7 +96,7 @@ def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
     """The checkpoint of each shard that has one.
 
     Raises:
-        DamagedFileError: a newest one is damaged, and no `older` one may be used.
+        DamagedFileError: a newest checkpoint is damaged, and `older` is False.
     """
     places = [folder / "checkpoints" for folder in folders(run)]
     return [integrity.choose(place, older) for place in places if checkpoint.checkpoints(place)]
@@ -105,7 +105,7 @@ def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
 def last_agents(
     run: Path, places: list[Path], algorithm: Any, spec: Any, experiment: Experiment
 ) -> Any:
-    """The agents [seed] of a run's checkpoints, one of each shard."""
+    """The agents [seed] of a run, from one checkpoint of each shard."""
     return last(run, places, "agent", partial(algorithm.init, spec=spec), experiment)
 
 
@@ -116,15 +116,15 @@ def last(
     init: Callable[[jax.Array], Any],
     experiment: Experiment,
 ) -> Any:
-    """A part of the state [seed] in a run's checkpoints, which `init` makes of a key.
+    """A part of the state [seed] in a run's checkpoints; `init` makes such a part from a key.
 
     Raises:
-        DamagedFileError: a shard has none, or it is not what was saved.
+        DamagedFileError: a shard has no checkpoint, or its checkpoint is damaged.
     """
     if not places or len(places) < len(folders(run)):
         raise DamagedFileError(f"{run}: expected a checkpoint of each shard, found {len(places)}")
-    found = []
+    loaded = []
     for shard, path in zip(divided(experiment, len(places)), places, strict=True):
         like = {part: jax.eval_shape(jax.vmap(init), shard.keys())}
-        found.append(checkpoint.load(path, like, whole=False)[0][part])
-    return jax.tree.map(lambda *x: np.concatenate(x), *found)
+        loaded.append(checkpoint.load(path, like, whole=False)[0][part])
+    return jax.tree.map(lambda *x: np.concatenate(x), *loaded)

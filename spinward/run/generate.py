@@ -1,4 +1,4 @@
-"""What a language model writes after a prompt; the best of several, where something judges them."""
+"""Completions of prompts by a language model; with scores, the best completion comes first."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from spinward.networks.language_policy import scores
 from spinward.networks.sampling import Sampling
 from spinward.run import assemble, device
 
-TOGETHER = 64  # completions written side by side
+BATCH = 64  # completions sampled at once
 
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of prompts and completions [n, tokens]
 
@@ -29,8 +29,8 @@ Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of prompts and comple
 class Completion(NamedTuple):
     text: str
     tokens: int  # the end token included
-    log_prob: float  # of all its tokens, under the distributions they were drawn from
-    finished: bool  # by the end token; else it ran out of room
+    log_prob: float  # the sum over its tokens, when they were sampled
+    finished: bool  # whether it ended with the end token
     score: float | None  # a reward model's, or the task's own
 
 
@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
 
 
 class Answer(NamedTuple):
-    prompt: str  # of a conversation, what was said last
+    prompt: str  # of a conversation, the last message
     completions: list[Completion]  # the best first, where they have scores
 
 
@@ -72,44 +72,46 @@ def generate(
     for name, value, least in (("tokens", tokens, 0), ("count", count, 1)):
         if value < least:
             raise SettingsError(f"{name}={value} must be at least {least}")
-    found = assemble.model(str(model), older)
-    given = [read(prompt, found.vocabulary) for prompt in prompts] + of_file(data, found)
-    asked, judge = of_task(str(model), given, seed)
-    tokens = length(asked, tokens, found.decoder.shape.context)
+    language_model = assemble.model(str(model), older)
+    given = [read(prompt, language_model.vocabulary) for prompt in prompts] + of_file(
+        data, language_model
+    )
+    all_prompts, score_of = of_task(str(model), given, seed)
+    tokens = length(all_prompts, tokens, language_model.decoder.shape.context)
     if reward_model:
-        judge = by_model(str(reward_model), found.decoder.shape.vocab, older)
-    rows = padded([prompt.tokens for prompt in asked for _ in range(count)])
-    written = write(found, sampling, rows, tokens, jax.random.key(seed))
-    score = judge(rows, np.asarray(written.tokens)) if judge else None
-    return answers(asked, count, written, score, found.vocabulary)
+        score_of = by_model(str(reward_model), language_model.decoder.shape.vocab, older)
+    rows = padded([prompt.tokens for prompt in all_prompts for _ in range(count)])
+    samples = write(language_model, sampling, rows, tokens, jax.random.key(seed))
+    score = score_of(rows, np.asarray(samples.tokens)) if score_of else None
+    return answers(all_prompts, count, samples, score, language_model.vocabulary)
 
 
 def answers(
-    asked: list[Prompt], count: int, written: Sample, score: np.ndarray | None, vocabulary: Any
+    prompts: list[Prompt], count: int, samples: Sample, score: np.ndarray | None, vocabulary: Any
 ) -> list[Answer]:
-    """The completions of each prompt as texts, the best first."""
-    known: list[Any] = [None] * len(written.tokens) if score is None else score.tolist()
+    """The completions of each prompt as texts, the best one first."""
+    scores: list[Any] = [None] * len(samples.tokens) if score is None else score.tolist()
     if score is not None and not np.isfinite(score).all():
         raise NonFiniteError("the score of a completion is not finite")
-    rows = zip(written.tokens, written.log_prob, known, strict=True)
+    rows = zip(samples.tokens, samples.log_prob, scores, strict=True)
     every = [completion(*row, vocabulary) for row in rows]
     groups = [every[i : i + count] for i in range(0, len(every), count)]
     return [
         Answer(prompt.text, sorted(group, key=lambda c: -(c.score or 0.0)))
-        for prompt, group in zip(asked, groups, strict=True)
+        for prompt, group in zip(prompts, groups, strict=True)
     ]
 
 
 def write(
-    found: language.Model, sampling: Sampling, prompt: np.ndarray, tokens: int, key: Key
+    model: language.Model, sampling: Sampling, prompt: np.ndarray, tokens: int, key: Key
 ) -> Sample:
-    """A completion of each prompt [n, time], so many at once."""
-    parts = np.split(prompt, range(TOGETHER, len(prompt), TOGETHER))
-    written = [
-        sample(found.decoder, sampling, jnp.asarray(part), tokens, found.vocabulary.end, k)
+    """A completion of each prompt [n, time], sampled in batches."""
+    parts = np.split(prompt, range(BATCH, len(prompt), BATCH))
+    samples = [
+        sample(model.decoder, sampling, jnp.asarray(part), tokens, model.vocabulary.end, k)
         for part, k in zip(parts, jax.random.split(key, len(parts)), strict=True)
     ]
-    return jax.tree.map(lambda *x: np.concatenate(x), *written)
+    return jax.tree.map(lambda *x: np.concatenate(x), *samples)
 
 
 def completion(tokens: Any, log_prob: Any, score: float | None, vocabulary: Any) -> Completion:
@@ -131,47 +133,47 @@ def read(prompt: Any, vocabulary: Any) -> Prompt:
     return Prompt(prompt, tokens)
 
 
-def of_file(data: str | Path, found: language.Model) -> list[Prompt]:
+def of_file(data: str | Path, model: language.Model) -> list[Prompt]:
     rows = rows_of(Path(data)) if data else ()
-    tokens = [texts.prompt(where, row, found.vocabulary).prompt for where, row in rows]
-    return [Prompt(found.vocabulary.decode(row), row) for row in tokens]
+    tokens = [texts.prompt(where, row, model.vocabulary).prompt for where, row in rows]
+    return [Prompt(model.vocabulary.decode(row), row) for row in tokens]
 
 
 def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], Scorer | None]:
-    """What is `given`, or else a prompt of the task that a run was trained on; and what that task
-    says of a completion, where this does not depend on the prompt that was drawn."""
+    """The prompts that are `given`, or otherwise one of the task of a run; and the task's score of
+    a completion, unless the score depends on the prompt."""
     is_run = (Path(model) / "shards").is_dir()
     task: Any = assemble.of_run(model)[1].env if is_run else None
     if task is None or isinstance(task, Prompts):
         if not given:
             raise SettingsError(f"{model} has no prompts of its own: give one with --prompt")
         return given, None
-    state, drawn = task.reset(jax.random.key(seed))
+    state, tokens_drawn = task.reset(jax.random.key(seed))
 
     def score(prompts: np.ndarray, completions: np.ndarray) -> np.ndarray:
         return np.asarray(jax.vmap(lambda c: task.score(state, c))(jnp.asarray(completions)))
 
     if given:
         return given, None if jax.tree.leaves(state) else score
-    tokens = [int(i) for i in drawn if i != PAD]
+    tokens = [int(i) for i in tokens_drawn if i != PAD]
     return [Prompt(task.vocabulary.decode(tokens), tokens)], score
 
 
 def by_model(run: str, vocab: int, older: bool) -> Scorer:
     """The scores of the reward model that a run trained."""
-    judge = assemble.scorer(run, older)
-    if judge.head is None:
+    reward_model = assemble.scorer(run, older)
+    if reward_model.head is None:
         raise SettingsError(f"{run} trained a policy; expected a reward model")
-    if judge.decoder.shape.vocab != vocab:
-        told = f"{judge.decoder.shape.vocab} tokens and the model has {vocab}"
-        raise SettingsError(f"the reward model {run} has {told}: they do not fit")
+    if reward_model.decoder.shape.vocab != vocab:
+        sizes = f"{reward_model.decoder.shape.vocab} tokens and the model has {vocab}"
+        raise SettingsError(f"the reward model {run} has {sizes}: they do not fit")
 
     def score(prompts: np.ndarray, completions: np.ndarray) -> np.ndarray:
         whole: Any = np.concatenate([prompts, completions], 1).T
         names = ("action", "reward", "terminated", "truncated", "weight", "extras")
         unread: Any = dict.fromkeys(names, ())
         batch = Transition(obs=whole[:-1], next_obs=whole[1:], **unread)
-        return np.asarray(scores(judge, batch))
+        return np.asarray(scores(reward_model, batch))
 
     return score
 

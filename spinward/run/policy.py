@@ -1,4 +1,4 @@
-"""A trained policy by itself: NumPy in, NumPy out."""
+"""A trained policy as a function of NumPy arrays."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ import numpy as np
 from spinward.core import Algorithm, Box, Obs, Spec
 
 
-class Policy:
+class TrainedPolicy:
     """`action = policy(obs)`, for one observation, in the environment's units.
 
-    It remembers what its network remembers: call `reset` when an episode starts.
+    It keeps the memory of its network: call `reset` when an episode starts.
     """
 
     def __init__(self, algorithm: Algorithm, agent: Any, spec: Spec, explore: bool = False):

@@ -1,4 +1,4 @@
-"""Where a number comes from: the commit of the code, and the CPU seconds it took."""
+"""The origin of a result: the commit of the code, and the CPU seconds."""
 
 import resource
 import subprocess
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def commit() -> str:
-    """The commit of the code that runs, with `+changes` where files differ from it.
+    """The commit of the running code, with `+changes` if files differ from the commit.
 
     Empty where the code is not in a git checkout.
     """

@@ -1,4 +1,4 @@
-"""A run in its folder: train it, open it, ask it for curves, scores and its policy."""
+"""A run in its folder: train a run, open it, and read its curves, scores and policy."""
 
 import itertools
 import sys
@@ -23,7 +23,7 @@ from spinward.run.between import Between
 from spinward.run.config import from_config, read_config
 from spinward.run.drive import Options, Watch
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
-from spinward.run.policy import Policy
+from spinward.run.policy import TrainedPolicy
 from spinward.store import settings
 from spinward.store.files import write_atomically
 
@@ -46,13 +46,14 @@ def train(
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
-    `algorithm` is settings such as `PPO(lr=3e-4)`, `env` a name (see `spinward.envs.ids.make`) and
-    `env_settings` its own, `steps` env steps of each seed, or gradient steps where `data` names
-    what to learn from. `more` are further fields of an `Experiment`, such as `workers` or `model`.
+    `algorithm` holds settings, such as `PPO(lr=3e-4)`. `env` is a name (see
+    `spinward.envs.ids.make`), and `env_settings` are the environment's settings. `steps` are env
+    steps of each seed; with only `data` to learn from, they are gradient steps. `more` are further
+    fields of an `Experiment`, such as `workers` or `model`.
 
-    `watch(point)` is called at each log point and may return `spinward.STOP`, which ends the run
-    with all saved; `between(state, iteration) -> state` is too, and training goes on from what it
-    returns (see `run/between.py`).
+    `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
+    ends. `between(state, iteration) -> state` is called there too, and training continues from the
+    state that it returns (see `run/between.py`).
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
@@ -60,9 +61,16 @@ def train(
     """
     more |= {} if reward is None else {"reward": reward}
     more |= {} if between is None else {"shards": 1}
-    chosen = EnvChoice(str(env), env_settings or {})
-    given = data if isinstance(data, DataChoice) else DataChoice(str(data))
-    fields = {"env": chosen, "steps": steps, "seeds": seeds, "seed": seed, "data": given, **more}
+    env_choice = EnvChoice(str(env), env_settings or {})
+    data_choice = data if isinstance(data, DataChoice) else DataChoice(str(data))
+    fields = {
+        "env": env_choice,
+        "steps": steps,
+        "seeds": seeds,
+        "seed": seed,
+        "data": data_choice,
+        **more,
+    }
     fields = {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
     experiment = settings.checked(Experiment, {"algorithm": algorithm, **fields})
     run = create(experiment, Path(out), name)
@@ -100,8 +108,8 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
 
 
 def load(path: str | Path, trust: bool = False, older: bool = False) -> "Run":
-    """The run in a folder. `trust` lets it use code that is not Spinward's, and `older` an older
-    checkpoint where the newest is damaged."""
+    """The run in a folder. With `trust`, the run may use code from outside Spinward. With `older`,
+    an older checkpoint replaces a damaged newest one."""
     run = Run(Path(path), trust, older)
     run.config  # noqa: B018, raises where there is none
     return run
@@ -112,7 +120,7 @@ class Run:
 
     def __init__(self, path: Path, trust: bool = False, older: bool = False):
         self.path, self.trust, self.older = path, trust, older
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -127,7 +135,7 @@ class Run:
 
     @cached_property
     def made(self) -> Assembled:
-        """What the run is made of, assembled once."""
+        """The assembled run; assembled once."""
         device.prepare()
         return assemble(self.experiment)
 
@@ -138,7 +146,7 @@ class Run:
         trust: bool = False,
         between: Between | None = None,
     ) -> "Run":
-        """Goes on from the last checkpoint to the end; does nothing if it is there."""
+        """Trains from the last checkpoint to the end; does nothing if the run is at its end."""
         self.trust = self.trust or trust
         self.check_trust()
         if self.older:
@@ -151,17 +159,17 @@ class Run:
         """The checkpoint of each shard that has one.
 
         Raises:
-            DamagedFileError: a newest one is damaged, and the run was not opened with `older`.
+            DamagedFileError: a newest checkpoint is damaged, and `older` is False.
         """
-        found = folders.chosen(self.path, self.older)
-        self.warn([line for each in found for line in each.damaged])
-        return [each.path for each in found]
+        checkpoints = folders.chosen(self.path, self.older)
+        self.warn([line for each in checkpoints for line in each.damaged])
+        return [each.path for each in checkpoints]
 
     def warn(self, damaged: list[str]) -> None:
-        """Says once on standard error what is passed over because the run is opened as `older`."""
+        """Prints each damaged checkpoint that `older` ignores, once, on standard error."""
         for line in damaged:
-            if line not in self.told:
-                self.told.add(line)
+            if line not in self.warned:
+                self.warned.add(line)
                 print(f"spinward: warning: {line}; an older one is used", file=sys.stderr)
 
     @property
@@ -169,16 +177,16 @@ class Run:
         """The log points: iteration, env_steps, and a list over seeds for each metric.
 
         Raises:
-            DamagedFileError: the log or the settings are not those of the newest checkpoints.
+            DamagedFileError: the log or the settings do not match the newest checkpoints.
         """
         config = self.config
         self.warn(folders.verify(self.path, config, self.older))
-        found, seeds = folders.points(self.path), config["seeds"]
-        for point in found:
+        points_read, seeds = folders.points(self.path), config["seeds"]
+        for point in points_read:
             if any(len(v) != seeds for v in point.values() if isinstance(v, list)):
                 at = f"iteration {point['iteration']}"
                 raise DamagedFileError(f"{self.path}: its log has not {seeds} seeds at {at}")
-        return found
+        return points_read
 
     def curves(self, metric: str = "episode_return") -> tuple[np.ndarray, np.ndarray]:
         """Steps [point] and a metric [seed, point]; NaN where a seed ended no episode.
@@ -200,7 +208,7 @@ class Run:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def agents(self) -> Agents:
-        """The agents of the last good checkpoint, with what they act in."""
+        """The agents of the last good checkpoint, with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
         made = self.made
         agents = made.agents(self.path, self.chosen())
@@ -213,23 +221,23 @@ class Run:
         seed: int = 0,
         env: str | EnvChoice = "",
     ) -> Score:
-        """Returns of so many whole episodes of each seed's policy, without exploration; in another
-        environment where `env` names one. Of a run on texts of one's own, its loss or accuracy on
-        those that it does not learn from, or the reward of what it writes.
+        """The returns of `episodes` whole episodes of each seed's policy, without exploration.
+        `env` may name another environment. For a run on a user's texts, the score is the loss or
+        the accuracy on held-out texts, or the reward of completions.
 
         Raises:
-            SettingsError: the other environment shows or takes something else.
+            SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents()
         if env:
             choice = env if isinstance(env, EnvChoice) else EnvChoice(env)
             agents = agents._replace(env=fitting(choice, self.made))
         elif isinstance(self.made.env, Prompts):
-            return texts.evaluate(self.judged(agents), episodes, explore, seed)
+            return texts.evaluate(self.with_scorer(agents), episodes, explore, seed)
         return evaluate(agents, episodes, explore, seed)
 
-    def judged(self, agents: Agents) -> Agents:
-        """Agents on texts of one's own, with what judges them: the texts, or a reward."""
+    def with_scorer(self, agents: Agents) -> Agents:
+        """Agents on a user's texts, with the held-out texts or the reward that scores them."""
         made, parts = self.made, self.made.parts
         if isinstance(parts.source, TextBatches):
             return agents._replace(env=parts.source)
@@ -239,15 +247,15 @@ class Run:
         return agents._replace(reward=parts.reward, judge=state)
 
     def check_trust(self) -> None:
-        """Raises SettingsError for a reward that is code of anybody's, which nobody trusts."""
+        """Raises SettingsError for a reward that calls a user's function without `trust`."""
         reward = self.made.experiment.reward
         if not self.trust and isinstance(reward, UserReward):
-            raise SettingsError(f"this run is judged by {reward.function}; --trust runs its code")
+            raise SettingsError(f"this run is scored by {reward.function}; --trust runs its code")
 
-    def policy(self, seed: int = 0) -> Policy:
+    def policy(self, seed: int = 0) -> TrainedPolicy:
         """The policy of one of the run's seeds: `action = policy(obs)`."""
         agents = self.agents()
-        return Policy(
+        return TrainedPolicy(
             agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
         )
 
@@ -256,7 +264,7 @@ def fitting(choice: EnvChoice, made: Assembled) -> Any:
     """The environment of a choice, for agents that were trained in another.
 
     Raises:
-        SettingsError: its observations or actions are others.
+        SettingsError: its observations or actions differ.
     """
     env = choice.make()
     for what in ("obs", "action"):
@@ -271,7 +279,8 @@ def fitting(choice: EnvChoice, made: Assembled) -> Any:
 
 
 def shape_of(space: Any) -> Any:
-    """What an agent depends on: the parts, shapes and types of a space, and choices; no bounds."""
+    """The properties of a space that an agent depends on: parts, shapes, types and choices, but not
+    bounds."""
     if isinstance(space, Box):
         return space.shape, space.dtype
     if isinstance(space, Dict):

@@ -21,20 +21,20 @@ def main(words: list[str]) -> int:
     device.prepare()
     try:
         path = Path(run) / "config.json"
-        whole = from_config(read_config(path), trust == "True", path)
-        shard = shards_of(whole, on_device=True)[int(index)]
+        experiment = from_config(read_config(path), trust == "True", path)
+        shard = shards_of(experiment, on_device=True)[int(index)]
         folder = Path(run) / "shards" / index
         options = Options(checkpoint_s=float(checkpoint_s), older=older == "True")
         shards.train_one(assemble(shard), shard, folder, options)
     except SpinwardError as error:
-        said = {"kind": type(error).__name__, "message": str(error)}
-        print(f"\n{json.dumps(said)}", file=sys.stderr)
+        failure = {"kind": type(error).__name__, "message": str(error)}
+        print(f"\n{json.dumps(failure)}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
 def stop_with_parent() -> None:
-    """Asks this process to save and stop when the one that started it is gone."""
+    """Stops and saves this process when its parent process is gone."""
     while os.read(0, 1):  # not sys.stdin, which a thread may not hold when Python ends
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""The seeds of a run as shards, each a process of its own that advances, logs and saves alone.
+"""The seeds of a run as shards. Each shard is a process that advances, logs and saves by itself.
 
-On a CPU this is how seeds use several cores: one XLA client with several threads is slower than
-one with a single thread. A shard is the same whoever runs it, so what it computes does not depend
-on how many cores there are, and it is resumed by itself.
+With shards, seeds use several cores of a CPU: an XLA client with several threads is slower than a
+client with one. The results of a shard do not depend on the number of cores or on the process that
+runs the shard, and a shard is resumed by itself.
 """
 
 import contextlib
@@ -24,22 +24,22 @@ from spinward.store import files
 from spinward.store import log as record
 
 POLL_S = 0.1
-TAIL = 2**16  # bytes of what a process said last
+TAIL = 2**16  # bytes at the end of a process's standard error
 KINDS = {kind.__name__: kind for kind in SpinwardError.__subclasses__()}
 
 
 def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
-    """Trains all shards to their end: one here, several as processes.
+    """Trains all shards to their end: a single shard in this process, several in child processes.
 
     Raises:
-        SettingsError: a hook between chunks, which processes of their own do not have.
+        SettingsError: a hook between chunks and several shards.
     """
     count = len(made.shards)
     if count > 1 and options.between is not None:
         raise SettingsError(f"between works in one process, and this run has {count}: shards=1")
     for i in range(count):
         files.inside(run, run / "shards" / str(i)).mkdir(parents=True, exist_ok=True)
-    folders(run)  # raises where one holds a link
+    folders(run)  # raises where a folder holds a link
     if count == 1:
         train_one(made, made.shards[0], run / "shards" / "0", options)
     else:
@@ -53,7 +53,7 @@ def train_one(made: Assembled, shard: Experiment, folder: Path, options: Options
 
 @contextlib.contextmanager
 def alone(folder: Path, wait_s: float = 20.0) -> Iterator[None]:
-    """Holds a shard's lock, which its process loses however it ends.
+    """Holds a shard's lock. The lock is released when the process ends in any way.
 
     Raises:
         SettingsError: another process is training this run.
@@ -74,31 +74,31 @@ def alone(folder: Path, wait_s: float = 20.0) -> Iterator[None]:
 
 
 def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None:
-    """Runs the shards as processes, tells how far all are, and ends as the first that failed."""
+    """Runs the shards as processes, reports their progress, and ends with the first failure."""
     words = [sys.executable, "-m", "spinward.run.shard"]
     words += [str(run), str(options.checkpoint_s), str(trust), str(options.older)]
-    progress = Progress(made, run, options.watch)
+    progress = MergedProgress(made, run, options.watch)
     with contextlib.ExitStack() as stack, stopping() as asked:
         children = [stack.enter_context(child(words, run, i)) for i in range(len(made.shards))]
         forwarded = False
         while any(c.poll() is None for c in children):
             time.sleep(POLL_S)
-            if progress.tell() == STOP:
+            if progress.report() == STOP:
                 asked.append(0)
             failed = any(c.poll() not in (None, 0) for c in children)
             if (asked or failed) and not forwarded:
                 forwarded = True
                 for c in children:
-                    c.terminate()  # which it answers by saving
-        progress.tell()
+                    c.terminate()  # the child saves and stops
+        progress.report()
     codes = [c.returncode for c in children]
-    for kind in (told, killed, bool):  # the cause before what came of it
+    for kind in (failed_by_itself, killed, bool):  # the cause before its consequences
         if wrong := [c for c in codes if kind(c)]:
             raise failure(run / "shards" / str(codes.index(wrong[0])), wrong[0])
 
 
-def told(code: int) -> bool:
-    """Whether a process ended by itself, because something is wrong."""
+def failed_by_itself(code: int) -> bool:
+    """Whether a process ended with an error of its own."""
     return code > 0 and code != Stopped.exit_code
 
 
@@ -108,12 +108,13 @@ def killed(code: int) -> bool:
 
 @contextlib.contextmanager
 def child(words: list[str], run: Path, i: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of a shard, which stops when we do: it then reads the end of its input.
+    """The process of a shard. When this process ends, the child reads the end of its input and
+    stops.
 
-    It has a session of its own, so that Ctrl-C reaches it once, through us.
+    The child has its own session, so that Ctrl-C reaches the child once, through this process.
     """
     path = files.inside(run, run / "shards" / str(i) / "stderr")
-    path.unlink(missing_ok=True)  # another name of the same file keeps what it has
+    path.unlink(missing_ok=True)  # a hard link to the file keeps its content
     with files.opened(path, run, "xb") as file:
         command = [*words, str(i)]
         process = subprocess.Popen(
@@ -126,8 +127,8 @@ def child(words: list[str], run: Path, i: int) -> Iterator[subprocess.Popen[byte
         process.wait()
 
 
-class Progress:
-    """Passes on each log point that all shards have reached."""
+class MergedProgress:
+    """Gives the watcher each log point that all shards have reached."""
 
     def __init__(self, made: Assembled, run: Path, watch: Watch):
         self.run, self.watch, self.stride = run, watch, made.stride
@@ -135,11 +136,11 @@ class Progress:
         places = [run / "shards" / str(i) / "metrics.jsonl" for i in range(len(made.shards))]
         self.logs = [record.Tail(place, run) for place in places]
         self.waiting: list[list[dict[str, Any]]] = [[] for _ in places]
-        before = self.gained()
+        before = self.new_points()
         self.began, self.first = time.monotonic(), before[-1]["iteration"] if before else 0
 
-    def gained(self) -> list[dict[str, Any]]:
-        """The log points that are new in all shards."""
+    def new_points(self) -> list[dict[str, Any]]:
+        """The new log points that all shards have reached."""
         for waiting, log in zip(self.waiting, self.logs, strict=True):
             waiting += log.read()
         count = min(map(len, self.waiting))
@@ -147,10 +148,10 @@ class Progress:
         self.waiting = [waiting[count:] for waiting in self.waiting]
         return [merged(self.run, line) for line in lines]
 
-    def tell(self) -> Any:
-        """What the watcher said of the last of them."""
+    def report(self) -> Any:
+        """The watcher's answer to the last new log point."""
         answer = None
-        for line in self.gained():
+        for line in self.new_points():
             done = line["iteration"] - self.first
             seconds, steps = time.monotonic() - self.began, self.iterations * self.stride
             at = line["iteration"], self.iterations, line["env_steps"], steps
@@ -159,13 +160,13 @@ class Progress:
 
 
 def failure(folder: Path, code: int) -> SpinwardError:
-    """What a shard died of, as it said itself."""
+    """The error of a shard's process, read from its standard error."""
     with files.opened(folder / "stderr", run_of(folder), "rb") as file:
         file.seek(max(0, file.seek(0, 2) - TAIL))
         text = file.read().decode(errors="replace").strip().splitlines()
     with contextlib.suppress(ValueError, IndexError, KeyError, TypeError):
-        said = json.loads(text[-1])
-        return KINDS.get(said["kind"], SpinwardError)(said["message"])
+        failure_read = json.loads(text[-1])
+        return KINDS.get(failure_read["kind"], SpinwardError)(failure_read["message"])
     last = f": {text[-1]}" if text else ""
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return SpinwardError(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 class Headline(NamedTuple):
     metric: str  # its name in the log
-    told: str  # to people
+    label: str  # for people
 
     @property
     def last(self) -> bool:

@@ -143,7 +143,7 @@ def test_a_reward_of_ones_own_is_what_a_run_is_scored_by(runs, capsys):
     assert told(point).startswith("reward 0.") or told(point) == "reward 1"
     assert main(["evaluate", str(runs["grpo"])]) == 2
     told = capsys.readouterr().err
-    assert "judged by" in told and "--trust" in told
+    assert "scored by" in told and "--trust" in told
 
 
 def test_a_reward_gets_the_columns_of_its_row(runs, home):
