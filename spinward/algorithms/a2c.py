@@ -51,9 +51,9 @@ class A2C:
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     decay: float = 0.99  # of RMSProp's mean square
     eps: float = 1e-5  # added to it before the root
-    normalise: bool = False  # advantages of mean 0 and deviation 1 in each batch
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    normalise: bool = False  # advantages of mean 0 and standard deviation 1 in each batch
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     shared: bool = False  # policy and value have the same hidden layers; with a memory always
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu

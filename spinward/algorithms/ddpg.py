@@ -43,9 +43,9 @@ class DDPG:
     warmup: int = 10_000  # random env steps before the first update
     lr: float = 1e-3  # Adam step size of actor and critic
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the targets replaced after each update
-    noise: float = 0.1  # deviation of the exploration noise; actions lie in [-1, 1]
-    correlation: float = 0.0  # of the noise in one step with that in the next
+    tau: float = 0.005  # step of the target networks after each update
+    noise: float = 0.1  # standard deviation of the exploration noise; actions lie in [-1, 1]
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init  # builds the policy network

@@ -33,18 +33,18 @@ class DPO:
     updates: int = 4  # gradient steps in each iteration
     lr: float = 1e-6  # Adam step size
     anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
-    beta: float = 0.1  # how near to stay to the model it began with: reward of one nat
-    loss_type: str = "sigmoid"  # of the margin: sigmoid (DPO) or ipo
-    smoothing: float = 0.0  # share of labels that are taken to be wrong
-    sft_coef: float = 0.0  # weight of the likelihood of what was chosen, for each token
+    beta: float = 0.1  # coefficient of the divergence from the starting model, per nat
+    loss_type: str = "sigmoid"  # loss of the margin: sigmoid (DPO) or ipo
+    smoothing: float = 0.0  # share of labels that are assumed to be wrong
+    sft_coef: float = 0.0  # weight of the chosen completions' likelihood, per token
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     accumulate: int = 1  # batches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    rollout: int = 64  # tokens to write at most, when it is asked to
-    temperature: float = 1.0  # which logits are divided by, when it writes
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    rollout: int = 64  # tokens of a generated text at most
+    temperature: float = 1.0  # by which logits are divided, in generation
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "DPO":
         return with_start(self, reader)

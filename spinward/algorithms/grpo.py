@@ -29,7 +29,13 @@ from spinward.learning.minibatches import run_epochs
 from spinward.learning.steps import Learner, annealed, descend_on_sum
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
-from spinward.networks.language_policy import Trained, policy, reference, told, trained
+from spinward.networks.language_policy import (
+    Trained,
+    log_prob_and_entropy,
+    policy,
+    reference,
+    trained,
+)
 from spinward.targets.groups import group_advantage, grouped, leave_one_out
 
 MEANS = ("entropy", "approx_kl", "clip_fraction")  # metrics of a token, which a loss sums
@@ -43,24 +49,24 @@ class GRPO:
     rollout: int = 32  # tokens of a completion at most
     lr: float = 1e-6  # Adam step size
     anneal_steps: int = 0  # tokens over which lr falls linearly to 0; 0 keeps it
-    scaled: bool = True  # divide advantages by the deviation of the group's scores
+    scaled: bool = True  # divide advantages by the group's standard deviation of scores
     leave_one_out: bool = False  # the baseline is the mean of the others alone (RLOO)
     clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
     clip_higher: float = 0.2  # the same, above 1
     whole_ratio: bool = False  # one ratio for each completion (GSPO), not for each token
-    aggregation: str = "sequence"  # what counts alike: sequence, token or constant
-    mask_truncated: bool = False  # learn nothing from completions that ran out of room
-    kl_coef: float = 0.04  # beta: price of a nat away from the model it began with
-    kl_in: str = "loss_k3"  # where it is paid: reward, loss_k2 or loss_k3; empty: nowhere
+    aggregation: str = "sequence"  # unit of equal weight in the loss: sequence, token or constant
+    mask_truncated: bool = False  # give truncated completions weight 0
+    kl_coef: float = 0.04  # beta: coefficient of the divergence from the starting model, per nat
+    kl_in: str = "loss_k3"  # where that divergence counts: reward, loss_k2 or loss_k3, or empty
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     epochs: int = 1  # passes over each batch
     minibatches: int = 1  # gradient steps per pass
     accumulate: int = 1  # minibatches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    temperature: float = 1.0  # by which logits are divided, in generation and in learning
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "GRPO":
         return with_start(self, reader)
@@ -141,8 +147,8 @@ class GRPO:
         self, model: Trained, batch: Transition, advantage: Array, before: Array, share: Array
     ) -> tuple[Array, Metrics]:
         group = self.group if self.minibatches == 1 else 1
-        chosen, _, _ = policy(self, model).unroll(batch, group)
-        log_prob, entropy = told(chosen, batch.action)
+        distribution, _, _ = policy(self, model).unroll(batch, group)
+        log_prob, entropy = log_prob_and_entropy(distribution, batch.action)
         log_ratio = batch.weight * (log_prob - batch.extras["log_prob"])
         if self.whole_ratio:
             log_ratio = jnp.broadcast_to(average(log_ratio, batch.weight), log_ratio.shape)

@@ -70,11 +70,11 @@ class LPG:
     rollout: int = 20  # steps of each between updates
     lr: float = 1e-3  # step size
     descent: str = "adam"  # by adam, rmsprop as in A2C, or sgd, which is by plain steps
-    gamma: float = 0.95  # discount per step, which the rule is told
-    normalise_reward: bool = True  # divide rewards by the deviation of the return, for the rule
+    gamma: float = 0.95  # discount per step, which is an input of the rule
+    normalise_reward: bool = True  # divide rewards by the standard deviation of the return
     kl_coef: float = 0.5  # weight of the loss of predictions
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
-    tabular: bool = False  # numbers of their own for each state, in place of a network
+    tabular: bool = False  # tables over states, in place of networks
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     learned: Learned | None = None  # the rule itself, where no file is read

@@ -86,33 +86,33 @@ class Life:
 
 @config
 class LPGMeta:
-    lives: int = 32  # agents that learn side by side
+    lives: int = 32  # agents that are trained side by side
     envs: int = 16  # environments of each
     rollout: int = 20  # steps of each between its updates
-    updates: int = 20  # of an agent, through which the gradient of the rule is taken
-    lifetime: int = 200  # updates after which an agent begins anew, in another task
+    updates: int = 20  # updates of an agent through which the rule's gradient is taken
+    lifetime: int = 200  # updates after which an agent is replaced, in another task
     predictions: int = 8  # numbers in an agent's prediction
     width: int = 32  # of the rule's memory
     lr: float = 1e-3  # Adam step size of the rule
     anneal_steps: int = 0  # env steps over which lr and entropy_coef fall to 0; 0 keeps both
-    max_grad_norm: float = 0.2  # global norm that the slope of each life is clipped to
+    max_grad_norm: float = 0.2  # global norm that the gradient of each life is clipped to
     gamma: float = 0.95  # discount per step
-    lam: float = 0.95  # GAE's lambda, of the judgement
-    through_ends: bool = False  # which counts what is earned after the end of an episode, too
+    lam: float = 0.95  # GAE's lambda, of the validation loss
+    through_ends: bool = False  # validate by rewards after the end of an episode, too
     entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
-    prediction_entropy_coef: float = 0.0  # and for that of their predictions
+    prediction_entropy_coef: float = 0.0  # weight of the bonus for their predictions' entropy
     rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared
-    wanted_coef: float = 0.0  # and of that for the prediction
-    critic_lr: float = 1e-3  # Adam step size of the values that judge
-    agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; of several the bandit chooses
-    agent_kl_coef: tuple[float, ...] = (0.5,)  # weights of their predictions' loss; likewise
+    wanted_coef: float = 0.0  # weight of the same penalty for the prediction
+    critic_lr: float = 1e-3  # Adam step size of the critics
+    agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; a bandit chooses among several
+    agent_kl_coef: tuple[float, ...] = (0.5,)  # likewise, weights of their prediction loss
     temperature: float = 0.1  # of the bandit's softmax
-    bonus: float = 0.2  # of the bandit for arms that were seldom drawn
+    bonus: float = 0.2  # exploration bonus of the bandit
     descent: str = "adam"  # how agents take steps: adam, rmsprop or sgd
-    tabular: bool = False  # agents have numbers of their own for each state, in place of networks
+    tabular: bool = False  # agents are tables over states, in place of networks
     hidden: tuple[int, ...] = (64, 64)  # widths of their hidden layers
-    activation: str = "tanh"  # between these: tanh, relu, swish or elu
-    own_updates_only: bool = False  # cut the gradient between updates: for seeing what that costs
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    own_updates_only: bool = False  # cut the gradient between updates, as an ablation
 
     memory = no_memory
 

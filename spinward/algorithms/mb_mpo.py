@@ -74,32 +74,32 @@ class Adapted:
 
 @config
 class MBMPO:
-    envs: int = 5  # real environments; policy i of the adapted acts in every models-th from i
+    envs: int = 5  # real environments, which the adapted policies act in by turns
     rollout: int = 200  # real steps of each between fits of the models
     capacity: int = 50_000  # real steps that models are fitted to
     models: int = 5  # of the environment, side by side
     model_hidden: tuple[int, ...] = (128, 128)  # widths of their hidden layers
     lr: float = 1e-3  # Adam step size of the models
-    decay: float = 1e-5  # of their weights
+    decay: float = 1e-5  # weight decay of the models
     batch: int = 128  # rows in each of their gradient steps
-    minibatches: int = 50  # such steps between looks at the held-out rows
-    epochs: int = 40  # most of those looks in one fit
-    patience: int = 4  # looks without a gain, after which a fit ends
+    minibatches: int = 50  # such steps between evaluations on held-out rows
+    epochs: int = 40  # evaluations in one fit at most
+    patience: int = 4  # evaluations without a gain after which a fit ends
     updates: int = 10  # of the policy, between fits
-    imagined: int = 20  # episodes in each model, before its step and after it, for each update
+    imagined: int = 20  # episodes in each model, before and after its inner step, per update
     horizon: int = 100  # steps of these episodes
-    inner_lr: float = 0.01  # of the policy-gradient step that adapts to a model
-    kl_limit: float = 0.01  # divergence of the adapted policies that no update exceeds, in nats
+    inner_lr: float = 0.01  # step size of the policy gradient that adapts to a model
+    kl_limit: float = 0.01  # bound of the adapted policies' divergence in each update, in nats
     damping: float = 0.1  # added to the curvature in all directions
     iterations: int = 10  # of conjugate gradients
-    shrink: float = 0.8  # of the step, with each try
-    tries: int = 10  # steps to try before the policy stays as it is
+    shrink: float = 0.8  # factor of the step with each candidate
+    tries: int = 10  # candidates before the step is given up
     gamma: float = 0.99  # discount per step
     lam: float = 0.97  # GAE's lambda
-    log_std: float = 0.0  # of actions at first, the logarithm of their deviation
+    log_std: float = 0.0  # log of the initial standard deviation of actions
     hidden: tuple[int, ...] = (32, 32)  # widths of the policy's hidden layers
-    activation: str = "tanh"  # between these: tanh, relu, swish or elu
-    terminal: Callable[[Array], Array] = never  # whether an observation ends an episode
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    terminal: Callable[[Array], Array] = never  # whether an observation is terminal
 
     memory = no_memory
 

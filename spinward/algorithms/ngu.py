@@ -31,12 +31,12 @@ from spinward.experience.batches import check_sequences, sequences_wanted
 from spinward.experience.wanted import Sequences
 from spinward.learning import sequences
 from spinward.learning.minibatches import mean, means
-from spinward.learning.sequences import chosen, rows_of, told
+from spinward.learning.sequences import act_epsilon_greedily, context_inputs, rows_of
 from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.distillation import Distillation, Features, Whitener, distance
 from spinward.networks.episodic import Episodic, episodic_novelty
-from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
+from spinward.networks.recurrent_q import CONTEXT, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.targets.family import betas, gammas
 from spinward.targets.network import update_target
@@ -72,40 +72,40 @@ class NGU:
     rollout: int = 20  # steps of each between updates; sequences begin so many steps apart
     updates: int = 8  # gradient steps after them
     batch: int = 16  # sequences in each gradient step
-    burn_in: int = 4  # first steps of a sequence, which only warm its memory
-    trace: int = 20  # steps of it that learn
+    burn_in: int = 4  # first steps of a sequence, which only burn in the memory
+    trace: int = 20  # steps of a sequence that are learned from
     capacity: int = 100_000  # env steps kept for replay
-    warmup: int = 3_200  # random env steps before the first update, which bring no bonus
+    warmup: int = 3_200  # random env steps before the first update, without a bonus
     lr: float = 1e-3  # Adam step size of the values
     curiosity_lr: float = 5e-4  # Adam step size of the embedding and the predictor
-    weight_decay: float = 3e-4  # of the embedding: weight of the squares of its parameters
-    latest: int = 10  # steps of a sequence, its last, that embedding and predictor learn from
+    weight_decay: float = 3e-4  # weight of the embedding's L2 penalty
+    latest: int = 10  # last steps of a sequence that embedding and predictor learn from
     eps: float = 1e-4  # added to what Adam divides by
-    policies: int = 8  # in the family: the first is greedy for reward, the last for novelty
-    redraw: bool = False  # draw a policy for each episode; if not, each environment has its own
-    beta: float = 0.5  # weight of the bonus in the reward of the most curious policy
+    policies: int = 8  # policies of the family, from exploitative to exploratory
+    redraw: bool = False  # sample a policy for each episode; if not, each env has its own
+    beta: float = 0.5  # weight of the bonus in the reward of the most exploratory policy
     gamma: float = 0.99  # discount per step of the greedy policy
-    gamma_min: float = 0.95  # discount per step of the most curious policy
+    gamma_min: float = 0.95  # discount per step of the most exploratory policy
     lam: float = 0.95  # Retrace's lambda
-    squash: bool = True  # learn values under a transform that makes large ones small
+    squash: bool = True  # learn values under a transform that compresses large values
     target_every: int = 25  # updates between copies of the target network
     epsilon: float = 0.4  # share of random actions in the most random environment
     epsilon_power: float = 2.0  # the least random has epsilon to the power of one more than this
     target_epsilon: float = 0.01  # share of random actions in the policy that is valued
-    prioritised: bool = True  # draw sequences the more often, the larger their errors were
-    priority_exponent: float = 0.9  # of the error in the odds of being drawn
-    importance_exponent: float = 0.6  # of the weight that makes up for those odds
-    priority_max: float = 0.9  # share of the largest error of a sequence in it, beside the mean
-    episodic: bool = True  # bonus for what is new to the episode
-    lifelong: bool = True  # raised for what is new to the life; alone it is that of rnd
-    controllable: bool = True  # the embedding learns to tell actions; if not it stays random
-    neighbours: int = 10  # of a state in the episode, that it is compared with
-    memories: int = 256  # states of an episode that are kept
-    embedding: int = 16  # numbers of a state's embedding
-    kernel_epsilon: float = 1e-3  # of the kernel: the larger, the more states count as alike
-    most_lifelong: float = 5.0  # bound of what novelty to the life multiplies by
+    prioritised: bool = True  # sample sequences by the size of their errors
+    priority_exponent: float = 0.9  # exponent of the error in the sampling probability
+    importance_exponent: float = 0.6  # exponent of the importance weight
+    priority_max: float = 0.9  # share of the largest error in a sequence's priority, not the mean
+    episodic: bool = True  # episodic bonus
+    lifelong: bool = True  # lifelong factor of the bonus; alone it is the bonus of rnd
+    controllable: bool = True  # train the embedding to predict actions; if not, it stays random
+    neighbours: int = 10  # nearest states of the episode that a state is compared with
+    memories: int = 256  # size of the episodic memory, in states
+    embedding: int = 16  # dimension of a state's embedding
+    kernel_epsilon: float = 1e-3  # epsilon of the kernel: a larger one makes more states similar
+    most_lifelong: float = 5.0  # bound of the lifelong factor
     novelty_width: int = 64  # of the hidden layers of embedding and predictor
-    decay: float = 0.01  # least share of a batch in the running means
+    decay: float = 0.01  # smallest rate of the running means
     max_grad_norm: float = 40.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64,)  # widths of the hidden layers; the last is the cell's
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -127,18 +127,18 @@ class NGU:
             raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
 
     def wants(self, spec: Spec) -> Sequences:
-        return sequences_wanted(self, random_policy, self.told(spec))
+        return sequences_wanted(self, random_policy, self.context_size(spec))
 
-    def told(self, spec: Spec) -> int:
-        """How many numbers the network is told beside an observation."""
-        return r2d2.numbers_told(spec) + self.policies + 1
+    def context_size(self, spec: Spec) -> int:
+        """The number of the network's context inputs."""
+        return r2d2.context_size(spec) + self.policies + 1
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_q, k_embedding, k_distillation = jax.random.split(key, 3)
-        sizes = spec, self.hidden, self.activation, self.recurrent, self.told(spec)
+        sizes = spec, self.hidden, self.activation, self.recurrent, self.context_size(spec)
         q = RecurrentQ.init(k_q, *sizes)
         nets = Distillation.init(k_distillation, spec, self.novelty_width, self.novelty_width)
         controllable = Controllable.init(k_embedding, spec, self.novelty_width, self.embedding)
@@ -175,11 +175,11 @@ class NGU:
             greedy = jnp.zeros_like(memory["policy"]).at[:, 0].set(1.0)
             memory = {**memory, "policy": greedy}
         bonus, apart, met = self.bonus(agent.curiosity, obs, memory["met"])
-        scaled = squashed(bonus / agent.curiosity.bonus.deviation)[:, None]
+        scaled = squashed(bonus / agent.curiosity.bonus.std)[:, None]
         memory = {**memory, "bonus": scaled, "met": met}
-        q, after = agent.learner.model.step(obs, told(memory), memory["recurrent"])
+        q, after = agent.learner.model.step(obs, context_inputs(memory), memory["recurrent"])
         epsilon = sequences.epsilons(self, q.shape[0]) if explore else jnp.zeros(q.shape[0])
-        action, memory, extras = chosen(q, obs, after, memory, k_act, epsilon)
+        action, memory, extras = act_epsilon_greedily(q, obs, after, memory, k_act, epsilon)
         return action, memory, {**extras, BONUS: bonus, APART: apart}
 
     def bonus(self, by: Curiosity, obs: Obs, met: Episodic) -> tuple[Array, Array, Episodic]:
@@ -187,12 +187,12 @@ class NGU:
         and the episode with it."""
         error = distance(by.predictor.model, by.target, by.whitener(obs))
         if not self.episodic:
-            return error / by.error.deviation, jnp.zeros_like(error), met
+            return error / by.error.std, jnp.zeros_like(error), met
         x = by.embedding.model(obs)
         apart, there = met.nearest(x, self.neighbours)
         bonus = episodic_novelty(apart, there, by.apart.mean, self.kernel_epsilon)
         if self.lifelong:
-            beyond = (error - by.error.mean) / by.error.deviation
+            beyond = (error - by.error.mean) / by.error.std
             bonus = bonus * jnp.clip(1.0 + beyond, 1.0, self.most_lifelong)
         return bonus, apart.sum(-1) / jnp.maximum(there.sum(-1), 1), met.put(x)
 
@@ -223,8 +223,8 @@ class NGU:
     def family(self, by: Curiosity, rows: Transition, arrived: Array) -> tuple[Array, Array]:
         """The reward and the discount [time, batch] of the policy that took each step; `arrived`
         has the bonus of what was seen after it."""
-        policy = rows.extras[TOLD][..., -1 - self.policies : -1]
-        bonus = jnp.where(rows.done, 0.0, arrived) / by.bonus.deviation
+        policy = rows.extras[CONTEXT][..., -1 - self.policies : -1]
+        bonus = jnp.where(rows.done, 0.0, arrived) / by.bonus.std
         reward = rows.reward + policy @ betas(self.policies, self.beta) * bonus
         return reward, policy @ gammas(self.policies, self.gamma, self.gamma_min)
 

@@ -56,19 +56,19 @@ class PPOTokens:
     clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
     value_coef: float = 0.1  # weight of the value loss
     entropy_coef: float = 0.0  # weight of the entropy bonus
-    kl_coef: float = 0.05  # beta: price of a nat away from the model it began with
-    kl_in: str = "reward"  # where it is paid: in the reward, or in loss_k2 or loss_k3
-    kl_target: float = 0.0  # nats per completion that beta is moved to keep; 0 keeps beta
-    kl_horizon: float = 10_000.0  # completions in which beta may change by a fifth or so
+    kl_coef: float = 0.05  # beta: coefficient of the divergence from the starting model, per nat
+    kl_in: str = "reward"  # where that divergence counts: reward, loss_k2 or loss_k3
+    kl_target: float = 0.0  # nats per completion that beta adapts to; 0: beta is constant
+    kl_horizon: float = 10_000.0  # completions in which beta changes by about a fifth at most
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     epochs: int = 4  # passes over each batch
     minibatches: int = 1  # gradient steps per pass
     accumulate: int = 1  # minibatches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    temperature: float = 1.0  # by which logits are divided, in generation and in learning
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "PPOTokens":
         return with_start(self, reader)

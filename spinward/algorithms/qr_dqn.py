@@ -41,11 +41,11 @@ class QRDQN:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
     quantiles: int = 50  # of each distribution; the paper's 200 take some times as long on a CPU
     kappa: float = 1.0  # error beyond which the loss is linear; 0 is quantile regression itself
     max_grad_norm: float = 10.0  # global norm gradients are clipped to

@@ -43,17 +43,17 @@ class REM:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
-    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it quadratic
     heads: int = 50  # values of each action; the paper has 200, or 4 that are separate
     separate: bool = (
-        False  # each head is a network of its own; if not, all but the last layer is one
+        False  # each head is a separate network; if not, heads share all layers but the last
     )
-    mixed_acting: bool = False  # act on a mixture drawn for each episode, as the paper does online
+    mixed_acting: bool = False  # act on a mixture sampled for each episode, as the paper online
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu

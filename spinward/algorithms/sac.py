@@ -45,11 +45,11 @@ class SAC:
     warmup: int = 5_000  # random env steps before the first update
     lr: float = 3e-4  # Adam step size of actor, critics and temperature
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the target critics replaced after each update
-    alpha: float = 1.0  # temperature at first
-    learn_alpha: bool = True  # it follows the entropy; it stays if not
-    entropy_per_action: float = -1.0  # entropy wished for, in nats for each number of an action
-    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
+    tau: float = 0.005  # step of the target critics after each update
+    alpha: float = 1.0  # initial temperature
+    learn_alpha: bool = True  # adapt the temperature to the target entropy
+    entropy_per_action: float = -1.0  # target entropy, in nats for each dimension of an action
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = GaussianActor.init  # builds the policy network

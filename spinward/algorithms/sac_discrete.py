@@ -57,11 +57,11 @@ class SACDiscrete:
     warmup: int = 2_000  # random env steps before the first update
     lr: float = 5e-4  # Adam step size of actor, critics and temperature
     gamma: float = 0.99  # discount per step
-    tau: float = 0.01  # share of the target critics replaced after each update
-    alpha: float = 1.0  # temperature at first
-    learn_alpha: bool = True  # it follows the entropy; it stays if not
-    entropy_share: float = 0.89  # entropy wished for, of the greatest that the actions allow
-    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
+    tau: float = 0.01  # step of the target critics after each update
+    alpha: float = 1.0  # initial temperature
+    learn_alpha: bool = True  # adapt the temperature to the target entropy
+    entropy_share: float = 0.89  # target entropy, as a share of the largest possible entropy
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Policy.init  # builds the policy network

@@ -45,11 +45,11 @@ class TD3:
     warmup: int = 25_000  # random env steps before the first update
     lr: float = 3e-4  # Adam step size of actor and critics
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the targets replaced each time
-    noise: float = 0.1  # deviation of the exploration noise; actions lie in [-1, 1]
-    correlation: float = 0.0  # of the noise in one step with that in the next
-    target_noise: float = 0.2  # deviation of the noise on the target's action
-    noise_limit: float = 0.5  # that it is cut at
+    tau: float = 0.005  # step of each update of the target networks
+    noise: float = 0.1  # standard deviation of the exploration noise; actions lie in [-1, 1]
+    correlation: float = 0.0  # correlation of the exploration noise between steps
+    target_noise: float = 0.2  # standard deviation of the noise on the target's action
+    noise_limit: float = 0.5  # bound of the target's noise
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init  # builds the policy network

@@ -45,11 +45,11 @@ class Agent:
 class TRPO:
     envs: int = 8  # environments stepped side by side
     rollout: int = 256  # steps of each between updates
-    kl_limit: float = 0.01  # divergence that no update of the policy exceeds, in nats
+    kl_limit: float = 0.01  # bound of the divergence of each policy update, in nats
     damping: float = 0.1  # added to the curvature in all directions
     iterations: int = 10  # of conjugate gradients
-    shrink: float = 0.8  # of the step, with each try
-    tries: int = 10  # steps to try before the policy stays as it is
+    shrink: float = 0.8  # factor of the step with each candidate
+    tries: int = 10  # candidates before the step is given up
     lr: float = 1e-3  # Adam step size of the value
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     gamma: float = 0.99  # discount per step
@@ -57,9 +57,9 @@ class TRPO:
     max_grad_norm: float = 10.0  # global norm the value's gradients are clipped to
     epochs: int = 10  # the value's passes over each batch
     minibatches: int = 16  # its gradient steps per pass
-    log_std: float = 0.0  # of continuous actions at first, the logarithm of their deviation
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    log_std: float = 0.0  # log of the initial standard deviation of continuous actions
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru

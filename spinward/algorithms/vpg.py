@@ -46,20 +46,20 @@ class Agent:
 class VPG:
     envs: int = 8  # environments stepped side by side
     rollout: int = 512  # steps of each between updates
-    form: str = "advantage"  # what weighs the scores: total, to-go, average or advantage
+    form: str = "advantage"  # weight of each step's score: total, to-go, average or advantage
     lr: float = 3e-3  # Adam step size of the policy, which takes one step
     value_lr: float = 1e-3  # Adam step size of the value
     anneal_steps: int = 0  # env steps over which both fall linearly to 0; 0 keeps them
     gamma: float = 0.99  # discount per step
     lam: float = 0.97  # GAE's lambda, in the form advantage
-    discount_states: bool = False  # the factor gamma^t, which theory has and practice leaves out
-    normalise: bool = True  # weights of mean 0 and deviation 1 in each batch
+    discount_states: bool = False  # the factor gamma^t, which implementations leave out
+    normalise: bool = True  # weights of mean 0 and standard deviation 1 in each batch
     entropy_coef: float = 0.0  # weight of the entropy bonus
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     epochs: int = 5  # the value's passes over each batch
     minibatches: int = 16  # its gradient steps per pass
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru

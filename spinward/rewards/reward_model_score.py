@@ -24,30 +24,31 @@ from spinward.networks.language_policy import scores
 
 
 @struct
-class Scale:
-    """What scores were like when the policy began."""
+class ScoreScale:
+    """The mean and the standard deviation of the scores of the policy's first completions."""
 
-    texts: Array  # of which it was found
+    texts: Array  # completions that they were estimated from
     mean: Array
-    deviation: Array
+    deviation: Array  # standard deviation
 
 
 @config
-class Judge:
-    """Scores that had mean 0 and deviation 1 on the first completions of the policy, so that one
-    price of a nat means the same for every reward model."""
+class RewardModelScore:
+    """The reward of a completion is its score by a reward model. Scores are scaled to mean 0 and
+    standard deviation 1 on the policy's first completions, so that a coefficient of the KL penalty
+    means the same for every reward model."""
 
     run: str = ""  # the run of a reward model
-    unfinished: float = -1.0  # for a completion that ran out of room, in place of its score
-    texts: int = 256  # completions to find the scale with, before any is learned from
-    model: Any = None  # what was learned in `run`
+    unfinished: float = -1.0  # reward of a truncated completion, in place of its score
+    texts: int = 256  # first completions, from which the scale of the scores is estimated
+    model: Any = None  # the reward model itself, read from `run`
 
-    def opened(self, reader: Reader) -> "Judge":
-        """With its model read.
+    def opened(self, reader: Reader) -> "RewardModelScore":
+        """These settings with the reward model read from `run`.
 
         Raises:
-            SettingsError: there is no run, or what it trained has no score.
-            DamagedFileError: the model's parameters are not finite, as its scores would not be.
+            SettingsError: `run` is empty, or the model that it trained has no score.
+            DamagedFileError: a parameter of the model is not finite.
         """
         if not self.run:
             raise SettingsError("run='': name the run of a reward model with --reward-model")
@@ -58,24 +59,25 @@ class Judge:
             raise DamagedFileError(f"{self.run}: parameters of the reward model are not finite")
         return replace(self, model=model)
 
-    def init(self, key: Key, spec: Spec) -> Scale:
-        return Scale(jnp.float32(0.0), jnp.float32(0.0), jnp.float32(0.0))
+    def init(self, key: Key, spec: Spec) -> ScoreScale:
+        return ScoreScale(jnp.float32(0.0), jnp.float32(0.0), jnp.float32(0.0))
 
     def label(
-        self, state: Scale, batch: Transition, key: Key, context: Context = ROLLOUT
-    ) -> tuple[Scale, Transition, Metrics]:
-        found = jax.lax.stop_gradient(scores(self.model, batch))
-        state = self.scale(state, found)
-        score = (found - state.mean) / jnp.maximum(state.deviation, 1e-6)
+        self, state: ScoreScale, batch: Transition, key: Key, context: Context = ROLLOUT
+    ) -> tuple[ScoreScale, Transition, Metrics]:
+        raw = jax.lax.stop_gradient(scores(self.model, batch))
+        state = self.scale(state, raw)
+        score = (raw - state.mean) / jnp.maximum(state.deviation, 1e-6)
         score = jnp.where(batch.terminated.any(0), score, self.unfinished)
         reward = jnp.where(batch.done, score, 0.0)
-        return state, replace(batch, reward=reward), {"judged": score.mean()}
+        return state, replace(batch, reward=reward), {"score": score.mean()}
 
-    def scale(self, state: Scale, found: Array) -> Scale:
-        """With so many more scores [env], until there are enough (Chan et al., 1979)."""
-        count, size = state.texts, found.size
+    def scale(self, state: ScoreScale, score: Array) -> ScoreScale:
+        """The scale with the scores [env] of a further batch added, until `texts` completions have
+        been seen (Chan et al., 1979)."""
+        count, size = state.texts, score.size
         total = count + size
-        change = found.mean() - state.mean
-        squares = state.deviation**2 * count + found.var() * size + change**2 * count * size / total
-        more = Scale(total, state.mean + change * size / total, jnp.sqrt(squares / total))
+        change = score.mean() - state.mean
+        squares = state.deviation**2 * count + score.var() * size + change**2 * count * size / total
+        more = ScoreScale(total, state.mean + change * size / total, jnp.sqrt(squares / total))
         return jax.tree.map(lambda a, b: jnp.where(count < self.texts, a, b), more, state)
