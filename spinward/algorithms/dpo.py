@@ -1,10 +1,9 @@
 """Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290): the policy is its own
-reward model, beta log(pi / pi_ref), and learns from comparisons without writing anything.
+reward model, beta log(pi / pi_ref), and learns from comparisons without generating texts.
 
-Departs from the paper: Adam in place of RMSProp; `loss_type` may be that of IPO (Azar et al., 2023,
-arXiv:2310.12036), and `sft_coef` adds the likelihood of what was chosen (Pang et al., 2024,
-arXiv:2404.19733), without which the likelihood of both texts may fall, and that of texts that
-nobody has seen rise.
+Departs from the paper: Adam in place of RMSProp; `loss_type` may be the loss of IPO (Azar et al.,
+2023, arXiv:2310.12036), and `sft_coef` adds the likelihood of the chosen completion (Pang et al.,
+2024, arXiv:2404.19733), without which the likelihood of both completions may fall.
 """
 
 from typing import Any
@@ -83,8 +82,8 @@ class DPO:
         return self.loss(agent.learner.model, batch, reference(self, batch, temperature=1.0))[1]
 
     def loss(self, model: Trained, batch: Transition, before: Array) -> tuple[Array, Metrics]:
-        """Of texts [time, env], of which each two that follow one another are a comparison, and
-        the log-probabilities of their tokens `before` learning."""
+        """The loss of texts [time, env], in consecutive pairs of chosen and rejected, with the
+        log-probabilities of their tokens `before` training."""
         log_prob = log_probs(policy(self, model, temperature=1.0), batch)
         of_text = average if self.loss_type == "ipo" else total
         chosen, rejected = of_text(log_prob - before, batch.weight).reshape(-1, 2).T

@@ -1,11 +1,12 @@
 """Model-based meta-policy optimisation (Clavera et al., 2018, arXiv:1809.05214).
 
-Each of several learned models is a task; what is learned is a policy from which one policy-gradient
-step in any of them makes a good one. The models' disagreement is then adapted to, not averaged.
+Each of several learned models is a task. The policy is trained so that one policy-gradient step in
+any of the models makes it a good policy for that model. The policy adapts to the models'
+disagreement and does not average over it.
 
-Departs from the paper: models are probabilistic and learn the reward too; imagined episodes begin
-anywhere that was really visited; the real steps of the first iteration are by the policy as it
-starts, not uniformly random.
+Departs from the paper: models are probabilistic and learn the reward too; imagined episodes start
+in any real state; the real steps of the first iteration are those of the initial policy, not
+uniformly random.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,8 @@ class Agent:
 
 @struct
 class Adapted:
-    """What several policies do, each in its own observations: leaves are [models, ...]."""
+    """The action distributions of several policies, each for its own observations: [models,
+    ...]."""
 
     policy: Any
 
@@ -175,7 +177,7 @@ class MBMPO:
             k_init, k_run = jax.random.split(key)
             acting = Acting(partial(sampled, policy), lambda envs: ())
             _, batch, _ = source.collect(source.init(k_init, ()), acting, k_run)
-            # What is left undone at the horizon counts for nothing, and the value knows the time.
+            # No bootstrap at the horizon: the baseline depends on the time.
             nothing = jnp.zeros_like(batch.reward)
             value = linear_value(batch.obs, reward_to_go(batch, nothing, self.gamma))
             later = jnp.where(batch.done, 0.0, jnp.concatenate([value[1:], nothing[:1]]))
@@ -187,7 +189,7 @@ class MBMPO:
     def adapted(
         self, x: Array, shaped: Callable[[Array], Any], batch: Transition, advantage: Array
     ) -> Array:
-        """Parameters [dim] after a policy-gradient step on a held batch [time, env]."""
+        """Parameters [dim] after a policy-gradient step on a fixed batch [time, env]."""
 
         def loss(x: Array) -> Array:
             log_prob = shaped(x)(batch.obs).log_prob(batch.action)
@@ -211,8 +213,8 @@ class MBMPO:
         return *before, *after
 
     def improved(self, policy: Any, worlds: "Worlds", key: Key) -> tuple[tuple[Any, Any], Metrics]:
-        """The policy after one step within the limit, through its adaptation to each model, and
-        what it is adapted to them."""
+        """The policy after one step within the limit, whose gradient flows through the adaptation
+        to each model, and the adapted policies."""
         at, shaped = ravel_pytree(policy)
         before, first, batch, advantage = self.dreams(at, shaped, worlds, key)
 
@@ -229,7 +231,7 @@ class MBMPO:
         def gain(x: Array) -> Array:
             return -surrogate(policies(x).log_prob(batch.action) - log_prob, advantage).mean()
 
-        def judge(x: Array) -> tuple[Array, Array]:
+        def evaluate(x: Array) -> tuple[Array, Array]:
             return gain(x), policies(x).kl_from(old).mean()
 
         gradient = jax.grad(gain)(at)
@@ -240,20 +242,20 @@ class MBMPO:
 
         direction = conjugate_gradient(product, gradient, self.iterations)
         move = longest(product, direction, self.kl_limit) * direction
-        found = line_search(judge, at, move, self.kl_limit, self.shrink, self.tries)
+        result = line_search(evaluate, at, move, self.kl_limit, self.shrink, self.tries)
         metrics = {
-            "kl": found.kl,
-            "gain": found.gain,
-            "accepted": found.accepted.astype(jnp.float32),
+            "kl": result.kl,
+            "gain": result.gain,
+            "accepted": result.accepted.astype(jnp.float32),
             "imagined_reward": batch.reward.mean(),
             "grad_norm": jnp.sqrt(gradient @ gradient),
         }
-        return (shaped(found.x), jax.vmap(shaped)(adapted(found.x))), metrics
+        return (shaped(result.x), jax.vmap(shaped)(adapted(result.x))), metrics
 
 
 @struct
 class Worlds:
-    """What is imagined in: models, and the states that were really seen."""
+    """The models, and the real states in which imagined episodes start."""
 
     model: Dynamics
     steps: Steps

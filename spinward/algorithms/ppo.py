@@ -1,9 +1,9 @@
 """Proximal policy optimisation, clipped (Schulman et al., 2017, arXiv:1707.06347).
 
 Departs from the paper: advantages are normalised in each minibatch, the step size may fall over
-the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode keeps the value
-of its last state, which Baselines and CleanRL drop; advantages may be those of the newest value at
-each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5).
+the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode bootstraps
+from the value of its last state, which Baselines and CleanRL drop; advantages may be recomputed
+before each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with a penalty on the divergence that adapts (Schulman et al., 2017,
+"""Proximal policy optimisation with an adaptive penalty on the divergence (Schulman et al., 2017,
 arXiv:1707.06347, section 4; Heess et al., 2017, arXiv:1707.02286).
 
 Departs from the paper: advantages are normalised in each minibatch, networks start orthogonal, and
@@ -120,14 +120,14 @@ class PPOPenalty:
         return doubled_or_halved(coef, kl, self.kl_target)
 
     def loss(
-        self, model: Any, coef: Array, batch: Transition, old: Any, advantage: Array, goal: Array
+        self, model: Any, coef: Array, batch: Transition, old: Any, advantage: Array, returns: Array
     ) -> tuple[Array, Metrics]:
         policy, value, _ = model.unroll(batch)
         log_ratio = policy.log_prob(batch.action) - batch.extras["log_prob"]
         losses = {
             "policy_loss": surrogate(log_ratio, standardise(advantage, batch.weight)),
             "penalty": policy.kl_from(old),
-            "value_loss": 0.5 * jnp.square(value - goal),
+            "value_loss": 0.5 * jnp.square(value - returns),
             "entropy": policy.entropy(),
         }
         metrics = means(losses, batch.weight)

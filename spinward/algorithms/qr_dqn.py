@@ -1,7 +1,7 @@
 """QR-DQN: learning quantiles of the distribution of returns (Dabney et al., 2018,
 arXiv:1710.10044).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -85,22 +85,24 @@ class QRDQN:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         reward, discount, end = unrolled(batch, self.gamma)
-        after = target(end)
+        after = target_network(end)
         best = forbid(after.mean(-1), mask(end)).argmax(-1)
         samples = reward[:, None] + discount[:, None] * of_action(after, best)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         quantiles = model(obs)
-        chosen = of_action(quantiles, action)
-        goal = jax.lax.stop_gradient(samples)
-        seen = jax.lax.stop_gradient(chosen)  # the slope of a deviation of 0 is not finite
+        value = of_action(quantiles, action)
+        target = jax.lax.stop_gradient(samples)
+        held = jax.lax.stop_gradient(value)  # a standard deviation of 0 has no finite gradient
         losses = {
-            "quantile_loss": quantile_huber(chosen, goal, self.kappa),
-            "td_error": jnp.abs(goal.mean(-1) - seen.mean(-1)),
-            "value": seen.mean(-1),
-            "spread": seen.std(-1),
+            "quantile_loss": quantile_huber(value, target, self.kappa),
+            "td_error": jnp.abs(target.mean(-1) - held.mean(-1)),
+            "value": held.mean(-1),
+            "spread": held.std(-1),
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(quantiles.mean(-1), batch.reward)
         return metrics["quantile_loss"], metrics

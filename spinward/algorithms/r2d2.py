@@ -1,8 +1,8 @@
 """Recurrent Q-learning from replayed sequences (Kapturowski et al., 2019, "Recurrent experience
-replay in distributed reinforcement learning"), with targets of Retrace, as Never Give Up has them.
+replay in distributed reinforcement learning"), with Retrace targets, as in Never Give Up.
 
-Departs from the paper: Retrace in place of n-step targets; actors are environments side by side,
-which act with the newest parameters; a sequence may go over the end of an episode.
+Departs from the paper: Retrace in place of n-step targets; actors are environments that step
+together, with the newest parameters; a sequence may extend over the end of an episode.
 """
 
 from typing import Any
@@ -93,14 +93,14 @@ class R2D2:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
-            rows, after = rows_of(batch, agent.learner.model.actions)
+            rows, next_context = rows_of(batch, agent.learner.model.actions)
             learner, metrics = descend(
                 self.loss,
                 self.optimiser(self.lr),
                 agent.learner,
                 agent.target,
                 rows,
-                after,
+                next_context,
                 rows.reward,
                 self.gamma,
             )
@@ -113,13 +113,13 @@ class R2D2:
     def loss(
         self,
         model: RecurrentQ,
-        target: RecurrentQ,
+        target_network: RecurrentQ,
         rows: Transition,
-        after: Array,
+        next_context: Array,
         reward: Array,
         gamma: float | Array,
     ) -> tuple[Array, Metrics]:
-        return sequences.loss(self, model, target, rows, after, reward, gamma)
+        return sequences.loss(self, model, target_network, rows, next_context, reward, gamma)
 
 
 def context_size(spec: Spec) -> int:
@@ -131,6 +131,6 @@ def context_size(spec: Spec) -> int:
 def random_policy(
     spec: Spec, obs: Obs, memory: Memory, key: Key
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """A random action, before there is an agent."""
+    """A random action for the warm-up."""
     q = jnp.zeros_like(memory["action"])
     return act_epsilon_greedily(q, obs, memory["recurrent"], memory, key, jnp.ones(len(q)))

@@ -1,7 +1,7 @@
-"""REM: Q-learning of a random mixture of values, drawn anew for each batch (Agarwal et al., 2020,
+"""REM: Q-learning of a random mixture of values, sampled for each batch (Agarwal et al., 2020,
 arXiv:1907.04543, section 4.2).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ class REM:
         return Agent.init(model, self.optimiser(self.lr))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
-        """The mixture [env, heads] of the episode under way; 0 before one is drawn."""
+        """The mixture [env, heads] of the present episode; 0 before it is sampled."""
         return jnp.zeros((envs, self.heads)) if self.mixed_acting else ()
 
     def act(
@@ -92,29 +92,31 @@ class REM:
         return epsilon_greedy(q, obs, k_act, q_learning.epsilon_at(self, agent.updates)), memory, {}
 
     def values(self, model: Any, obs: Obs) -> Array:
-        """The means [..., actions] of what the heads say."""
+        """The means [..., actions] of the heads' values."""
         return each_head(model, obs).mean(0)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         weights = mixture(key, self.heads)
         reward, discount, end = unrolled(batch, self.gamma)
-        after = jnp.tensordot(weights, each_head(target, end), 1)
-        goal = reward + discount * bootstrap(after, after, double=False)
+        after = jnp.tensordot(weights, each_head(target_network, end), 1)
+        target = reward + discount * bootstrap(after, after, double=False)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         q = each_head(model, obs)
         value = pick(q, action)  # [heads, batch]
-        seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
-        error = goal - weights @ value
+        held = jax.lax.stop_gradient(value)  # a standard deviation of 0 has no finite gradient
+        error = target - weights @ value
         losses = {
             "td_loss": huber(error, self.huber),
             "td_error": jnp.abs(error),
-            "value": seen.mean(0),
-            "spread": seen.std(0),
+            "value": held.mean(0),
+            "spread": held.std(0),
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics

@@ -1,9 +1,9 @@
-"""Supervised fine-tuning: the language model under which written completions are most likely, the
-first of three steps from texts to a policy that people prefer (Ouyang et al., 2022,
+"""Supervised fine-tuning: the maximum-likelihood language model of given completions, the first of
+three steps from texts to a policy that people prefer (Ouyang et al., 2022,
 arXiv:2203.02155, section 3.5).
 
-Departs from the paper: Adam at a step size that falls linearly, no dropout, and, where it is given
-no model to start from, a small one from scratch.
+Departs from the paper: Adam at a step size that falls linearly, no dropout, and, without a model to
+start from, a small model from scratch.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477).
 
 Departs from the paper: advantages are GAE's and normalised over the batch, and the value is fitted
-by Adam, as in OpenAI Baselines; the curvature is that of the whole batch.
+by Adam, as in OpenAI Baselines; the curvature is estimated on the whole batch.
 """
 
 from collections.abc import Callable
@@ -129,7 +129,7 @@ class TRPO:
             log_ratio = policy(x).log_prob(batch.action) - batch.extras["log_prob"]
             return -average(surrogate(log_ratio, advantage))
 
-        def judge(x: Array) -> tuple[Array, Array]:
+        def evaluate(x: Array) -> tuple[Array, Array]:
             return gain(x), average(policy(x).kl_from(old))
 
         old = policy(at)
@@ -141,21 +141,21 @@ class TRPO:
 
         direction = conjugate_gradient(product, gradient, self.iterations)
         step = longest(product, direction, self.kl_limit) * direction
-        found = line_search(judge, at, step, self.kl_limit, self.shrink, self.tries)
+        result = line_search(evaluate, at, step, self.kl_limit, self.shrink, self.tries)
         metrics = {
-            "kl": found.kl,
-            "gain": found.gain,
-            "accepted": found.accepted.astype(jnp.float32),
-            "backtracks": found.backtracks.astype(jnp.float32),
+            "kl": result.kl,
+            "gain": result.gain,
+            "accepted": result.accepted.astype(jnp.float32),
+            "backtracks": result.backtracks.astype(jnp.float32),
             "entropy": average(old.entropy()),
             "policy_grad_norm": jnp.sqrt(gradient @ gradient),
         }
-        return shaped(found.x), metrics
+        return shaped(result.x), metrics
 
     def loss(
-        self, critic: Any, policy: Any, batch: Transition, goal: Array
+        self, critic: Any, policy: Any, batch: Transition, returns: Array
     ) -> tuple[Array, Metrics]:
-        """Of the value, whose parameters are all that it moves."""
+        """The loss of the value, which trains the critic alone."""
         _, value, _ = joined(policy, critic).unroll(batch)
-        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - returns)}, batch.weight)
         return metrics["value_loss"], metrics
