@@ -22,15 +22,15 @@ from spinward.networks.distributions import Categorical
 from spinward.networks.language_policy import (
     Direction,
     Trained,
-    drawn,
+    log_prob_and_entropy,
     log_probs,
     policy,
     reference,
+    sample_token,
     scores,
-    told,
     value_head,
 )
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.targets.advantages import gae
 
 WRITERS = ("ppo_tokens", "grpo")
@@ -94,10 +94,12 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say_and_never_if_those
         np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2, 0.05, 0.25, 0.1, 0.3]),  # blocks of 3
     ):
         many = jnp.broadcast_to(jnp.log(jnp.asarray(odds)), (40_000, len(odds)))
-        counts = np.bincount(drawn(Categorical(many), jax.random.key(0)), minlength=len(odds))
+        counts = np.bincount(
+            sample_token(Categorical(many), jax.random.key(0)), minlength=len(odds)
+        )
         assert (counts[odds == 0] == 0).all()
         assert (np.abs(counts - 40_000 * odds) <= 4 * np.sqrt(40_000 * odds)).all()
-    flat = drawn(Categorical(jnp.zeros((40_000, 3))), jax.random.key(1))
+    flat = sample_token(Categorical(jnp.zeros((40_000, 3))), jax.random.key(1))
     assert flat.min() >= 0 and flat.max() == 2  # the last is reached, and nothing beyond it
 
 
@@ -107,13 +109,16 @@ def test_what_is_told_of_tokens_is_their_log_probability_and_the_entropy():
     along = jax.random.normal(jax.random.key(2), (3, 5))
 
     def value(logits, own):
-        chosen = Categorical(logits)
-        log_prob, entropy = told(chosen, action) if own else (chosen.log_prob(action), 0.0)
+        distribution = Categorical(logits)
+        if own:
+            log_prob, entropy = log_prob_and_entropy(distribution, action)
+        else:
+            log_prob, entropy = distribution.log_prob(action), 0.0
         return (log_prob * along).sum() + jnp.sum(entropy), (log_prob, entropy)
 
-    slope = jax.value_and_grad(value, has_aux=True)
-    (_, (log_prob, entropy)), found = slope(logits, True)
-    (_, (expected, _)), by_hand = slope(logits, False)
+    gradient = jax.value_and_grad(value, has_aux=True)
+    (_, (log_prob, entropy)), found = gradient(logits, True)
+    (_, (expected, _)), by_hand = gradient(logits, False)
     np.testing.assert_allclose(log_prob, expected, atol=2e-5)
     np.testing.assert_allclose(entropy, Categorical(logits).entropy(), atol=2e-5)
     np.testing.assert_allclose(found, by_hand, atol=2e-6)  # the entropy has none
@@ -131,11 +136,11 @@ def test_a_prompt_read_once_for_its_group_has_the_log_probabilities_and_slopes_o
         found = log_probs(policy(algorithm, model), batch, group)
         return (found * weight[-len(found) :]).sum(), found
 
-    slope = jax.jit(jax.value_and_grad(said, has_aux=True), static_argnums=2)
-    (_, whole), expected = slope(agent.learner.model, batch, 1)
-    (_, found), slopes = slope(agent.learner.model, own, 4)
+    gradient = jax.jit(jax.value_and_grad(said, has_aux=True), static_argnums=2)
+    (_, whole), expected = gradient(agent.learner.model, batch, 1)
+    (_, found), gradients = gradient(agent.learner.model, own, 4)
     np.testing.assert_allclose(found, whole[before:], atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), slopes, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradients, expected)
     again = jax.jit(reference, static_argnames="group")(algorithm, own, group=4)
     np.testing.assert_allclose(again, references(algorithm, batch)[before:], atol=1e-5)
 
@@ -201,11 +206,13 @@ def test_what_is_not_chosen_and_what_is_padding_change_nothing(name):
         extras=jax.tree.map(lambda x: jnp.where(outside, 0.3, x), batch.extras),
     )
     value = jax.jit(jax.value_and_grad(functools.partial(loss_of, name)))
-    (one, slope), (two, slope_of_junk) = (value(agent.learner.model, b) for b in (batch, junk))
+    (one, gradient), (two, gradient_of_junk) = (
+        value(agent.learner.model, b) for b in (batch, junk)
+    )
     assert float(one) == float(two) and np.isfinite(float(one))
-    for a, b in zip(jax.tree.leaves(slope), jax.tree.leaves(slope_of_junk), strict=True):
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_of_junk), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert any((a != 0).any() for a in jax.tree.leaves(slope))
+    assert any((a != 0).any() for a in jax.tree.leaves(gradient))
 
 
 def test_a_text_alone_has_the_log_probabilities_it_has_among_others_with_padding():
@@ -269,13 +276,13 @@ def test_dpo_starts_at_log_2_and_its_reference_has_no_slope():
     before = references(algorithm, batch, temperature=1.0)
     loss, metrics = jax.jit(algorithm.loss)(agent.learner.model, batch, before)
     assert float(loss) == pytest.approx(np.log(2), abs=1e-6) and abs(metrics["margin"]) < 1e-6
-    slope = jax.jit(jax.grad(lambda s: reference(replace(algorithm, start=s), batch).sum()))(
+    gradient = jax.jit(jax.grad(lambda s: reference(replace(algorithm, start=s), batch).sum()))(
         language_model()
     )
-    assert all((x == 0).all() for x in jax.tree.leaves(slope))
+    assert all((x == 0).all() for x in jax.tree.leaves(gradient))
 
 
-def test_a_reward_model_reads_the_last_token_and_judges_scores_of_mean_0_and_deviation_1():
+def test_a_reward_model_reads_the_last_token_and_its_scores_have_mean_0_and_standard_deviation_1():
     _, agent, _ = begun("reward_model")
     _, _, batch = begun("grpo")
     model = agent.learner.model
@@ -286,33 +293,33 @@ def test_a_reward_model_reads_the_last_token_and_judges_scores_of_mean_0_and_dev
         tokens = np.concatenate([np.asarray(batch.obs)[:1, i], np.asarray(batch.next_obs)[:, i]])
         last = hidden(model.decoder, tokens[tokens != PAD][None])[0, -1]
         np.testing.assert_allclose(found[i], float(model.head(last)[0]), rtol=2e-4, atol=1e-5)
-    judge = Judge("somewhere", unfinished=-5.0, texts=16, model=model)
-    state = judge.init(jax.random.key(0), Letters().spec)
-    label = jax.jit(judge.label)
+    reward = RewardModelScore("somewhere", unfinished=-5.0, texts=16, model=model)
+    state = reward.init(jax.random.key(0), Letters().spec)
+    label = jax.jit(reward.label)
     for _ in range(2):
-        state, labelled, told = label(state, batch, jax.random.key(0))
+        state, labelled, metrics = label(state, batch, jax.random.key(0))
     np.testing.assert_allclose(
         [state.mean, state.deviation], [found.mean(), found.std()], rtol=1e-4
     )
     again, _, _ = label(state, labelled, jax.random.key(0))
     assert float(again.texts) == 16.0  # it has seen enough
-    judged, finished = np.asarray(labelled.reward.sum(0)), np.asarray(batch.terminated.any(0))
+    score, finished = np.asarray(labelled.reward.sum(0)), np.asarray(batch.terminated.any(0))
     expected = (found - found.mean()) / found.std()
-    np.testing.assert_allclose(judged[finished], expected[finished], atol=1e-4)
-    assert (judged[~finished] == -5.0).all() and (~finished).any() and finished.any()
+    np.testing.assert_allclose(score[finished], expected[finished], atol=1e-4)
+    assert (score[~finished] == -5.0).all() and (~finished).any() and finished.any()
     assert (np.asarray(labelled.reward != 0) <= np.asarray(batch.done)).all()
-    assert np.isfinite(float(told["judged"]))
+    assert np.isfinite(float(metrics["score"]))
 
 
-def test_a_judge_without_a_score_or_with_one_that_is_no_number_is_refused():
+def test_a_reward_model_without_a_score_or_with_parameters_that_are_not_finite_is_refused():
     decoder = language_model()
     with pytest.raises(SettingsError, match="--reward-model"):
-        Judge().opened(None)
+        RewardModelScore().opened(None)
     with pytest.raises(SettingsError, match="trained a policy"):
-        Judge("r").opened(SimpleNamespace(trained=lambda name: Trained(decoder, None)))
+        RewardModelScore("r").opened(SimpleNamespace(trained=lambda name: Trained(decoder, None)))
     broken = Trained(decoder, Direction(jnp.full((8, 1), jnp.nan)))
     with pytest.raises(DamagedFileError, match="not finite"):
-        Judge("r").opened(SimpleNamespace(trained=lambda name: broken))
+        RewardModelScore("r").opened(SimpleNamespace(trained=lambda name: broken))
 
 
 @pytest.mark.parametrize(
@@ -351,9 +358,9 @@ def test_low_rank_changes_alone_are_learned_and_begin_with_none():
     np.testing.assert_array_equal(
         said(algorithm, agent.learner.model, batch), references(algorithm, batch)
     )
-    slope = jax.jit(jax.grad(lambda m: said(algorithm, m, batch).sum()))(agent.learner.model)
-    assert all((x.b != 0).any() for x in slope.decoder.deltas.values())
-    assert len(jax.tree.leaves(slope)) == 2 * len(slope.decoder.deltas)
+    gradient = jax.jit(jax.grad(lambda m: said(algorithm, m, batch).sum()))(agent.learner.model)
+    assert all((x.b != 0).any() for x in gradient.decoder.deltas.values())
+    assert len(jax.tree.leaves(gradient)) == 2 * len(gradient.decoder.deltas)
 
 
 def test_groups_whose_scores_are_alike_teach_nothing_and_break_nothing():

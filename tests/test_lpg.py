@@ -92,9 +92,10 @@ def test_a_rule_is_told_of_the_end_and_keeps_the_prediction_of_a_truncated_step(
         "over": (over, next_y),
         "over'": (over, other),
     }
-    rise = {name: READ(batch, prob, y, n)[0] for name, (batch, n) in cases.items()}
-    assert (rise["over"] == rise["over'"]).all() and (rise["cut"] != rise["cut'"])[2, 1]
-    assert rise["cut"][2, 1] != rise["over"][2, 1]
+    outputs = {name: READ(batch, prob, y, n)[0] for name, (batch, n) in cases.items()}
+    assert (outputs["over"] == outputs["over'"]).all()
+    assert (outputs["cut"] != outputs["cut'"])[2, 1]
+    assert outputs["cut"][2, 1] != outputs["over"][2, 1]
 
 
 @struct
@@ -110,8 +111,8 @@ class ByHand:
             return total, total
 
         steps = batch.reward, batch.done
-        rise = jax.lax.scan(back, jnp.zeros(ENVS), steps, reverse=True)[1]
-        return self.scale * rise, jnp.log(y)
+        policy_output = jax.lax.scan(back, jnp.zeros(ENVS), steps, reverse=True)[1]
+        return self.scale * policy_output, jnp.log(y)
 
 
 def agent_of(algorithm, rule, key=0, dtype=None):
@@ -183,13 +184,14 @@ def test_predictions_fall_towards_what_the_rule_wants_by_kl():
     np.testing.assert_allclose(after.learner.model.prediction.rows, expected, atol=2e-6)
 
 
-def judged(algorithm, rule, agent, batches, last, advantage, cut=False):
+def validated(algorithm, rule, agent, batches, last, advantage, cut=False):
     """A policy gradient's loss on held steps, after an update on each of `batches`."""
     for batch in batches:
         agent = jax.lax.stop_gradient(agent) if cut else agent
-        agent, told = algorithm.update(replace(agent, rule=rule), batch, jax.random.key(0))
+        agent, metrics = algorithm.update(replace(agent, rule=rule), batch, jax.random.key(0))
     log_prob = agent.learner.model(last.obs).log_prob(last.action)
-    return mean(policy_gradient(log_prob, advantage), last.weight) + 0.1 * told["rise_square"]
+    loss = mean(policy_gradient(log_prob, advantage), last.weight)
+    return loss + 0.1 * metrics["policy_output_square"]
 
 
 @pytest.mark.parametrize(("descent", "lr"), [("sgd", 2.0), ("rmsprop", 2.0), ("adam", 0.1)])
@@ -209,24 +211,24 @@ def test_meta_gradients_are_finite_differences_through_several_updates(descent, 
         flat, shaped = ravel_pytree(rule)
 
         def loss(x, cut=False):
-            return judged(algorithm, shaped(x), agent, batches, last, advantage, cut)
+            return validated(algorithm, shaped(x), agent, batches, last, advantage, cut)
 
-        value, slope = jax.jit(loss), jax.jit(jax.grad(loss), static_argnums=1)
-        gradient = slope(flat, False)
+        value, gradient_of = jax.jit(loss), jax.jit(jax.grad(loss), static_argnums=1)
+        gradient = gradient_of(flat, False)
         for seed in range(3):
             way = np.random.default_rng(seed).normal(size=flat.shape)
             steep = descent == "adam"  # where a gradient is near zero
             size = 1e-7 if steep else 1e-5
             found = (value(flat + size * way) - value(flat - size * way)) / (2 * size)
             np.testing.assert_allclose(gradient @ way, found, rtol=1e-4 if steep else 2e-6)
-        cut = slope(flat, True)
+        cut = gradient_of(flat, True)
         cosine = gradient @ cut / jnp.sqrt((gradient @ gradient) * (cut @ cut))
         assert cosine < 0.998  # an unroll that is not differentiated would give the same
 
 
 @pytest.fixture(scope="module")
 def lives():
-    """The state of a run of `META` after two steps, what they told, and a step more."""
+    """The state of a run of `META` after two steps, their metrics, and one step more."""
     closed = META.system(source_for(META.wants(ROOM.spec), ROOM), Environment())
     state, step = jax.jit(closed.init)(jax.random.key(1)), jax.jit(closed.step)
     for _ in range(2):
@@ -234,24 +236,26 @@ def lives():
     return state, metrics, step
 
 
-def test_a_life_is_judged_after_each_update_and_the_gradient_goes_back_through_all_of_them(lives):
+def test_a_life_is_validated_after_each_update_and_all_of_them_pass_the_gradient_back(
+    lives,
+):
     state, *_ = lives
     life = jax.tree.map(lambda x: x[0], state.source)
     rule, key = state.agent.learner.model, jax.random.key(7)
 
     def whole(rule):
-        _, told, _ = META.lived(rule, Environment(), life, key)
-        return told["judged_loss"]
+        _, metrics, _ = META.lived(rule, Environment(), life, key)
+        return metrics["validation_loss"]
 
     found, gradient = jax.jit(jax.value_and_grad(whole))(rule)
-    inner, now, batches, advantages = META.chosen(life.arm), life, [], []
+    inner, now, batches, advantages = META.settings_of(life.arm), life, [], []
     taught = jax.jit(partial(descend, META.fit, adam(META.critic_lr)))
     critic = life.critic
 
     def advantage(batch):
         return standardise(META.advantage(critic.model, batch), batch.weight)
 
-    *keys, k_judge = jax.random.split(key, META.updates + 1)
+    *keys, k_validate = jax.random.split(key, META.updates + 1)
     run = jax.jit(partial(META.ran, reward=Environment()))
     for k in keys:  # what is sampled is fixed, and the slow way learns from it again
         now, batch, _ = run(now, key=k)
@@ -260,7 +264,7 @@ def test_a_life_is_judged_after_each_update_and_the_gradient_goes_back_through_a
         critic, _ = taught(critic, batch)
         agent, _ = inner.update(replace(now.agent, rule=rule), batch, k)
         now = replace(now, agent=replace(agent, rule=()))
-    _, last, _ = run(now, key=k_judge)
+    _, last, _ = run(now, key=k_validate)
     judging = list(zip([*batches[1:], last], [*advantages[1:], advantage(last)], strict=True))
 
     def slow(rule):
@@ -271,30 +275,30 @@ def test_a_life_is_judged_after_each_update_and_the_gradient_goes_back_through_a
             losses.append(-(log_prob * better).mean())
         return jnp.stack(losses).mean()
 
-    expected, slope = jax.jit(jax.value_and_grad(slow))(rule)
+    expected, by_hand = jax.jit(jax.value_and_grad(slow))(rule)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-6), gradient, slope
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-6), gradient, by_hand
     )
-    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(slope)) > 1e-5
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(by_hand)) > 1e-5
 
 
 def test_the_slope_of_each_life_is_clipped_and_not_their_sum(lives):
     state, *_ = lives
     rule, keys = state.agent.learner.model, jax.random.split(jax.random.key(3), META.lives)
     given = rule, state.source, Environment(), 0.05, keys
-    slope = jax.jit(jax.vmap(jax.grad(META.loss, has_aux=True), (None, 0, None, None, 0)))
-    each, _ = slope(*given)
+    gradient_of = jax.jit(jax.vmap(jax.grad(META.loss, has_aux=True), (None, 0, None, None, 0)))
+    each, _ = gradient_of(*given)
     norms = jax.vmap(optax.global_norm)(each)
     limit = float(jnp.sort(norms)[:2].mean())  # between the smallest and the next
     meta = replace(META, max_grad_norm=limit)
-    (_, told), _, found = jax.jit(meta.judgement)(*given)
+    (_, metrics), _, found = jax.jit(meta.gradient)(*given)
     scale = jnp.minimum(1.0, limit / norms)
     expected = jax.tree.map(lambda x: jnp.einsum("l,l...->...", scale, x) / META.lives, each)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), found, expected
     )
-    assert told["slopes_clipped"] == 1.0 - 1.0 / META.lives
+    assert metrics["gradients_clipped"] == 1.0 - 1.0 / META.lives
 
 
 def test_lives_end_at_different_times_and_begin_in_another_task(lives):
@@ -329,7 +333,7 @@ def test_a_bandit_prefers_what_earned_more_and_what_it_seldom_drew():
 
 def test_the_bandit_sets_the_agents_steps():
     meta = replace(META, agent_lr=(2.0, 4.0), agent_kl_coef=(0.5, 1.0))
-    inner = meta.chosen(jnp.int32(3))
+    inner = meta.settings_of(jnp.int32(3))
     assert (float(inner.lr), float(inner.kl_coef)) == (4.0, 1.0) and len(meta.choices) == 4
 
 

@@ -20,7 +20,7 @@ from spinward.experience.rollout import Rollout
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.episodic import Episodic, episodic_novelty
 from spinward.networks.recurrent import MEMORY, REWARD
-from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
+from spinward.networks.recurrent_q import CONTEXT, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.programs.choose import program
 from spinward.run.policy import TrainedPolicy as Alone
@@ -127,21 +127,21 @@ def test_sequences_are_stored_and_learned_from_on_a_host_too():
     assert metrics["finite"].all() and np.isfinite(metrics["loss"]).all()
     assert int(state.agent.updates[0]) == 4 * algorithm.updates and int(state.source.rows[0]) == 5
     # Rows [row, env, step]: what was earned is heard at the next step of the same episode.
-    told, reward = held.obs["extras"][TOLD][0, :4, ..., 2], held.reward[0, :4]
+    context, reward = held.obs["extras"][CONTEXT][0, :4, ..., 2], held.reward[0, :4]
     done = held.terminated[0, :4] | held.truncated[0, :4]
     earned = np.where(done, 0.0, np.sqrt(reward + 1) - 1 + 1e-3 * reward)
-    np.testing.assert_allclose(told[..., 1:], earned[..., :-1], atol=1e-5)
+    np.testing.assert_allclose(context[..., 1:], earned[..., :-1], atol=1e-5)
     assert held.obs["extras"]["bonus"][0, 2:4].any()
 
 
 # -- the network ----------------------------------------------------------------------------------
 
 
-def window(model, time=9, envs=3, told=4):
+def window(model, time=9, envs=3, context=4):
     """A window as it comes from acting step by step, with episodes that end inside it."""
-    k_obs, k_told = jax.random.split(KEY)
+    k_obs, k_context = jax.random.split(KEY)
     obs, later = jax.random.normal(k_obs, (2, time, envs, 3))
-    before, after = jax.random.normal(k_told, (2, time, envs, told))
+    before, after = jax.random.normal(k_context, (2, time, envs, context))
     done = np.zeros((time, envs), bool)
     done[2, 0] = done[5, 1] = True
     over = done[..., None]
@@ -156,7 +156,7 @@ def window(model, time=9, envs=3, told=4):
         ahead.append(step(next_obs[t], after[t], kept)[0])
         memory = jax.tree.map(lambda m, t=t: jnp.where(done[t][:, None], 0.0, m), kept)
     zero, flags = jnp.zeros((time, envs)), jnp.asarray(done)
-    extras = {MEMORY: jax.tree.map(lambda m: m[None], start), TOLD: before}
+    extras = {MEMORY: jax.tree.map(lambda m: m[None], start), CONTEXT: before}
     batch = Transition(obs, zero, zero, flags, ~flags & False, next_obs, zero + 1, extras)
     return batch, after, jnp.stack(values), jnp.stack(ahead)
 
@@ -197,14 +197,14 @@ def test_no_gradient_comes_from_what_is_burnt_in_or_from_successors():
     ],
 )
 def test_the_bonus_of_ten_neighbours_is_these_numbers(epsilon, wanted):
-    apart = jnp.array([0.008, 0.02, 0.1, 1.0, 4.0])[:, None] * jnp.full(10, 3.0)
-    found = episodic_novelty(apart, jnp.ones((5, 10), bool), 3.0, epsilon)
+    distance = jnp.array([0.008, 0.02, 0.1, 1.0, 4.0])[:, None] * jnp.full(10, 3.0)
+    found = episodic_novelty(distance, jnp.ones((5, 10), bool), 3.0, epsilon)
     np.testing.assert_allclose(found, wanted, rtol=1e-3)
 
 
 def test_a_bonus_of_fewer_neighbours_sums_those_there_are_and_of_none_is_0():
-    there = jnp.arange(10) < jnp.array([0, 1, 4, 10])[:, None]
-    found = episodic_novelty(jnp.zeros((4, 10)), there, 1.0)
+    mask = jnp.arange(10) < jnp.array([0, 1, 4, 10])[:, None]
+    found = episodic_novelty(jnp.zeros((4, 10)), mask, 1.0)
     wanted = [0.0, *(1 / (n**0.5 + 1e-3) for n in (1, 4, 10))]
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert episodic_novelty(jnp.zeros((1, 100)), jnp.ones((1, 100), bool), 1.0) == 0.0  # s > 8
@@ -213,23 +213,25 @@ def test_a_bonus_of_fewer_neighbours_sums_those_there_are_and_of_none_is_0():
 def test_an_episode_finds_the_nearest_of_what_it_met_and_forgets_the_oldest():
     random = np.random.default_rng(0)
     states = random.normal(size=(12, 2, 3)).astype(np.float32)
-    met = Episodic.init(2, 8, 3)
+    episodic_memory = Episodic.init(2, 8, 3)
     put, nearest = jax.jit(Episodic.put), jax.jit(partial(Episodic.nearest, k=4))
     for t, x in enumerate(states):
-        apart, there = nearest(met, x)
+        distance, mask = nearest(episodic_memory, x)
         for e in range(2):
             held = states[max(t - 8, 0) : t, e]
             wanted = np.sort(np.square(held - x[e]).sum(-1))[:4]
-            assert there[e].sum() == len(wanted)
-            np.testing.assert_allclose(np.sort(apart[e][there[e]]), wanted, rtol=1e-5)
-        met = put(met, x)
+            assert mask[e].sum() == len(wanted)
+            np.testing.assert_allclose(np.sort(distance[e][mask[e]]), wanted, rtol=1e-5)
+        episodic_memory = put(episodic_memory, x)
 
 
 def test_the_same_state_again_and_again_is_worth_less_and_less():
-    met, bonus = Episodic.init(1, 16, 2), []
+    episodic_memory, bonus = Episodic.init(1, 16, 2), []
     for _ in range(14):
-        bonus.append(float(episodic_novelty(*met.nearest(jnp.ones((1, 2)), 10), 1.0)[0]))
-        met = met.put(jnp.ones((1, 2)))
+        bonus.append(
+            float(episodic_novelty(*episodic_memory.nearest(jnp.ones((1, 2)), 10), 1.0)[0])
+        )
+        episodic_memory = episodic_memory.put(jnp.ones((1, 2)))
     assert bonus[0] == 0.0 and bonus[10] == bonus[13] == pytest.approx(0.3161, abs=1e-4)
     assert all(np.diff(bonus[1:11]) < 0)
 
@@ -254,7 +256,7 @@ def test_a_running_mean_is_of_all_at_first_and_of_the_latest_later():
     for value in range(4):
         running = running.add(jnp.float32([value, 99.0]), jnp.array([1.0, 0.0]), 0.1)
     np.testing.assert_allclose(running.mean, 1.5)
-    np.testing.assert_allclose(running.deviation, np.std(range(4)), rtol=1e-5)
+    np.testing.assert_allclose(running.std, np.std(range(4)), rtol=1e-5)
     for _ in range(100):
         running = running.add(jnp.full(2, 7.0), jnp.ones(2), 0.1)
     np.testing.assert_allclose(running.mean, 7.0, atol=1e-2)
@@ -364,8 +366,8 @@ def family():
 
 def test_the_network_is_told_what_was_done_and_earned_and_who_acts(family):
     _, _, batch, _ = family
-    told = np.asarray(batch.extras[TOLD])
-    action, reward, policy, bonus = np.split(told, (2, 3, 5), -1)
+    context = np.asarray(batch.extras[CONTEXT])
+    action, reward, policy, bonus = np.split(context, (2, 3, 5), -1)
     done = np.asarray(batch.done)
     assert done.any() and (policy.sum(-1) == 1).all()
     before = np.where(done[:-1, :, None], 0.0, np.eye(2)[np.asarray(batch.action)[:-1]])
@@ -396,8 +398,9 @@ def test_a_step_is_rewarded_by_the_policy_that_took_it_for_the_state_it_led_to(f
     algorithm, agent, batch, _ = family
     rows = part(batch, 0, -1)
     reward, gamma = algorithm.family(agent.curiosity, rows, batch.extras["bonus"][1:])
-    who = np.asarray(batch.extras[TOLD])[:-1, :, 3:5].argmax(-1)
-    bonus = np.where(rows.done, 0.0, batch.extras["bonus"][1:])  # whose deviation is 1 at first
+    who = np.asarray(batch.extras[CONTEXT])[:-1, :, 3:5].argmax(-1)
+    # The standard deviation of bonuses is 1 at first.
+    bonus = np.where(rows.done, 0.0, batch.extras["bonus"][1:])
     np.testing.assert_allclose(
         reward, rows.reward + np.where(who == 1, 0.3, 0.0) * bonus, rtol=1e-5
     )
@@ -407,7 +410,7 @@ def test_a_step_is_rewarded_by_the_policy_that_took_it_for_the_state_it_led_to(f
 def test_without_exploration_the_greedy_policy_of_the_family_acts(family):
     *_, (_, after, extras) = family
     assert (after["policy"] == jnp.array([1.0, 0.0])).all()
-    assert (extras[TOLD][:, 3:5] == jnp.array([1.0, 0.0])).all()
+    assert (extras[CONTEXT][:, 3:5] == jnp.array([1.0, 0.0])).all()
 
 
 @pytest.mark.slow

@@ -43,16 +43,16 @@ def counted():
 def test_counts_of_rollouts_add_up_and_each_bonus_is_of_the_count_after_the_visit(counted):
     at, batch = walked()
     count = Count(beta=0.5, gamma=0.0)
-    state, judged, metrics = counted(count, count.init(KEY, SPEC), batch)
+    state, labelled, metrics = counted(count, count.init(KEY, SPEC), batch)
     assert state.table.sum() == TIME * ENVS
     seen, wanted = np.zeros(STATES), np.zeros((TIME, ENVS))
     for t in range(TIME):  # two environments in one place in one step both count
         np.add.at(seen, at[t], 1)
         wanted[t] = seen[at[t]] ** -0.5
     np.testing.assert_array_equal(np.sort(state.table[state.table > 0]), np.sort(seen))
-    np.testing.assert_allclose(judged.extras["bonus"], wanted, rtol=1e-6)
-    np.testing.assert_allclose(judged.reward, batch.reward + 0.5 * wanted, rtol=1e-5)
-    assert_same(judged.extras["env_reward"], batch.reward)
+    np.testing.assert_allclose(labelled.extras["bonus"], wanted, rtol=1e-6)
+    np.testing.assert_allclose(labelled.reward, batch.reward + 0.5 * wanted, rtol=1e-5)
+    assert_same(labelled.extras["env_reward"], batch.reward)
     np.testing.assert_allclose(metrics["bonus"], wanted.mean(), rtol=1e-5)
 
 
@@ -72,10 +72,10 @@ def test_a_lost_step_is_not_counted_and_beta_falls_with_each_batch(counted):
     state = count.init(KEY, SPEC)
     coefs = []
     for _ in range(3):
-        state, judged, metrics = counted(count, state, batch)
+        state, labelled, metrics = counted(count, state, batch)
         coefs.append(float(metrics["bonus_coef"]))
     assert state.table.sum() == 3 * (TIME - 1) * ENVS and coefs == [1.0, 0.5, 0.25]
-    assert not judged.extras["bonus"][3].any()
+    assert not labelled.extras["bonus"][3].any()
 
 
 def test_episodic_counts_start_anew_with_each_episode_across_batches(counted):
@@ -84,8 +84,8 @@ def test_episodic_counts_start_anew_with_each_episode_across_batches(counted):
     state, bonus = count.init(KEY, SPEC), []
     for half in (slice(0, TIME), slice(TIME, None)):
         part = jax.tree.map(lambda x, half=half: x[half], batch)
-        state, judged, _ = counted(count, state, part)
-        bonus.append(judged.extras["bonus"])
+        state, labelled, _ = counted(count, state, part)
+        bonus.append(labelled.extras["bonus"])
     seen = np.zeros((ENVS, STATES))
     for t, e in np.ndindex(2 * TIME, ENVS):
         seen[e, at[t, e]] += 1
@@ -161,36 +161,36 @@ def test_the_error_falls_where_it_was_trained_and_stays_elsewhere_and_the_target
     known, other = states.at[:, :, 4:].set(0.0), states[:, 4:8]
     flag = jnp.zeros((1, 16), bool)
     batch = Transition(known, 0.0, jnp.zeros((1, 16)), flag, flag, known, jnp.ones((1, 16)), {})
-    judge = rnd.init(KEY, spec)
+    start = rnd.init(KEY, spec)
 
     @jax.jit
-    def trained(judge):
-        return jax.lax.scan(lambda j, _: (rnd.label(j, batch, KEY)[0], None), judge, length=1000)[0]
+    def trained(state):
+        return jax.lax.scan(lambda s, _: (rnd.label(s, batch, KEY)[0], None), state, length=1000)[0]
 
-    after = trained(judge)
+    after = trained(start)
 
     def error(model, obs):
-        return float(distance(model, judge.target, after.whitener(obs)).mean())
+        return float(distance(model, start.target, after.whitener(obs)).mean())
 
-    before = judge.predictor.model, after.predictor.model
+    before = start.predictor.model, after.predictor.model
     assert error(before[1], known) < 0.1 * error(before[0], known)
     assert error(before[1], other) > 0.5 * error(before[0], other)
-    assert_same(after.target, judge.target)
+    assert_same(after.target, start.target)
 
 
 def test_no_gradient_reaches_the_target_and_a_predictor_that_is_it_has_no_error():
     nets = Distillation.init(KEY, SPEC, 8, 4)
     obs = jax.random.normal(KEY, (5, STATES))
     assert not distance(nets.target, nets.target, obs).any()
-    slope = jax.grad(lambda t: distance(nets.predictor, t, obs).sum())(nets.target)
-    assert not any(x.any() for x in jax.tree.leaves(slope))
+    gradient = jax.grad(lambda t: distance(nets.predictor, t, obs).sum())(nets.target)
+    assert not any(x.any() for x in jax.tree.leaves(gradient))
 
 
 def test_the_bonus_does_not_depend_on_the_scale_of_the_errors():
-    """Errors a hundred times as large give the same bonus: it is divided by its own deviation."""
+    """Errors a hundred times as large give the same bonus, divided by its standard deviation."""
     rnd = RND(width=8, outputs=4, quiet=0)
     _, batch = walked()
-    judge = rnd.init(KEY, SPEC)
+    state = rnd.init(KEY, SPEC)
 
     def larger(model):
         last = model.layers.layers[-1]
@@ -200,12 +200,12 @@ def test_the_bonus_does_not_depend_on_the_scale_of_the_errors():
         )
 
     both = replace(
-        judge,
-        target=larger(judge.target),
-        predictor=replace(judge.predictor, model=larger(judge.predictor.model)),
+        state,
+        target=larger(state.target),
+        predictor=replace(state.predictor, model=larger(state.predictor.model)),
     )
-    label = jax.jit(lambda judge: rnd.label(judge, batch, KEY)[1].extras["bonus"])
-    np.testing.assert_allclose(label(both), label(judge), rtol=1e-3)
+    label = jax.jit(lambda state: rnd.label(state, batch, KEY)[1].extras["bonus"])
+    np.testing.assert_allclose(label(both), label(state), rtol=1e-3)
 
 
 def test_a_step_that_terminates_is_paid_the_mean_bonus_for_good_and_no_other_step_is():

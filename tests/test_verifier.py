@@ -76,21 +76,21 @@ def test_it_is_called_with_two_texts_and_pays_at_the_last_token(monkeypatch):
     seen = []
     monkeypatch.setattr(verifier, "loaded", lambda place: lambda *t: seen.append(t) or len(seen))
     batch = batch_of(["<bos> the film | was good <eos>", "<bos> the game | was <eos>"])
-    judge = Verifier("any").opened(READER)
-    _, paid, told = jax.jit(judge.label)((), batch, jax.random.key(0))
+    reward = Verifier("any").opened(READER)
+    _, paid, metrics = jax.jit(reward.label)((), batch, jax.random.key(0))
     assert seen == [("<bos> the film", "was good"), ("<bos> the game", "was")]
     assert paid.reward[:, 0].tolist() == [0, 0, 0, 0, 1]
-    assert paid.reward[:, 1].tolist() == [0, 0, 0, 2, 0] and told["judged"] == 1.5
+    assert paid.reward[:, 1].tolist() == [0, 0, 0, 2, 0] and metrics["score"] == 1.5
 
 
-def test_all_seeds_are_judged_in_one_call(monkeypatch):
+def test_all_seeds_are_scored_in_one_call(monkeypatch):
     calls = []
     monkeypatch.setattr(verifier, "loaded", lambda place: calls.append(place) or words_with_o)
     rows = ["<bos> the film | was good <eos>", "<bos> the film | looked odd <eos>"]
     one, other = batch_of(rows), batch_of(rows[::-1])
     both = jax.tree.map(lambda *x: jax.numpy.stack(x), one, other)
-    judge = Verifier("any").opened(READER)
-    found = jax.jit(jax.vmap(lambda b: judge.label((), b, None)[1].reward.sum(0)))(both)
+    reward = Verifier("any").opened(READER)
+    found = jax.jit(jax.vmap(lambda b: reward.label((), b, None)[1].reward.sum(0)))(both)
     assert found.tolist() == [[1, 2], [2, 1]] and calls == ["any"]
 
 
@@ -104,17 +104,17 @@ def test_all_seeds_are_judged_in_one_call(monkeypatch):
         ("absent", SettingsError, "has no absent"),
     ],
 )
-def test_a_function_that_cannot_judge_is_refused_before_training(name, error, said):
-    judge = Verifier(f"{HERE}:{name}").opened(READER)
+def test_a_function_that_gives_no_score_is_refused_before_training(name, error, said):
+    reward = Verifier(f"{HERE}:{name}").opened(READER)
     with pytest.raises(error, match=said):
-        judge.try_once(Generation(Grammar(), 1, 1))
+        reward.try_once(Generation(Grammar(), 1, 1))
 
 
 @pytest.mark.parametrize(
     ("algorithm", "env", "said"),
     [(SFT(), "Grammar", "SFT learns from texts as they are"), (PPO(), "CartPole-v1", "no texts")],
 )
-def test_what_writes_nothing_is_not_judged(algorithm, env, said):
+def test_an_algorithm_that_writes_nothing_has_no_verifier(algorithm, env, said):
     with pytest.raises(SettingsError, match=said):
         assert assemble(Experiment(algorithm, env, 1, reward=Verifier(f"{HERE}:nothing"))).parts
 
@@ -144,10 +144,9 @@ def test_a_run_learns_from_it_and_needs_trust_to_go_on(tmp_path):
     more = {"reward": reward, "model": sft.path, "out": tmp_path, "name": "grpo", "seeds": 2}
     algorithm = GRPO(envs=64, group=8, rollout=9, lr=0.02, kl_in="")
     run = spinward.train(algorithm, "Grammar", 20 * 576, shards=1, **more)
-    judged = run.curves("judged")[1]
+    score = run.curves("score")[1]
     share = sum("o" in word for word in WORDS) / len(WORDS)
-    assert abs(judged[:, 0] / 9 - share).max() < 0.2  # of a model that knows nothing
-    assert (judged[:, -1] > judged[:, 0] + 1.0).all()
-    assert (run.curves("score")[1] == judged).all()
+    assert abs(score[:, 0] / 9 - share).max() < 0.2  # of a model that knows nothing
+    assert (score[:, -1] > score[:, 0] + 1.0).all()
     with pytest.raises(SettingsError, match="scored by test_verifier:words_with_o; --trust"):
         load(run.path).train()

@@ -1,9 +1,9 @@
 """Advantage actor-critic, synchronous (Mnih et al., 2016, arXiv:1602.01783).
 
-Departs from the paper: all environments step together and their gradients are averaged, advantages
-are GAE's, whose lambda of 1 is the paper's return, and a truncated episode keeps the value of its
-last state. Steps that an older policy took, as workers that come first bring them (the paper's
-A3C), are corrected by V-trace (Espeholt et al., 2018, arXiv:1802.01561); for others it is GAE.
+Departs from the paper: all environments step together and their gradients are averaged; advantages
+are GAE's, whose lambda of 1 is the paper's return; a truncated episode bootstraps from the value of
+its last state. Off-policy steps of asynchronous workers (the paper's A3C) are corrected by V-trace
+(Espeholt et al., 2018, arXiv:1802.01561), which is GAE for on-policy steps.
 """
 
 from collections.abc import Callable
@@ -51,9 +51,9 @@ class A2C:
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     decay: float = 0.99  # of RMSProp's mean square
     eps: float = 1e-5  # added to it before the root
-    normalise: bool = False  # advantages of mean 0 and deviation 1 in each batch
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    normalise: bool = False  # advantages of mean 0 and standard deviation 1 in each batch
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     shared: bool = False  # policy and value have the same hidden layers; with a memory always
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
@@ -99,12 +99,12 @@ class A2C:
         policy, value, next_value = model.unroll(batch)
         log_prob = policy.log_prob(batch.action)
         held = jax.lax.stop_gradient((value, next_value, log_prob - batch.extras["log_prob"]))
-        goal, advantage = vtrace(batch, *held, self.gamma, self.lam)
+        target, advantage = vtrace(batch, *held, self.gamma, self.lam)
         if self.normalise:
             advantage = standardise(advantage, batch.weight)
         losses = {
             "policy_loss": policy_gradient(log_prob, advantage),
-            "value_loss": 0.5 * jnp.square(value - goal),
+            "value_loss": 0.5 * jnp.square(value - target),
             "entropy": policy.entropy(),
         }
         metrics = means(losses, batch.weight)

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the policy under which logged actions are most likely (Pomerleau, 1989)."""
+"""Behaviour cloning: the maximum-likelihood policy of logged actions (Pomerleau, 1989)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ class BC:
     memory = no_memory
 
     def check(self, spec: Spec) -> None:
-        """Any space will do."""
+        """Every space is supported."""
 
     def wants(self, spec: Spec) -> Logged:
         return Logged(self.updates, self.batch)

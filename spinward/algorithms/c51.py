@@ -1,7 +1,7 @@
 """C51: learning the distribution of returns on fixed atoms (Bellemare et al., 2017,
 arXiv:1707.06887).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -42,14 +42,14 @@ class C51:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
-    atoms: int = 51  # returns that a distribution is made of
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
+    atoms: int = 51  # atoms of the return distribution
     low: float = -10.0  # the least of them
-    high: float = 10.0  # the greatest; none beyond can be told from it
+    high: float = 10.0  # the greatest of them
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -100,27 +100,30 @@ class C51:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         reward, discount, end = unrolled(batch, self.gamma)
-        after = jax.nn.softmax(target(end))
+        after = jax.nn.softmax(target_network(end))
         best = forbid(after @ self.support, mask(end)).argmax(-1)
-        moved = reward[:, None] + discount[:, None] * self.support
-        goal = project(moved, of_action(after, best), self.support)
+        returns = reward[:, None] + discount[:, None] * self.support
+        target = project(returns, of_action(after, best), self.support)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         logits = model(obs)
         values = jax.nn.softmax(logits) @ self.support
-        chosen = of_action(logits, action)
+        action_logits = of_action(logits, action)
         losses = {
-            "cross_entropy": cross_entropy(chosen, goal),
-            "value": jax.nn.softmax(chosen) @ self.support,
-            "mass_at_ends": goal[:, 0] + goal[:, -1],
+            "cross_entropy": cross_entropy(action_logits, target),
+            "value": jax.nn.softmax(action_logits) @ self.support,
+            "mass_at_ends": target[:, 0] + target[:, -1],
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
         return metrics["cross_entropy"], metrics | self.outside(batch)
 
     def outside(self, batch: Transition) -> Metrics:
-        """Not finite, which ends the run, where a reward by itself lies beyond the atoms."""
+        """A metric that is infinite, which ends the run, where a single reward lies beyond the
+        atoms."""
         reward = jnp.where(batch.weight > 0.0, batch.reward, 0.0)
         beyond = ((reward < self.low) | (reward > self.high)).any()
         return {"reward_outside_low_to_high": jnp.where(beyond, jnp.inf, 0.0)}

@@ -1,8 +1,8 @@
 """Deep deterministic policy gradient (Lillicrap et al., 2016, arXiv:1509.02971).
 
-Departs from the paper: one step size, no weight decay and no batch normalisation, as in the
-versions it is compared with since (Fujimoto et al., 2018); independent exploration noise unless
-`correlation` makes it last; and networks that start orthogonal.
+Departs from the paper: one step size, no weight decay and no batch normalisation, as in later
+baselines (Fujimoto et al., 2018); exploration noise is independent unless `correlation` is set;
+networks start orthogonal.
 """
 
 from collections.abc import Callable
@@ -43,9 +43,9 @@ class DDPG:
     warmup: int = 10_000  # random env steps before the first update
     lr: float = 1e-3  # Adam step size of actor and critic
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the targets replaced after each update
-    noise: float = 0.1  # deviation of the exploration noise; actions lie in [-1, 1]
-    correlation: float = 0.0  # of the noise in one step with that in the next
+    tau: float = 0.005  # step of the target networks after each update
+    noise: float = 0.1  # standard deviation of the exploration noise; actions lie in [-1, 1]
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init  # builds the policy network
@@ -89,17 +89,17 @@ class DDPG:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
         target_actor, target_critic = agent.target
         reward, discount, next_obs = unrolled(batch, self.gamma)
-        goal = reward + discount * target_critic(next_obs, target_actor(next_obs))[0]
+        target_value = reward + discount * target_critic(next_obs, target_actor(next_obs))[0]
         batch = jax.tree.map(lambda x: x[0], batch)
-        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal)
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, target_value)
         actor, acted = descend(self.actor_loss, self.optimiser, agent.actor, critic.model, batch)
         models = actor.model, critic.model
         target = optax.incremental_update(models, agent.target, self.tau)
         return Agent(actor, critic, target), {**metrics, "actor_loss": acted["loss"]}
 
-    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+    def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, goal), "value": q[0]}, batch.weight)
+        metrics = means({"td_loss": squares(q, target), "value": q[0]}, batch.weight)
         return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:

@@ -1,10 +1,9 @@
 """Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290): the policy is its own
-reward model, beta log(pi / pi_ref), and learns from comparisons without writing anything.
+reward model, beta log(pi / pi_ref), and learns from comparisons without generating texts.
 
-Departs from the paper: Adam in place of RMSProp; `loss_type` may be that of IPO (Azar et al., 2023,
-arXiv:2310.12036), and `sft_coef` adds the likelihood of what was chosen (Pang et al., 2024,
-arXiv:2404.19733), without which the likelihood of both texts may fall, and that of texts that
-nobody has seen rise.
+Departs from the paper: Adam in place of RMSProp; `loss_type` may be the loss of IPO (Azar et al.,
+2023, arXiv:2310.12036), and `sft_coef` adds the likelihood of the chosen completion (Pang et al.,
+2024, arXiv:2404.19733), without which the likelihood of both completions may fall.
 """
 
 from typing import Any
@@ -33,18 +32,18 @@ class DPO:
     updates: int = 4  # gradient steps in each iteration
     lr: float = 1e-6  # Adam step size
     anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
-    beta: float = 0.1  # how near to stay to the model it began with: reward of one nat
-    loss_type: str = "sigmoid"  # of the margin: sigmoid (DPO) or ipo
-    smoothing: float = 0.0  # share of labels that are taken to be wrong
-    sft_coef: float = 0.0  # weight of the likelihood of what was chosen, for each token
+    beta: float = 0.1  # coefficient of the divergence from the starting model, per nat
+    loss_type: str = "sigmoid"  # loss of the margin: sigmoid (DPO) or ipo
+    smoothing: float = 0.0  # share of labels that are assumed to be wrong
+    sft_coef: float = 0.0  # weight of the chosen completions' likelihood, per token
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     accumulate: int = 1  # batches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    rollout: int = 64  # tokens to write at most, when it is asked to
-    temperature: float = 1.0  # which logits are divided by, when it writes
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    rollout: int = 64  # tokens of a generated text at most
+    temperature: float = 1.0  # by which logits are divided, in generation
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "DPO":
         return with_start(self, reader)
@@ -83,8 +82,8 @@ class DPO:
         return self.loss(agent.learner.model, batch, reference(self, batch, temperature=1.0))[1]
 
     def loss(self, model: Trained, batch: Transition, before: Array) -> tuple[Array, Metrics]:
-        """Of texts [time, env], of which each two that follow one another are a comparison, and
-        the log-probabilities of their tokens `before` learning."""
+        """The loss of texts [time, env], in consecutive pairs of chosen and rejected, with the
+        log-probabilities of their tokens `before` training."""
         log_prob = log_probs(policy(self, model, temperature=1.0), batch)
         of_text = average if self.loss_type == "ipo" else total
         chosen, rejected = of_text(log_prob - before, batch.weight).reshape(-1, 2).T

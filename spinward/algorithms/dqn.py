@@ -1,10 +1,10 @@
 """Deep Q-learning (Mnih et al., 2015), with the double-Q target of van Hasselt et al. (2016,
 arXiv:1509.06461), n-step returns, duelling heads, noisy layers and prioritised replay as switches.
 
-Departs from the paper: Adam in place of RMSProp and the square in place of Huber's loss unless
-told, gradients clipped to a global norm, several environments side by side, a target network that
-may follow slowly (`tau` below 1) instead of being copied, and an exponent of the importance weights
-that stays unless `importance_steps` says over how many it rises.
+Departs from the paper: Adam in place of RMSProp and the squared error in place of Huber's loss by
+default; gradients are clipped to a global norm; several environments step together; the target
+network may be a moving average (`tau` below 1) in place of a copy; the exponent of the importance
+weights is constant unless `importance_steps` is set.
 """
 
 from collections.abc import Callable
@@ -55,20 +55,20 @@ class DQN:
     eps: float = 1e-8  # added to what the optimiser divides by
     rmsprop: bool = False  # centred RMSProp in place of Adam
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    double: bool = True  # the network that does not value the next state chooses its action
-    lagged: bool = True  # the target network values the next state; if not, the online one
-    n_step: int = 1  # rewards in each target
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    double: bool = True  # double Q-learning: the other network chooses the next action
+    lagged: bool = True  # bootstrap from the target network; if not, from the online network
+    n_step: int = 1  # rewards in each n-step target
     huber: float = 1000.0  # error beyond which the loss is linear: 1 in the paper, here never
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
-    duelling: bool = False  # the value of the state and the advantage of each action, apart
-    noisy: bool = False  # explore by noise on the weights, not by random actions
-    prioritised: bool = False  # draw steps the more often, the larger their error was
-    priority_exponent: float = 0.6  # of the error in the odds of being drawn
-    importance_exponent: float = 0.4  # of the weight that makes up for those odds
+    duelling: bool = False  # duelling heads: the value of the state, and advantages of actions
+    noisy: bool = False  # explore by noisy weights, not by random actions
+    prioritised: bool = False  # sample steps by the size of their errors
+    priority_exponent: float = 0.6  # exponent of the error in the sampling probability
+    importance_exponent: float = 0.4  # exponent of the importance weight
     importance_steps: int = 0  # env steps over which that exponent rises to 1; 0 keeps it
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -106,7 +106,7 @@ class DQN:
         return Agent.init(model, self.optimiser(self.lr))
 
     def values(self, model: Any, obs: Obs) -> Array:
-        """Those of actions [..., actions]."""
+        """The action values [..., actions]."""
         return model(obs)
 
     def act(
@@ -125,25 +125,29 @@ class DQN:
         return agent, {**metrics, "epsilon": jnp.float32(share)}
 
     def corrected(self, batches: Transition, updates: Array) -> Transition:
-        """`batches` with importance weights of the exponents that go with so many updates."""
+        """`batches` with the importance weights' exponents after so many updates."""
         if not self.importance_steps:
             return batches
-        done = jnp.clip(q_learning.env_steps(self, updates) / self.importance_steps, 0.0, 1.0)
-        exponent = self.importance_exponent + done * (1.0 - self.importance_exponent)
-        # Replay weighs by the first exponent, over the largest weight: both are under the power.
+        progress = jnp.clip(q_learning.env_steps(self, updates) / self.importance_steps, 0.0, 1.0)
+        exponent = self.importance_exponent + progress * (1.0 - self.importance_exponent)
+        # Replay's weights have the first exponent and are over the largest: the power fits both.
         weight = batches.extras["importance"] ** (exponent / self.importance_exponent)
         return replace(batches, extras={**batches.extras, "importance": weight})
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         k_value, k_choice, k_target = jax.random.split(key, 3)
-        chooser, target = perturbed(model, k_choice), perturbed(target, k_target)
+        chooser = perturbed(model, k_choice)
+        evaluator = perturbed(target_network, k_target)
         reward, discount, end = unrolled(batch, self.gamma)
-        goal = reward + discount * bootstrap(chooser(end), target(end), self.double, self.lagged)
+        next_value = bootstrap(chooser(end), evaluator(end), self.double, self.lagged)
+        target = reward + discount * next_value
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         values = perturbed(model, k_value)(obs)
         value = pick(values, action)
-        error = goal - value
+        error = target - value
         loss = huber(error, self.huber) * batch.extras.get("importance", 1.0)
         losses = {"td_loss": loss, "td_error": jnp.abs(error), "value": value}
         metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
@@ -154,5 +158,5 @@ class DQN:
 
 
 def priority(settings: DQN, error: Array) -> Metrics:
-    """What replay is to learn of each window [batch], where it wants to know."""
+    """The priorities [batch] of the windows, where replay is prioritised."""
     return {"priority": jnp.abs(error)} if settings.prioritised else {}

@@ -1,7 +1,7 @@
-"""Ensemble-DQN: several values of each action, each learned by itself (Agarwal et al., 2020,
+"""Ensemble-DQN: several values of each action, each learned independently (Agarwal et al., 2020,
 arXiv:1907.04543, section 4.1; Anschel et al., 2017, for the averaged target).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -41,17 +41,17 @@ class EnsembleDQN:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
-    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it quadratic
     heads: int = 50  # values of each action; the paper has 200
     separate: bool = (
-        False  # each head is a network of its own; if not, all but the last layer is one
+        False  # each head is a separate network; if not, heads share all layers but the last
     )
-    averaged: bool = False  # one target for all heads: the best of their mean
+    averaged: bool = False  # one target for all heads, from the mean of their values
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -77,7 +77,7 @@ class EnsembleDQN:
         return Agent.init(model, self.optimiser(self.lr))
 
     def values(self, model: Any, obs: Obs) -> Array:
-        """The means [..., actions] of what the heads say."""
+        """The means [..., actions] of the heads' values."""
         return each_head(model, obs).mean(0)
 
     def act(
@@ -89,22 +89,24 @@ class EnsembleDQN:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         reward, discount, end = unrolled(batch, self.gamma)
-        after = each_head(target, end)
+        after = each_head(target_network, end)
         after = after.mean(0, keepdims=True) if self.averaged else after
-        goal = reward + discount * bootstrap(after, after, double=False)
+        target = reward + discount * bootstrap(after, after, double=False)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         q = each_head(model, obs)
         value = pick(q, action)  # [heads, batch]
-        seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
-        error = goal - value
+        held = jax.lax.stop_gradient(value)  # a standard deviation of 0 has no finite gradient
+        error = target - value
         losses = {
             "td_loss": huber(error, self.huber).mean(0),
             "td_error": jnp.abs(error).mean(0),
-            "value": seen.mean(0),
-            "spread": seen.std(0),
+            "value": held.mean(0),
+            "spread": held.std(0),
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics

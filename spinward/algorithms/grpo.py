@@ -1,13 +1,13 @@
-"""Group-relative policy optimisation (Shao et al., 2024, arXiv:2402.03300): several completions of
-each prompt are one another's baseline, and there is no value to learn.
+"""Group-relative policy optimisation (Shao et al., 2024, arXiv:2402.03300): the
+completions of a prompt are one another's baseline, so that no value is learned.
 
-Switches lead to what followed from it: `aggregation`, `clip_higher` and `mask_truncated` to DAPO
+Settings select later variants: `aggregation`, `clip_higher` and `mask_truncated` to DAPO
 (Yu et al., 2025, arXiv:2503.14476), `scaled` off and `aggregation` constant to Dr. GRPO (Liu et
 al., 2025, arXiv:2503.20783), `leave_one_out` to RLOO (Ahmadian et al., 2024, arXiv:2402.14740), and
 `whole_ratio` to GSPO (Zheng et al., 2025, arXiv:2507.18071).
 
-Departs from the paper: the price of the distance may be a part of the reward, or the loss k2, whose
-gradient is that of KL(pi || pi_ref); that of the paper's k3 is of KL(pi_ref || pi).
+Departs from the paper: the KL penalty may be part of the reward, or the loss k2, whose gradient is
+that of KL(pi || pi_ref); the gradient of the paper's k3 is that of KL(pi_ref || pi).
 """
 
 from typing import Any
@@ -29,10 +29,16 @@ from spinward.learning.minibatches import run_epochs
 from spinward.learning.steps import Learner, annealed, descend_on_sum
 from spinward.losses.policy import clipped_surrogate
 from spinward.losses.tokens import AGGREGATIONS, average, shares, total
-from spinward.networks.language_policy import Trained, policy, reference, told, trained
+from spinward.networks.language_policy import (
+    Trained,
+    log_prob_and_entropy,
+    policy,
+    reference,
+    trained,
+)
 from spinward.targets.groups import group_advantage, grouped, leave_one_out
 
-MEANS = ("entropy", "approx_kl", "clip_fraction")  # metrics of a token, which a loss sums
+MEANS = ("entropy", "approx_kl", "clip_fraction")  # metrics per token, which are summed over parts
 TEXTS = 8  # in each part of a batch on CPU: with 16 or 32 an iteration takes 3 % longer
 
 
@@ -43,24 +49,24 @@ class GRPO:
     rollout: int = 32  # tokens of a completion at most
     lr: float = 1e-6  # Adam step size
     anneal_steps: int = 0  # tokens over which lr falls linearly to 0; 0 keeps it
-    scaled: bool = True  # divide advantages by the deviation of the group's scores
+    scaled: bool = True  # divide advantages by the group's standard deviation of scores
     leave_one_out: bool = False  # the baseline is the mean of the others alone (RLOO)
     clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
     clip_higher: float = 0.2  # the same, above 1
     whole_ratio: bool = False  # one ratio for each completion (GSPO), not for each token
-    aggregation: str = "sequence"  # what counts alike: sequence, token or constant
-    mask_truncated: bool = False  # learn nothing from completions that ran out of room
-    kl_coef: float = 0.04  # beta: price of a nat away from the model it began with
-    kl_in: str = "loss_k3"  # where it is paid: reward, loss_k2 or loss_k3; empty: nowhere
+    aggregation: str = "sequence"  # unit of equal weight in the loss: sequence, token or constant
+    mask_truncated: bool = False  # give truncated completions weight 0
+    kl_coef: float = 0.04  # beta: coefficient of the divergence from the starting model, per nat
+    kl_in: str = "loss_k3"  # where that divergence counts: reward, loss_k2 or loss_k3, or empty
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     epochs: int = 1  # passes over each batch
     minibatches: int = 1  # gradient steps per pass
     accumulate: int = 1  # minibatches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    temperature: float = 1.0  # by which logits are divided, in generation and in learning
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "GRPO":
         return with_start(self, reader)
@@ -69,7 +75,9 @@ class GRPO:
         check_start(self, spec)
         check_minibatches(self.envs, self.rollout, self.epochs, self.minibatches, "tokens")
         if self.group < 2:
-            raise SettingsError(f"group={self.group} must be at least 2: each is judged by others")
+            raise SettingsError(
+                f"group={self.group} must be at least 2: the others are the baseline"
+            )
         for name, known in (("kl_in", (*KL_IN, "")), ("aggregation", AGGREGATIONS)):
             if getattr(self, name) not in known:
                 expected = ", ".join(filter(None, known))
@@ -83,7 +91,7 @@ class GRPO:
         return Agent(Learner.init(model, optimiser(self, self.lr)), jnp.int32(0))
 
     def advantage(self, score: Array) -> Array:
-        """Of each completion [env] over the others of its group."""
+        """The advantage [env] of each completion over the others of its group."""
         if self.leave_one_out:
             return leave_one_out(score, self.group)
         return group_advantage(score, self.group, self.scaled)
@@ -98,13 +106,13 @@ class GRPO:
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch = without_prompts(batch, self.rollout)
-        written, score = batch.extras["log_prob"], batch.reward.sum(0)
-        before = reference(self, batch, group=self.group)  # `kl` is measured where it costs nothing
-        kl = total(written - before, batch.weight)
-        counted = score - self.kl_coef * kl if self.kl_in == "reward" else score
-        advantage = self.advantage(counted)
-        seen = {"kl": kl.mean(), "score": score.mean()}
-        seen["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
+        log_prob, score = batch.extras["log_prob"], batch.reward.sum(0)
+        before = reference(self, batch, group=self.group)  # for the metric `kl` if not for the loss
+        kl = total(log_prob - before, batch.weight)
+        penalised = score - self.kl_coef * kl if self.kl_in == "reward" else score
+        advantage = self.advantage(penalised)
+        measured = {"kl": kl.mean(), "score": score.mean()}
+        measured["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
         if self.mask_truncated:
             batch = replace(batch, weight=batch.weight * ~batch.truncated.any(0))
         share = shares(batch.weight, self.aggregation, self.rollout)
@@ -115,7 +123,7 @@ class GRPO:
 
         row = jnp.broadcast_to(advantage, batch.weight.shape)
         data = (batch, row, before, self.minibatches * share)
-        if self.minibatches == 1:  # in their order, so that a group's prompt can be read once
+        if self.minibatches == 1:  # not shuffled, so that a group's prompt is read once
             learner, metrics = jax.lax.scan(
                 lambda learner, _: step(learner, data), agent.learner, length=self.epochs
             )
@@ -125,11 +133,11 @@ class GRPO:
             )
         count = jnp.maximum(metrics.pop("tokens"), 1.0)
         metrics |= {name: metrics[name] / count for name in MEANS}
-        return Agent(learner, agent.updates + 1), {**metrics, **seen, "lr": lr}
+        return Agent(learner, agent.updates + 1), {**metrics, **measured, "lr": lr}
 
     def parts(self, data: Any) -> Any:
-        """`data` [time, env] as [part, time, env]: whole groups, and of about as many texts as
-        are quickest to learn from."""
+        """`data` [time, env] as [part, time, env]: parts of whole groups, of about the number of
+        texts with the fastest gradient."""
         envs = data[1].shape[1]
         groups = -(-envs // self.group)
         on_cpu = jax.default_backend() == "cpu"  # a GPU has no such cache to fit
@@ -141,8 +149,8 @@ class GRPO:
         self, model: Trained, batch: Transition, advantage: Array, before: Array, share: Array
     ) -> tuple[Array, Metrics]:
         group = self.group if self.minibatches == 1 else 1
-        chosen, _, _ = policy(self, model).unroll(batch, group)
-        log_prob, entropy = told(chosen, batch.action)
+        distribution, _, _ = policy(self, model).unroll(batch, group)
+        log_prob, entropy = log_prob_and_entropy(distribution, batch.action)
         log_ratio = batch.weight * (log_prob - batch.extras["log_prob"])
         if self.whole_ratio:
             log_ratio = jnp.broadcast_to(average(log_ratio, batch.weight), log_ratio.shape)

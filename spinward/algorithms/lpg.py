@@ -1,10 +1,10 @@
-"""Learned policy gradient (Oh et al., 2020, arXiv:2007.08794): an agent trained by a rule that was
-itself learned, in place of a loss that somebody wrote. `lpg_meta.py` learns such rules.
+"""Learned policy gradient (Oh et al., 2020, arXiv:2007.08794): an agent trained by a learned
+update rule in place of a designed loss. `lpg_meta.py` learns such rules.
 
-Departs from the paper: what follows a truncated step keeps its prediction, and the rule is told of
-termination alone; rewards are scaled, so that one rule serves for small ones and large. Departs
-from public code: what the rule reads of the agent is not cut off from the gradient that rules are
-learned by, without which predictions could come to mean nothing.
+Departs from the paper: the successor of a truncated step keeps its prediction, and only termination
+is an input of the rule; rewards are scaled, so that one rule fits small and large rewards. Departs
+from public code: the gradient that trains rules flows through the agent's outputs that the rule
+reads, without which predictions can become meaningless.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ DESCENTS = ("adam", "rmsprop", "sgd")
 
 @dataclasses.dataclass(frozen=True)
 class Learned:
-    """A rule as a setting: known by its digest."""
+    """A rule as a setting, compared by its digest."""
 
     digest: str
     rule: Any = dataclasses.field(compare=False, repr=False)
@@ -70,11 +70,11 @@ class LPG:
     rollout: int = 20  # steps of each between updates
     lr: float = 1e-3  # step size
     descent: str = "adam"  # by adam, rmsprop as in A2C, or sgd, which is by plain steps
-    gamma: float = 0.95  # discount per step, which the rule is told
-    normalise_reward: bool = True  # divide rewards by the deviation of the return, for the rule
+    gamma: float = 0.95  # discount per step, which is an input of the rule
+    normalise_reward: bool = True  # divide rewards by the standard deviation of the return
     kl_coef: float = 0.5  # weight of the loss of predictions
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
-    tabular: bool = False  # numbers of their own for each state, in place of a network
+    tabular: bool = False  # tables over states, in place of networks
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     learned: Learned | None = None  # the rule itself, where no file is read
@@ -111,14 +111,14 @@ class LPG:
     def optimiser(self) -> optax.GradientTransformation:
         if self.descent == "rmsprop":
             return rmsprop(self.lr, self.max_grad_norm)
-        # eps_root, because a rule is learned through these steps, and a root has no slope at 0.
+        # eps_root, because rules are trained through these steps, and a root has no gradient at 0.
         adam = optax.adam(self.lr, eps_root=1e-10)
         return with_clipping(
             self.max_grad_norm, optax.sgd(self.lr) if self.descent == "sgd" else adam
         )
 
     def init(self, key: Key, spec: Spec) -> Agent:
-        """With `learned`, or a rule that has not learned anything where there is none."""
+        """An agent with the rule `learned`, or with an untrained rule where there is none."""
         k_rule, k_model = jax.random.split(key)
         rule = self.learned.rule if self.learned else Rule.init(k_rule, 8, 32)
         rule = jax.tree.map(jnp.asarray, rule)
@@ -140,28 +140,28 @@ class LPG:
         if self.normalise_reward:
             scaler = scaler.add(batch, self.gamma)
             batch = replace(batch, reward=scaler(batch.reward))
-        # Read outside the loss: constants for the agent's gradient, and not for the rule's.
+        # Outside the loss: constants for the agent's gradient, but not for the rule's.
         model = agent.learner.model
         policy, y, next_y = model.unroll(batch)
         prob = jnp.exp(policy.log_prob(batch.action))
         read = prob, jax.nn.softmax(y), jax.nn.softmax(next_y)
-        wishes = agent.rule(batch, self.gamma, *read)
-        learner, metrics = descend(self.loss, self.optimiser(), agent.learner, batch, *wishes)
+        outputs = agent.rule(batch, self.gamma, *read)
+        learner, metrics = descend(self.loss, self.optimiser(), agent.learner, batch, *outputs)
         return Agent(learner, agent.rule, scaler, agent.updates + 1), metrics
 
     def loss(
-        self, model: Any, batch: Transition, rise: Array, wanted: Array
+        self, model: Any, batch: Transition, policy_output: Array, prediction_target: Array
     ) -> tuple[Array, Metrics]:
-        """Whose gradient is the step that the rule wants (Oh et al., 2020, (2))."""
+        """The loss whose gradient is the rule's update (Oh et al., 2020, (2))."""
         policy, y, _ = model.unroll(batch)
-        # Not losses.policy_gradient, which stops the gradient that rules are learned by.
+        # Not losses.policy_gradient, which stops the gradient that trains rules.
         losses = {
-            "policy_loss": -policy.log_prob(batch.action) * rise,
-            "prediction_loss": Categorical(wanted).kl_from(Categorical(y)),
+            "policy_loss": -policy.log_prob(batch.action) * policy_output,
+            "prediction_loss": Categorical(prediction_target).kl_from(Categorical(y)),
             "entropy": policy.entropy(),
             "prediction_entropy": Categorical(y).entropy(),
-            "rise_square": jnp.square(rise),
-            "wanted_square": jnp.square(jax.nn.softmax(wanted)).sum(-1),
+            "policy_output_square": jnp.square(policy_output),
+            "prediction_target_square": jnp.square(jax.nn.softmax(prediction_target)).sum(-1),
         }
         metrics = means(losses, batch.weight)
         return metrics["policy_loss"] + self.kl_coef * metrics["prediction_loss"], metrics
@@ -170,10 +170,10 @@ class LPG:
 def rule_of(
     leaves: dict[str, np.ndarray], info: dict[str, Any], place: str, seed: int = 0
 ) -> Learned:
-    """The rule in the arrays of a file, or that of a seed of a run, counted from its first.
+    """The rule in the arrays of a file, or the rule of one seed of a run.
 
-    Raises:
-        SettingsError: they are no rule, or not of one shape; it says which.
+    Raises: SettingsError: the arrays are not a rule, or their shapes do not fit; the message names
+    them.
     """
     found = {n.removeprefix(OF_A_RUN): x[seed] for n, x in leaves.items() if n.startswith(OF_A_RUN)}
     found = found or {n.removeprefix("rule."): x for n, x in leaves.items()}
@@ -186,8 +186,8 @@ def rule_of(
     wanted = {jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in paths}
     shapes = {name: x.shape for name, x in found.items()}
     if wrong := [n for n in sorted(wanted | shapes) if wanted.get(n) != shapes.get(n)]:
-        told = (f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'there')}" for n in wrong)
-        raise SettingsError(f"rule={place!r} does not fit: {'; '.join(told)}")
+        faults = (f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'there')}" for n in wrong)
+        raise SettingsError(f"rule={place!r} does not fit: {'; '.join(faults)}")
     if not all(np.isfinite(x).all() for x in found.values()):
         raise SettingsError(f"rule={place!r} holds values that are not finite")
     digest = hashlib.sha256(b"".join(found[n].tobytes() for n in wanted)).hexdigest()

@@ -1,13 +1,14 @@
 """Learning the rule of learned policy gradient (Oh et al., 2020, arXiv:2007.08794, algorithm 1).
 
-Many agents live side by side, each in a task of its own. After each of a few updates they are
-judged by a policy gradient on fresh steps, which is taken back through those updates to the rule.
+Many agents are trained side by side, each in its own task. After each of a few updates, a policy
+gradient on fresh steps validates the agent. The rule's gradient is that of this validation loss,
+backpropagated through the updates.
 
-Departs from the paper: agents are judged after each of these updates, by the steps that the next
-one learns from, and not after the last alone, which makes a noisier gradient; lives begin at
-different ages; the hyperparameters of lives are drawn by a bandit for each kind of task, not for
-each task, because tasks are drawn without end; nothing holds predictions near the uniform one,
-which kept them there; with the step size falls the weight of the agents' entropy.
+Departs from the paper: agents are validated after each of these updates, on the steps that the next
+update learns from, and not after the last alone, whose gradient is noisier; lives start at
+different ages; a bandit samples the hyperparameters of lives for each kind of task, not for each
+task, because the number of tasks is unlimited; no entropy bonus of predictions by default, which
+kept them uniform; the weight of the agents' entropy decays together with the step size.
 """
 
 import itertools
@@ -59,7 +60,8 @@ from spinward.targets.bandits import Arms
 from spinward.trees import finite, where
 
 NO_AGENT = "a rule does not act; train an agent by it: spinward train lpg --rule RUN ENV"
-TOLD = ("entropy", "prediction_entropy", "rise_square", "wanted_square")  # of an agent's update
+# Metrics of an agent's update that the loss of the rule reads.
+READ = ("entropy", "prediction_entropy", "policy_output_square", "prediction_target_square")
 
 
 @struct
@@ -71,12 +73,12 @@ class Agent:
 
 @struct
 class Life:
-    """One agent, its task, and how it fares."""
+    """One agent, its task, and their training state."""
 
     task: Rollout
     state: Any  # of the task
     judge: Any  # the state of the reward
-    agent: LPGAgent  # without a rule: that of all is in `Agent`
+    agent: LPGAgent  # without a rule: all agents share the rule of `Agent`
     critic: Learner
     kind: Array  # of task
     arm: Array
@@ -86,33 +88,33 @@ class Life:
 
 @config
 class LPGMeta:
-    lives: int = 32  # agents that learn side by side
+    lives: int = 32  # agents that are trained side by side
     envs: int = 16  # environments of each
     rollout: int = 20  # steps of each between its updates
-    updates: int = 20  # of an agent, through which the gradient of the rule is taken
-    lifetime: int = 200  # updates after which an agent begins anew, in another task
+    updates: int = 20  # updates of an agent through which the rule's gradient is taken
+    lifetime: int = 200  # updates after which an agent is replaced, in another task
     predictions: int = 8  # numbers in an agent's prediction
     width: int = 32  # of the rule's memory
     lr: float = 1e-3  # Adam step size of the rule
     anneal_steps: int = 0  # env steps over which lr and entropy_coef fall to 0; 0 keeps both
-    max_grad_norm: float = 0.2  # global norm that the slope of each life is clipped to
+    max_grad_norm: float = 0.2  # global norm that the gradient of each life is clipped to
     gamma: float = 0.95  # discount per step
-    lam: float = 0.95  # GAE's lambda, of the judgement
-    through_ends: bool = False  # which counts what is earned after the end of an episode, too
+    lam: float = 0.95  # GAE's lambda, of the validation loss
+    through_ends: bool = False  # validate by rewards after the end of an episode, too
     entropy_coef: float = 0.05  # weight of the bonus for the agents' entropy
-    prediction_entropy_coef: float = 0.0  # and for that of their predictions
+    prediction_entropy_coef: float = 0.0  # weight of the bonus for their predictions' entropy
     rise_coef: float = 0.005  # weight of the penalty of the rule's output for the policy, squared
-    wanted_coef: float = 0.0  # and of that for the prediction
-    critic_lr: float = 1e-3  # Adam step size of the values that judge
-    agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; of several the bandit chooses
-    agent_kl_coef: tuple[float, ...] = (0.5,)  # weights of their predictions' loss; likewise
+    wanted_coef: float = 0.0  # weight of the same penalty for the prediction
+    critic_lr: float = 1e-3  # Adam step size of the critics
+    agent_lr: tuple[float, ...] = (1e-3,)  # step sizes of agents; a bandit chooses among several
+    agent_kl_coef: tuple[float, ...] = (0.5,)  # likewise, weights of their prediction loss
     temperature: float = 0.1  # of the bandit's softmax
-    bonus: float = 0.2  # of the bandit for arms that were seldom drawn
+    bonus: float = 0.2  # exploration bonus of the bandit
     descent: str = "adam"  # how agents take steps: adam, rmsprop or sgd
-    tabular: bool = False  # agents have numbers of their own for each state, in place of networks
+    tabular: bool = False  # agents are tables over states, in place of networks
     hidden: tuple[int, ...] = (64, 64)  # widths of their hidden layers
-    activation: str = "tanh"  # between these: tanh, relu, swish or elu
-    own_updates_only: bool = False  # cut the gradient between updates: for seeing what that costs
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    own_updates_only: bool = False  # cut the gradient between updates, as an ablation
 
     memory = no_memory
 
@@ -132,7 +134,7 @@ class LPGMeta:
 
     @property
     def inner(self) -> LPG:
-        """How agents learn, but for what the bandit chooses."""
+        """The settings of the agents, without the bandit's choice."""
         return LPG(
             envs=self.envs, rollout=self.rollout, descent=self.descent, gamma=self.gamma,
             tabular=self.tabular, hidden=self.hidden, activation=self.activation,
@@ -140,10 +142,10 @@ class LPGMeta:
 
     @property
     def choices(self) -> list[tuple[float, float]]:
-        """What the bandit chooses from: a step size and a weight."""
+        """The arms of the bandit: a step size and a weight."""
         return list(itertools.product(self.agent_lr, self.agent_kl_coef))
 
-    def chosen(self, arm: Array) -> LPG:
+    def settings_of(self, arm: Array) -> LPG:
         lr, kl_coef = jnp.asarray(self.choices)[arm]
         return replace(self.inner, lr=lr, kl_coef=kl_coef)
 
@@ -178,8 +180,9 @@ class LPGMeta:
             lr, entropy = (
                 linear_schedule(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef)
             )
-            found, lives, slope = self.judgement(agent.learner.model, lives, reward, entropy, keys)
-            learner, metrics = apply_gradients(adam(lr, eps=1e-5), agent.learner, found, slope)
+            model = agent.learner.model
+            result, lives, gradient = self.gradient(model, lives, reward, entropy, keys)
+            learner, metrics = apply_gradients(adam(lr, eps=1e-5), agent.learner, result, gradient)
             over = lives.age >= self.lifetime
             earned = lives.kind, lives.arm, lives.reward
             arms = agent.arms.add(*earned, over)
@@ -192,90 +195,92 @@ class LPGMeta:
         return System(init, step)
 
     def born(self, source: Lifetimes, reward: Reward, arms: Arms, key: Key) -> Life:
-        """A life at its start, in a task of its own."""
-        k_task, k_arm, k_agent, k_critic, k_state, k_judge = jax.random.split(key, 6)
+        """A new life, in its own task."""
+        k_task, k_arm, k_agent, k_critic, k_state, k_reward = jax.random.split(key, 6)
         task = source.task(k_task)
         kind = jnp.int32(source.kind(task))
         arm = arms.draw(kind, k_arm, self.temperature, self.bonus)
-        inner, spec = self.chosen(arm), task.spec
+        inner, spec = self.settings_of(arm), task.spec
         learner = inner.learner(k_agent, spec, self.predictions)
         agent = LPGAgent(learner, (), RewardScaler.init(spec), jnp.int32(0))
         table = Table.init(spec.obs, 1) if self.tabular else None
         critic = table or Value.init(k_critic, spec, self.hidden, self.activation)
-        judging = Learner.init(critic, adam(self.critic_lr))
-        state = task.init(k_state, ()), reward.init(k_judge, spec)
-        return Life(task, *state, agent, judging, kind, arm, jnp.int32(0), jnp.float32(0.0))
+        critic_learner = Learner.init(critic, adam(self.critic_lr))
+        state = task.init(k_state, ()), reward.init(k_reward, spec)
+        return Life(task, *state, agent, critic_learner, kind, arm, jnp.int32(0), jnp.float32(0.0))
 
-    def judgement(
+    def gradient(
         self, rule: Rule, lives: Life, reward: Reward, entropy_coef: float | Array, keys: Key
     ) -> tuple[tuple[Array, Metrics], Life, Rule]:
-        """The loss of the rule and its metrics, the lives as they go on by it, and the slope.
+        """The loss of the rule and its metrics, the lives after their updates, and the gradient.
 
-        Each life's slope is clipped before they are averaged: through so many updates those of a
-        few, at times of half of them, are larger by orders of magnitude, and would drown the rest.
+        Each life's gradient is clipped before the average. Through so many updates the gradients
+        of a few lives, at times of half of them, are larger by orders of magnitude and would
+        dominate the average.
         """
-        slopes = jax.vmap(jax.value_and_grad(self.loss, has_aux=True), (None, 0, None, None, 0))
-        (loss, (lives, told, ran)), slope = slopes(rule, lives, reward, entropy_coef, keys)
-        slope, norm = jax.vmap(partial(clip_by_global_norm, max_norm=self.max_grad_norm))(slope)
-        loss, told, slope = jax.tree.map(lambda x: x.mean(0), (loss, told, slope))
+        gradients = jax.vmap(jax.value_and_grad(self.loss, has_aux=True), (None, 0, None, None, 0))
+        (loss, (lives, metrics, ran)), each = gradients(rule, lives, reward, entropy_coef, keys)
+        each, norm = jax.vmap(partial(clip_by_global_norm, max_norm=self.max_grad_norm))(each)
+        loss, metrics, gradient = jax.tree.map(lambda x: x.mean(0), (loss, metrics, each))
         clipped = (norm > self.max_grad_norm).mean()
-        return (loss, {**told, **merged(ran), "slopes_clipped": clipped}), lives, slope
+        metrics = {**metrics, **merged(ran), "gradients_clipped": clipped}
+        return (loss, metrics), lives, gradient
 
     def loss(
         self, rule: Rule, life: Life, reward: Reward, entropy_coef: float | Array, key: Key
     ) -> tuple[Array, tuple[Life, Metrics, Metrics]]:
-        """Of what the rule makes of a life."""
-        life, told, ran = self.lived(rule, reward, life, key)
+        """The loss of the rule in one life."""
+        life, metrics, ran = self.lived(rule, reward, life, key)
         loss = (
-            told["judged_loss"]
-            - entropy_coef * told["entropy"]
-            - self.prediction_entropy_coef * told["prediction_entropy"]
-            + self.rise_coef * told["rise_square"]
-            + self.wanted_coef * told["wanted_square"]
+            metrics["validation_loss"]
+            - entropy_coef * metrics["entropy"]
+            - self.prediction_entropy_coef * metrics["prediction_entropy"]
+            + self.rise_coef * metrics["policy_output_square"]
+            + self.wanted_coef * metrics["prediction_target_square"]
         )
-        return loss, (life, told, ran)
+        return loss, (life, metrics, ran)
 
     def lived(
         self, rule: Rule, reward: Reward, life: Life, key: Key
     ) -> tuple[Life, Metrics, Metrics]:
-        """A life after `updates` by the rule, and how the agents it has been are judged."""
-        inner = self.chosen(life.arm)
+        """A life after `updates` by the rule, with the validation loss of its agents."""
+        inner = self.settings_of(life.arm)
         update = jax.checkpoint(inner.update) if self.updates > 5 else inner.update
 
         def one(life: Life, key: Key) -> tuple[Life, tuple[Metrics, Metrics]]:
             life, batch, ran = self.ran(life, reward, key)
-            judged = self.judged(life, batch)
+            validation_loss = self.validation_loss(life, batch)
             agent = jax.lax.stop_gradient(life.agent) if self.own_updates_only else life.agent
-            agent, told = update(replace(agent, rule=rule), batch, key)
+            agent, metrics = update(replace(agent, rule=rule), batch, key)
             critic, _ = descend(self.fit, adam(self.critic_lr), life.critic, batch)
             life = replace(life, agent=replace(agent, rule=()), critic=critic)
-            return life, ({**told, "judged_loss": judged}, ran)
+            return life, ({**metrics, "validation_loss": validation_loss}, ran)
 
-        *keys, k_judge = jax.random.split(key, self.updates + 1)
-        life, (told, learning) = jax.lax.scan(one, life, jnp.stack(keys))
-        life, batch, last = self.ran(life, reward, k_judge)
-        # Before its first update an agent owes the rule nothing.
-        judged = jnp.append(told["judged_loss"][1:], self.judged(life, batch))
-        told = {n: told[n].mean() for n in TOLD} | {"judged_loss": judged.mean()}
+        *keys, k_validate = jax.random.split(key, self.updates + 1)
+        life, (metrics, learning) = jax.lax.scan(one, life, jnp.stack(keys))
+        life, batch, last = self.ran(life, reward, k_validate)
+        # The agent before its first update does not depend on the rule.
+        losses = jnp.append(metrics["validation_loss"][1:], self.validation_loss(life, batch))
+        metrics = {n: metrics[n].mean() for n in READ} | {"validation_loss": losses.mean()}
         earned = batch.reward.mean()
         ran = jax.tree.map(lambda a, b: jnp.append(a, b), learning, last)
         life = replace(life, age=life.age + self.updates, reward=earned)
-        return life, {**told, "reward": earned}, ran
+        return life, {**metrics, "reward": earned}, ran
 
-    def judged(self, life: Life, batch: Transition) -> Array:
-        """The loss of a policy gradient on steps that the agent took as it is."""
+    def validation_loss(self, life: Life, batch: Transition) -> Array:
+        """The policy-gradient loss of on-policy steps of the agent."""
         log_prob = life.agent.learner.model(batch.obs).log_prob(batch.action)
         advantage = standardise(self.advantage(life.critic.model, batch), batch.weight)
         return mean(policy_gradient(log_prob, advantage), batch.weight)
 
     def ran(self, life: Life, reward: Reward, key: Key) -> tuple[Life, Transition, Metrics]:
-        """Steps of a life's agent, of which no gradient is taken."""
+        """Steps of a life's agent, without a gradient."""
         k_run, k_label = jax.random.split(key)
         agent = jax.lax.stop_gradient(life.agent)
         policy = Policy(partial(self.inner.act, agent), lambda envs: ())
         state, batch, ran = life.task.collect(life.state, policy, k_run)
-        judge, batch, _ = reward.label(life.judge, batch, k_label)
-        return replace(life, state=state, judge=judge), batch, ran
+        reward_state, batch, _ = reward.label(life.judge, batch, k_label)
+        return replace(life, state=state, judge=reward_state), batch, ran
 
     def advantage(self, critic: Any, batch: Transition) -> Array:
         value, next_value = (read(critic, obs) for obs in (batch.obs, batch.next_obs))
@@ -285,8 +290,8 @@ class LPGMeta:
 
     def fit(self, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = read(critic, batch.obs)
-        goal = self.advantage(critic, batch) + jax.lax.stop_gradient(value)
-        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        target = self.advantage(critic, batch) + jax.lax.stop_gradient(value)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - target)}, batch.weight)
         return metrics["value_loss"], metrics
 
 

@@ -1,11 +1,12 @@
 """Model-based meta-policy optimisation (Clavera et al., 2018, arXiv:1809.05214).
 
-Each of several learned models is a task; what is learned is a policy from which one policy-gradient
-step in any of them makes a good one. The models' disagreement is then adapted to, not averaged.
+Each of several learned models is a task. The policy is trained so that one policy-gradient step in
+any of the models makes it a good policy for that model. The policy adapts to the models'
+disagreement and does not average over it.
 
-Departs from the paper: models are probabilistic and learn the reward too; imagined episodes begin
-anywhere that was really visited; the real steps of the first iteration are by the policy as it
-starts, not uniformly random.
+Departs from the paper: models are probabilistic and learn the reward too; imagined episodes start
+in any real state; the real steps of the first iteration are those of the initial policy, not
+uniformly random.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,8 @@ class Agent:
 
 @struct
 class Adapted:
-    """What several policies do, each in its own observations: leaves are [models, ...]."""
+    """The action distributions of several policies, each for its own observations: [models,
+    ...]."""
 
     policy: Any
 
@@ -74,32 +76,32 @@ class Adapted:
 
 @config
 class MBMPO:
-    envs: int = 5  # real environments; policy i of the adapted acts in every models-th from i
+    envs: int = 5  # real environments, which the adapted policies act in by turns
     rollout: int = 200  # real steps of each between fits of the models
     capacity: int = 50_000  # real steps that models are fitted to
     models: int = 5  # of the environment, side by side
     model_hidden: tuple[int, ...] = (128, 128)  # widths of their hidden layers
     lr: float = 1e-3  # Adam step size of the models
-    decay: float = 1e-5  # of their weights
+    decay: float = 1e-5  # weight decay of the models
     batch: int = 128  # rows in each of their gradient steps
-    minibatches: int = 50  # such steps between looks at the held-out rows
-    epochs: int = 40  # most of those looks in one fit
-    patience: int = 4  # looks without a gain, after which a fit ends
+    minibatches: int = 50  # such steps between evaluations on held-out rows
+    epochs: int = 40  # evaluations in one fit at most
+    patience: int = 4  # evaluations without a gain after which a fit ends
     updates: int = 10  # of the policy, between fits
-    imagined: int = 20  # episodes in each model, before its step and after it, for each update
+    imagined: int = 20  # episodes in each model, before and after its inner step, per update
     horizon: int = 100  # steps of these episodes
-    inner_lr: float = 0.01  # of the policy-gradient step that adapts to a model
-    kl_limit: float = 0.01  # divergence of the adapted policies that no update exceeds, in nats
+    inner_lr: float = 0.01  # step size of the policy gradient that adapts to a model
+    kl_limit: float = 0.01  # bound of the adapted policies' divergence in each update, in nats
     damping: float = 0.1  # added to the curvature in all directions
     iterations: int = 10  # of conjugate gradients
-    shrink: float = 0.8  # of the step, with each try
-    tries: int = 10  # steps to try before the policy stays as it is
+    shrink: float = 0.8  # factor of the step with each candidate
+    tries: int = 10  # candidates before the step is given up
     gamma: float = 0.99  # discount per step
     lam: float = 0.97  # GAE's lambda
-    log_std: float = 0.0  # of actions at first, the logarithm of their deviation
+    log_std: float = 0.0  # log of the initial standard deviation of actions
     hidden: tuple[int, ...] = (32, 32)  # widths of the policy's hidden layers
-    activation: str = "tanh"  # between these: tanh, relu, swish or elu
-    terminal: Callable[[Array], Array] = never  # whether an observation ends an episode
+    activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
+    terminal: Callable[[Array], Array] = never  # whether an observation is terminal
 
     memory = no_memory
 
@@ -175,7 +177,7 @@ class MBMPO:
             k_init, k_run = jax.random.split(key)
             acting = Acting(partial(sampled, policy), lambda envs: ())
             _, batch, _ = source.collect(source.init(k_init, ()), acting, k_run)
-            # What is left undone at the horizon counts for nothing, and the value knows the time.
+            # No bootstrap at the horizon: the baseline depends on the time.
             nothing = jnp.zeros_like(batch.reward)
             value = linear_value(batch.obs, reward_to_go(batch, nothing, self.gamma))
             later = jnp.where(batch.done, 0.0, jnp.concatenate([value[1:], nothing[:1]]))
@@ -187,7 +189,7 @@ class MBMPO:
     def adapted(
         self, x: Array, shaped: Callable[[Array], Any], batch: Transition, advantage: Array
     ) -> Array:
-        """Parameters [dim] after a policy-gradient step on a held batch [time, env]."""
+        """Parameters [dim] after a policy-gradient step on a fixed batch [time, env]."""
 
         def loss(x: Array) -> Array:
             log_prob = shaped(x)(batch.obs).log_prob(batch.action)
@@ -211,8 +213,8 @@ class MBMPO:
         return *before, *after
 
     def improved(self, policy: Any, worlds: "Worlds", key: Key) -> tuple[tuple[Any, Any], Metrics]:
-        """The policy after one step within the limit, through its adaptation to each model, and
-        what it is adapted to them."""
+        """The policy after one step within the limit, whose gradient flows through the adaptation
+        to each model, and the adapted policies."""
         at, shaped = ravel_pytree(policy)
         before, first, batch, advantage = self.dreams(at, shaped, worlds, key)
 
@@ -229,7 +231,7 @@ class MBMPO:
         def gain(x: Array) -> Array:
             return -surrogate(policies(x).log_prob(batch.action) - log_prob, advantage).mean()
 
-        def judge(x: Array) -> tuple[Array, Array]:
+        def evaluate(x: Array) -> tuple[Array, Array]:
             return gain(x), policies(x).kl_from(old).mean()
 
         gradient = jax.grad(gain)(at)
@@ -240,20 +242,20 @@ class MBMPO:
 
         direction = conjugate_gradient(product, gradient, self.iterations)
         move = longest(product, direction, self.kl_limit) * direction
-        found = line_search(judge, at, move, self.kl_limit, self.shrink, self.tries)
+        result = line_search(evaluate, at, move, self.kl_limit, self.shrink, self.tries)
         metrics = {
-            "kl": found.kl,
-            "gain": found.gain,
-            "accepted": found.accepted.astype(jnp.float32),
+            "kl": result.kl,
+            "gain": result.gain,
+            "accepted": result.accepted.astype(jnp.float32),
             "imagined_reward": batch.reward.mean(),
             "grad_norm": jnp.sqrt(gradient @ gradient),
         }
-        return (shaped(found.x), jax.vmap(shaped)(adapted(found.x))), metrics
+        return (shaped(result.x), jax.vmap(shaped)(adapted(result.x))), metrics
 
 
 @struct
 class Worlds:
-    """What is imagined in: models, and the states that were really seen."""
+    """The models, and the real states in which imagined episodes start."""
 
     model: Dynamics
     steps: Steps

@@ -1,11 +1,11 @@
-"""Never Give Up: a family of policies from greedy to curious, which share one network and are
-rewarded for states that are new to the episode and to the life (Badia et al., 2020,
-arXiv:2002.06038).
+"""Never Give Up: a family of policies from exploitative to exploratory, which share one network and
+are rewarded for episodic and lifelong novelty (Badia et al., 2020, arXiv:2002.06038).
 
-Departs from the paper: every policy acts (its actor j has policy j mod (N - 1), so that the last
-never would); the state in which an episode ends brings no bonus; what is usual of distances, errors
-and bonuses is a running mean of replayed steps, for acting changes no agent; bonuses are divided by
-their running deviation, beside which a reward of 1 still counts; actors are as in r2d2.py.
+Departs from the paper: every policy acts (in the paper actor j has policy j mod (N - 1), so that
+the last policy never acts); the last state of an episode has no bonus; the means of distances,
+errors and bonuses are running means of replayed steps, because acting does not change the agent;
+bonuses are divided by their running standard deviation, so that a reward of 1 is on a similar
+scale; actors are as in r2d2.py.
 """
 
 from typing import Any
@@ -31,23 +31,24 @@ from spinward.experience.batches import check_sequences, sequences_wanted
 from spinward.experience.wanted import Sequences
 from spinward.learning import sequences
 from spinward.learning.minibatches import mean, means
-from spinward.learning.sequences import chosen, rows_of, told
+from spinward.learning.sequences import act_epsilon_greedily, context_inputs, rows_of
 from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.controllable import Controllable, inverse_losses
-from spinward.networks.distillation import Distillation, Features, Whitener, distance
+from spinward.networks.distillation import Distillation, Features, Whitener
+from spinward.networks.distillation import distance as prediction_error
 from spinward.networks.episodic import Episodic, episodic_novelty
-from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
+from spinward.networks.recurrent_q import CONTEXT, RecurrentQ, part
 from spinward.networks.running import Running
 from spinward.targets.family import betas, gammas
 from spinward.targets.network import update_target
 from spinward.targets.retrace import squashed
 
-BONUS, APART = "bonus", "apart"  # in a batch's extras: of the state seen, and its mean distance
+BONUS, DISTANCE = "bonus", "apart"  # in extras: of an observation, and its mean distance
 
 
 @struct
 class Curiosity:
-    """What a bonus is made of."""
+    """The networks and the statistics of the bonus."""
 
     embedding: Learner  # of a Controllable
     predictor: Learner
@@ -72,40 +73,40 @@ class NGU:
     rollout: int = 20  # steps of each between updates; sequences begin so many steps apart
     updates: int = 8  # gradient steps after them
     batch: int = 16  # sequences in each gradient step
-    burn_in: int = 4  # first steps of a sequence, which only warm its memory
-    trace: int = 20  # steps of it that learn
+    burn_in: int = 4  # first steps of a sequence, which only burn in the memory
+    trace: int = 20  # steps of a sequence that are learned from
     capacity: int = 100_000  # env steps kept for replay
-    warmup: int = 3_200  # random env steps before the first update, which bring no bonus
+    warmup: int = 3_200  # random env steps before the first update, without a bonus
     lr: float = 1e-3  # Adam step size of the values
     curiosity_lr: float = 5e-4  # Adam step size of the embedding and the predictor
-    weight_decay: float = 3e-4  # of the embedding: weight of the squares of its parameters
-    latest: int = 10  # steps of a sequence, its last, that embedding and predictor learn from
+    weight_decay: float = 3e-4  # weight of the embedding's L2 penalty
+    latest: int = 10  # last steps of a sequence that embedding and predictor learn from
     eps: float = 1e-4  # added to what Adam divides by
-    policies: int = 8  # in the family: the first is greedy for reward, the last for novelty
-    redraw: bool = False  # draw a policy for each episode; if not, each environment has its own
-    beta: float = 0.5  # weight of the bonus in the reward of the most curious policy
+    policies: int = 8  # policies of the family, from exploitative to exploratory
+    redraw: bool = False  # sample a policy for each episode; if not, each env has its own
+    beta: float = 0.5  # weight of the bonus in the reward of the most exploratory policy
     gamma: float = 0.99  # discount per step of the greedy policy
-    gamma_min: float = 0.95  # discount per step of the most curious policy
+    gamma_min: float = 0.95  # discount per step of the most exploratory policy
     lam: float = 0.95  # Retrace's lambda
-    squash: bool = True  # learn values under a transform that makes large ones small
+    squash: bool = True  # learn values under a transform that compresses large values
     target_every: int = 25  # updates between copies of the target network
     epsilon: float = 0.4  # share of random actions in the most random environment
     epsilon_power: float = 2.0  # the least random has epsilon to the power of one more than this
     target_epsilon: float = 0.01  # share of random actions in the policy that is valued
-    prioritised: bool = True  # draw sequences the more often, the larger their errors were
-    priority_exponent: float = 0.9  # of the error in the odds of being drawn
-    importance_exponent: float = 0.6  # of the weight that makes up for those odds
-    priority_max: float = 0.9  # share of the largest error of a sequence in it, beside the mean
-    episodic: bool = True  # bonus for what is new to the episode
-    lifelong: bool = True  # raised for what is new to the life; alone it is that of rnd
-    controllable: bool = True  # the embedding learns to tell actions; if not it stays random
-    neighbours: int = 10  # of a state in the episode, that it is compared with
-    memories: int = 256  # states of an episode that are kept
-    embedding: int = 16  # numbers of a state's embedding
-    kernel_epsilon: float = 1e-3  # of the kernel: the larger, the more states count as alike
-    most_lifelong: float = 5.0  # bound of what novelty to the life multiplies by
+    prioritised: bool = True  # sample sequences by the size of their errors
+    priority_exponent: float = 0.9  # exponent of the error in the sampling probability
+    importance_exponent: float = 0.6  # exponent of the importance weight
+    priority_max: float = 0.9  # share of the largest error in a sequence's priority, not the mean
+    episodic: bool = True  # episodic bonus
+    lifelong: bool = True  # lifelong factor of the bonus; alone it is the bonus of rnd
+    controllable: bool = True  # train the embedding to predict actions; if not, it stays random
+    neighbours: int = 10  # nearest states of the episode that a state is compared with
+    memories: int = 256  # size of the episodic memory, in states
+    embedding: int = 16  # dimension of a state's embedding
+    kernel_epsilon: float = 1e-3  # epsilon of the kernel: a larger one makes more states similar
+    most_lifelong: float = 5.0  # bound of the lifelong factor
     novelty_width: int = 64  # of the hidden layers of embedding and predictor
-    decay: float = 0.01  # least share of a batch in the running means
+    decay: float = 0.01  # smallest rate of the running means
     max_grad_norm: float = 40.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64,)  # widths of the hidden layers; the last is the cell's
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -127,18 +128,18 @@ class NGU:
             raise SettingsError("episodic=False and lifelong=False leave no bonus: use r2d2")
 
     def wants(self, spec: Spec) -> Sequences:
-        return sequences_wanted(self, random_policy, self.told(spec))
+        return sequences_wanted(self, random_policy, self.context_size(spec))
 
-    def told(self, spec: Spec) -> int:
-        """How many numbers the network is told beside an observation."""
-        return r2d2.numbers_told(spec) + self.policies + 1
+    def context_size(self, spec: Spec) -> int:
+        """The number of the network's context inputs."""
+        return r2d2.context_size(spec) + self.policies + 1
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_q, k_embedding, k_distillation = jax.random.split(key, 3)
-        sizes = spec, self.hidden, self.activation, self.recurrent, self.told(spec)
+        sizes = spec, self.hidden, self.activation, self.recurrent, self.context_size(spec)
         q = RecurrentQ.init(k_q, *sizes)
         nets = Distillation.init(k_distillation, spec, self.novelty_width, self.novelty_width)
         controllable = Controllable.init(k_embedding, spec, self.novelty_width, self.embedding)
@@ -155,8 +156,8 @@ class NGU:
         return Agent(Learner.init(q, self.optimiser(self.lr)), q, curiosity, jnp.int32(0))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
-        """As r2d2.py has it, and the policy in force, the bonus of the state before, and all states
-        of the episode."""
+        """The memory of r2d2.py, the active policy, the bonus of the previous state, and the
+        episodic memory."""
         own = jax.nn.one_hot(jnp.arange(envs) % self.policies, self.policies)
         return {
             **sequences.memory(agent.learner.model, envs),
@@ -168,40 +169,41 @@ class NGU:
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        """Without exploration it is the greedy policy that acts."""
+        """An action of the active policy; without `explore`, of the exploitative policy."""
         k_policy, k_act = jax.random.split(key)
         memory = with_active_policy(memory, k_policy)
         if not explore:
             greedy = jnp.zeros_like(memory["policy"]).at[:, 0].set(1.0)
             memory = {**memory, "policy": greedy}
-        bonus, apart, met = self.bonus(agent.curiosity, obs, memory["met"])
-        scaled = squashed(bonus / agent.curiosity.bonus.deviation)[:, None]
-        memory = {**memory, "bonus": scaled, "met": met}
-        q, after = agent.learner.model.step(obs, told(memory), memory["recurrent"])
+        bonus, distance, episodic = self.bonus(agent.curiosity, obs, memory["met"])
+        scaled = squashed(bonus / agent.curiosity.bonus.std)[:, None]
+        memory = {**memory, "bonus": scaled, "met": episodic}
+        q, after = agent.learner.model.step(obs, context_inputs(memory), memory["recurrent"])
         epsilon = sequences.epsilons(self, q.shape[0]) if explore else jnp.zeros(q.shape[0])
-        action, memory, extras = chosen(q, obs, after, memory, k_act, epsilon)
-        return action, memory, {**extras, BONUS: bonus, APART: apart}
+        action, memory, extras = act_epsilon_greedily(q, obs, after, memory, k_act, epsilon)
+        return action, memory, {**extras, BONUS: bonus, DISTANCE: distance}
 
-    def bonus(self, by: Curiosity, obs: Obs, met: Episodic) -> tuple[Array, Array, Episodic]:
-        """The bonus [env] of what is seen, its mean distance from what is nearest of the episode,
-        and the episode with it."""
-        error = distance(by.predictor.model, by.target, by.whitener(obs))
+    def bonus(self, by: Curiosity, obs: Obs, episodic: Episodic) -> tuple[Array, Array, Episodic]:
+        """The bonus [env] of an observation, its mean distance to the nearest states of the
+        episode, and the episodic memory with the observation added."""
+        error = prediction_error(by.predictor.model, by.target, by.whitener(obs))
         if not self.episodic:
-            return error / by.error.deviation, jnp.zeros_like(error), met
+            return error / by.error.std, jnp.zeros_like(error), episodic
         x = by.embedding.model(obs)
-        apart, there = met.nearest(x, self.neighbours)
-        bonus = episodic_novelty(apart, there, by.apart.mean, self.kernel_epsilon)
+        distances, mask = episodic.nearest(x, self.neighbours)
+        bonus = episodic_novelty(distances, mask, by.apart.mean, self.kernel_epsilon)
         if self.lifelong:
-            beyond = (error - by.error.mean) / by.error.deviation
-            bonus = bonus * jnp.clip(1.0 + beyond, 1.0, self.most_lifelong)
-        return bonus, apart.sum(-1) / jnp.maximum(there.sum(-1), 1), met.put(x)
+            excess = (error - by.error.mean) / by.error.std
+            bonus = bonus * jnp.clip(1.0 + excess, 1.0, self.most_lifelong)
+        distance = distances.sum(-1) / jnp.maximum(mask.sum(-1), 1)
+        return bonus, distance, episodic.put(x)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
-            rows, after = rows_of(batch, agent.learner.model.actions)
-            earned = self.family(agent.curiosity, rows, batch.extras[BONUS][1:])
-            q = agent.learner, agent.target, rows, after
-            learner, metrics = descend(self.loss, self.optimiser(self.lr), *q, *earned)
+            rows, next_context = rows_of(batch, agent.learner.model.actions)
+            reward_and_gamma = self.family(agent.curiosity, rows, batch.extras[BONUS][1:])
+            q = agent.learner, agent.target, rows, next_context
+            learner, metrics = descend(self.loss, self.optimiser(self.lr), *q, *reward_and_gamma)
             curiosity, more = self.update_curiosity(agent.curiosity, rows)
             updates = agent.updates + 1
             target = update_target(agent.target, learner.model, updates, self.target_every)
@@ -212,50 +214,50 @@ class NGU:
     def loss(
         self,
         model: RecurrentQ,
-        target: RecurrentQ,
+        target_network: RecurrentQ,
         rows: Transition,
-        after: Array,
+        next_context: Array,
         reward: Array,
         gamma: Array,
     ) -> tuple[Array, Metrics]:
-        return sequences.loss(self, model, target, rows, after, reward, gamma)
+        return sequences.loss(self, model, target_network, rows, next_context, reward, gamma)
 
-    def family(self, by: Curiosity, rows: Transition, arrived: Array) -> tuple[Array, Array]:
-        """The reward and the discount [time, batch] of the policy that took each step; `arrived`
-        has the bonus of what was seen after it."""
-        policy = rows.extras[TOLD][..., -1 - self.policies : -1]
-        bonus = jnp.where(rows.done, 0.0, arrived) / by.bonus.deviation
+    def family(self, by: Curiosity, rows: Transition, next_bonus: Array) -> tuple[Array, Array]:
+        """The reward and the discount [time, batch] of the policy that took each step; `next_bonus`
+        is the bonus of the next observation."""
+        policy = rows.extras[CONTEXT][..., -1 - self.policies : -1]
+        bonus = jnp.where(rows.done, 0.0, next_bonus) / by.bonus.std
         reward = rows.reward + policy @ betas(self.policies, self.beta) * bonus
         return reward, policy @ gammas(self.policies, self.gamma, self.gamma_min)
 
     def update_curiosity(self, by: Curiosity, rows: Transition) -> tuple[Curiosity, Metrics]:
-        """What bonuses are made of, after learning from the latest steps of each sequence."""
+        """The parts of the bonus after an update on the latest steps of each sequence."""
         late, opt = part(rows, -self.latest), adam(self.curiosity_lr, eps=self.eps)
         whitener = by.whitener.add(late.obs, late.weight)
-        seen, metrics = whitener(late.obs), dict[str, Any]()
-        predictor, found = descend(prediction_loss, opt, by.predictor, by.target, seen, late.weight)
+        obs, metrics = whitener(late.obs), dict[str, Any]()
+        predictor, result = descend(prediction_loss, opt, by.predictor, by.target, obs, late.weight)
         embedding = by.embedding
         if self.controllable:
             embedding, metrics = descend(inverse_loss, opt, embedding, late, self.weight_decay)
-        bonus, apart = rows.extras[BONUS], rows.extras[APART]
-        error = distance(by.predictor.model, by.target, seen)
+        bonus, distance = rows.extras[BONUS], rows.extras[DISTANCE]
+        error = prediction_error(by.predictor.model, by.target, obs)
         by = Curiosity(
             embedding,
             predictor,
             by.target,
             whitener,
-            by.apart.add(apart, rows.weight * (apart > 0.0), self.decay),
+            by.apart.add(distance, rows.weight * (distance > 0.0), self.decay),
             by.error.add(error, late.weight, self.decay),
             by.bonus.add(bonus, rows.weight * (bonus > 0.0), self.decay),
         )
-        told_ = {"prediction_loss": found["loss"], "bonus": by.bonus.mean, "apart": by.apart.mean}
-        return by, {**metrics, **told_}
+        metrics["prediction_loss"] = result["loss"]
+        return by, {**metrics, "bonus": by.bonus.mean, "neighbour_distance": by.apart.mean}
 
 
 def inverse_loss(
     model: Controllable, late: Transition, decay: float | Array
 ) -> tuple[Array, Metrics]:
-    """Of telling the action. The decay takes from the embedding what is of no use for that."""
+    """The loss of predicting the action. The decay removes features that do not help."""
     losses = inverse_losses(model, late.obs, late.action, late.next_obs)
     metrics = means(losses, late.weight)
     squares = sum(jnp.square(x).sum() for x in jax.tree.leaves(model))
@@ -263,26 +265,26 @@ def inverse_loss(
 
 
 def prediction_loss(
-    predictor: Features, target: Features, seen: Obs, weight: Array
+    predictor: Features, target: Features, obs: Obs, weight: Array
 ) -> tuple[Array, Metrics]:
-    return mean(distance(predictor, target, seen), weight), {}
+    return mean(prediction_error(predictor, target, obs), weight), {}
 
 
 def with_active_policy(memory: Memory, key: Key) -> Memory:
-    """With a policy drawn in environments that have none yet."""
+    """The memory with a policy sampled in environments that have none yet."""
     policy = memory["policy"]
     envs, policies = policy.shape
-    drawn = jax.nn.one_hot(jax.random.randint(key, (envs,), 0, policies), policies)
-    return {**memory, "policy": jnp.where(policy.sum(-1, keepdims=True) > 0.0, policy, drawn)}
+    sampled = jax.nn.one_hot(jax.random.randint(key, (envs,), 0, policies), policies)
+    return {**memory, "policy": jnp.where(policy.sum(-1, keepdims=True) > 0.0, policy, sampled)}
 
 
 def random_policy(
     spec: Spec, obs: Obs, memory: Memory, key: Key
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """A random action, before there is an agent, of a policy of the family and without a bonus."""
+    """A random action for the warm-up, with a policy of the family and without a bonus."""
     k_policy, k_act = jax.random.split(key)
     action, memory, extras = r2d2.random_policy(
         spec, obs, with_active_policy(memory, k_policy), k_act
     )
     none = jnp.zeros(action.shape)
-    return action, memory, {**extras, BONUS: none, APART: none}
+    return action, memory, {**extras, BONUS: none, DISTANCE: none}

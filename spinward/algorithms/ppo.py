@@ -1,9 +1,9 @@
 """Proximal policy optimisation, clipped (Schulman et al., 2017, arXiv:1707.06347).
 
 Departs from the paper: advantages are normalised in each minibatch, the step size may fall over
-the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode keeps the value
-of its last state, which Baselines and CleanRL drop; advantages may be those of the newest value at
-each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5).
+the run, and networks start orthogonal, as in OpenAI Baselines; a truncated episode bootstraps
+from the value of its last state, which Baselines and CleanRL drop; advantages may be recomputed
+before each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, section 3.5).
 """
 
 from collections.abc import Callable
@@ -52,10 +52,10 @@ class PPO:
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     epochs: int = 4  # passes over each batch
     minibatches: int = 4  # gradient steps per pass
-    recompute: bool = False  # advantages and returns anew before each pass
-    log_std: float = 0.0  # of continuous actions at first, the logarithm of their deviation
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    recompute: bool = False  # recompute advantages and returns before each pass
+    log_std: float = 0.0  # log of the initial standard deviation of continuous actions
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru

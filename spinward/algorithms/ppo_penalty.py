@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with a penalty on the divergence that adapts (Schulman et al., 2017,
+"""Proximal policy optimisation with an adaptive penalty on the divergence (Schulman et al., 2017,
 arXiv:1707.06347, section 4; Heess et al., 2017, arXiv:1707.02286).
 
 Departs from the paper: advantages are normalised in each minibatch, networks start orthogonal, and
@@ -49,17 +49,17 @@ class PPOPenalty:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     gamma: float = 0.99  # discount per step
     lam: float = 0.95  # GAE's lambda
-    kl_target: float = 0.01  # divergence wanted of each update, in nats
-    kl_coef: float = 1.0  # weight of the penalty on it in the first update
-    adapt: str = "double"  # how that weight follows: double (or halve) it, or dual (ascent)
+    kl_target: float = 0.01  # target divergence of each update, in nats
+    kl_coef: float = 1.0  # weight of the divergence penalty in the first update
+    adapt: str = "double"  # adaptation of the weight: double (or halve), or dual (ascent)
     dual_lr: float = 0.3  # step size of dual ascent, on the logarithm
     value_coef: float = 0.5  # weight of the value loss
     entropy_coef: float = 0.0  # weight of the entropy bonus
     max_grad_norm: float = 0.5  # global norm gradients are clipped to
     epochs: int = 10  # passes over each batch
     minibatches: int = 4  # gradient steps per pass
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
@@ -120,14 +120,14 @@ class PPOPenalty:
         return doubled_or_halved(coef, kl, self.kl_target)
 
     def loss(
-        self, model: Any, coef: Array, batch: Transition, old: Any, advantage: Array, goal: Array
+        self, model: Any, coef: Array, batch: Transition, old: Any, advantage: Array, returns: Array
     ) -> tuple[Array, Metrics]:
         policy, value, _ = model.unroll(batch)
         log_ratio = policy.log_prob(batch.action) - batch.extras["log_prob"]
         losses = {
             "policy_loss": surrogate(log_ratio, standardise(advantage, batch.weight)),
             "penalty": policy.kl_from(old),
-            "value_loss": 0.5 * jnp.square(value - goal),
+            "value_loss": 0.5 * jnp.square(value - returns),
             "entropy": policy.entropy(),
         }
         metrics = means(losses, batch.weight)

@@ -1,12 +1,11 @@
-"""Proximal policy optimisation of a language model, near the one it began with (Ziegler et al.,
+"""Proximal policy optimisation of a language model, close to the starting model (Ziegler et al.,
 2019, arXiv:1909.08593; Stiennon et al., 2020, arXiv:2009.01325; Ouyang et al., 2022).
 
-It is `ppo.py` on texts: the same loss, advantages and passes. An action is a token, an episode a
-completion, and beside its score each token is paid -beta (log pi - log pi_ref).
+It is `ppo.py` on texts, with the same loss, advantages and epochs. An action is a token, an episode
+is a completion, and the reward of each token includes the penalty -beta (log pi - log pi_ref).
 
-Departs from the papers: the value is a head on the policy's own body, as in Ziegler et al., not a
-model of its own; its loss is not clipped; a completion that ran out of room ends there, as its
-score has it.
+Departs from the papers: the value is a head on the policy's network, as in Ziegler et al., not a
+separate model; its loss is not clipped; a truncated completion does not bootstrap from a value.
 """
 
 from typing import Any
@@ -56,19 +55,19 @@ class PPOTokens:
     clip: float = 0.2  # how far the ratio may leave 1 before its gradient stops
     value_coef: float = 0.1  # weight of the value loss
     entropy_coef: float = 0.0  # weight of the entropy bonus
-    kl_coef: float = 0.05  # beta: price of a nat away from the model it began with
-    kl_in: str = "reward"  # where it is paid: in the reward, or in loss_k2 or loss_k3
-    kl_target: float = 0.0  # nats per completion that beta is moved to keep; 0 keeps beta
-    kl_horizon: float = 10_000.0  # completions in which beta may change by a fifth or so
+    kl_coef: float = 0.05  # beta: coefficient of the divergence from the starting model, per nat
+    kl_in: str = "reward"  # where that divergence counts: reward, loss_k2 or loss_k3
+    kl_target: float = 0.0  # nats per completion that beta adapts to; 0: beta is constant
+    kl_horizon: float = 10_000.0  # completions in which beta changes by about a fifth at most
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     epochs: int = 4  # passes over each batch
     minibatches: int = 1  # gradient steps per pass
     accumulate: int = 1  # minibatches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    temperature: float = 1.0  # which logits are divided by, when it writes and when it learns
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    temperature: float = 1.0  # by which logits are divided, in generation and in learning
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "PPOTokens":
         return with_start(self, reader)
@@ -98,26 +97,26 @@ class PPOTokens:
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         before = reference(self, batch)
-        away = batch.weight * (batch.extras["log_prob"] - before)
-        paid = agent.kl_coef * away if self.kl_in == "reward" else 0.0
-        judged = replace(batch, reward=batch.reward - paid)
+        log_ratio = batch.weight * (batch.extras["log_prob"] - before)
+        penalty = agent.kl_coef * log_ratio if self.kl_in == "reward" else 0.0
+        penalised = replace(batch, reward=batch.reward - penalty)
         _, value, next_value = policy(self, agent.learner.model).unroll(batch)
-        advantage = gae(judged, value, next_value, self.gamma, self.lam)
+        advantage = gae(penalised, value, next_value, self.gamma, self.lam)
         lr = annealed(self, self.lr, agent.updates)
 
         def step(learner: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
             return descend(self.loss, optimiser(self, lr), learner, *part, agent.kl_coef)
 
-        data = (judged, advantage, advantage + value, before)
+        data = (penalised, advantage, advantage + value, before)
         learner, metrics = run_epochs(
             step, agent.learner, data, key, self.epochs, self.minibatches, sequential=True
         )
-        kl = total(away, batch.weight).mean()
+        kl = total(log_ratio, batch.weight).mean()
         share = self.envs / self.kl_horizon
-        moved = proportional(agent.kl_coef, kl, jnp.maximum(self.kl_target, 1e-6), share)
-        kl_coef = jnp.where(self.kl_target > 0.0, moved, agent.kl_coef)
-        told = {"kl": kl, "kl_coef": agent.kl_coef, "score": batch.reward.sum(0).mean()}
-        return Agent(learner, kl_coef, agent.updates + 1), {**metrics, **told, "lr": lr}
+        adapted = proportional(agent.kl_coef, kl, jnp.maximum(self.kl_target, 1e-6), share)
+        kl_coef = jnp.where(self.kl_target > 0.0, adapted, agent.kl_coef)
+        measured = {"kl": kl, "kl_coef": agent.kl_coef, "score": batch.reward.sum(0).mean()}
+        return Agent(learner, kl_coef, agent.updates + 1), {**metrics, **measured, "lr": lr}
 
     def loss(
         self,
@@ -128,7 +127,7 @@ class PPOTokens:
         before: Array,
         kl_coef: Array,
     ) -> tuple[Array, Metrics]:
-        """That of PPO, and where the distance is no part of the reward, its price."""
+        """The loss of PPO, with the KL penalty where the penalty is not part of the reward."""
         whole: Any = self
         tokens = policy(self, model)
         loss, metrics = PPO.loss(whole, tokens, batch, advantage, returns)

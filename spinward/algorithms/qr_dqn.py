@@ -1,7 +1,7 @@
 """QR-DQN: learning quantiles of the distribution of returns (Dabney et al., 2018,
 arXiv:1710.10044).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -41,11 +41,11 @@ class QRDQN:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
     quantiles: int = 50  # of each distribution; the paper's 200 take some times as long on a CPU
     kappa: float = 1.0  # error beyond which the loss is linear; 0 is quantile regression itself
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
@@ -85,22 +85,24 @@ class QRDQN:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         reward, discount, end = unrolled(batch, self.gamma)
-        after = target(end)
+        after = target_network(end)
         best = forbid(after.mean(-1), mask(end)).argmax(-1)
         samples = reward[:, None] + discount[:, None] * of_action(after, best)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         quantiles = model(obs)
-        chosen = of_action(quantiles, action)
-        goal = jax.lax.stop_gradient(samples)
-        seen = jax.lax.stop_gradient(chosen)  # the slope of a deviation of 0 is not finite
+        value = of_action(quantiles, action)
+        target = jax.lax.stop_gradient(samples)
+        held = jax.lax.stop_gradient(value)  # a standard deviation of 0 has no finite gradient
         losses = {
-            "quantile_loss": quantile_huber(chosen, goal, self.kappa),
-            "td_error": jnp.abs(goal.mean(-1) - seen.mean(-1)),
-            "value": seen.mean(-1),
-            "spread": seen.std(-1),
+            "quantile_loss": quantile_huber(value, target, self.kappa),
+            "td_error": jnp.abs(target.mean(-1) - held.mean(-1)),
+            "value": held.mean(-1),
+            "spread": held.std(-1),
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(quantiles.mean(-1), batch.reward)
         return metrics["quantile_loss"], metrics

@@ -1,8 +1,8 @@
 """Recurrent Q-learning from replayed sequences (Kapturowski et al., 2019, "Recurrent experience
-replay in distributed reinforcement learning"), with targets of Retrace, as Never Give Up has them.
+replay in distributed reinforcement learning"), with Retrace targets, as in Never Give Up.
 
-Departs from the paper: Retrace in place of n-step targets; actors are environments side by side,
-which act with the newest parameters; a sequence may go over the end of an episode.
+Departs from the paper: Retrace in place of n-step targets; actors are environments that step
+together, with the newest parameters; a sequence may extend over the end of an episode.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from spinward.core import (
 from spinward.experience.batches import check_sequences, sequences_wanted
 from spinward.experience.wanted import Sequences
 from spinward.learning import sequences
-from spinward.learning.sequences import chosen, rows_of, told
+from spinward.learning.sequences import act_epsilon_greedily, context_inputs, rows_of
 from spinward.learning.steps import Learner, adam, descend
 from spinward.networks.recurrent_q import RecurrentQ
 from spinward.targets.network import update_target
@@ -45,23 +45,23 @@ class R2D2:
     rollout: int = 20  # steps of each between updates; sequences begin so many steps apart
     updates: int = 8  # gradient steps after them
     batch: int = 16  # sequences in each gradient step
-    burn_in: int = 4  # first steps of a sequence, which only warm its memory
-    trace: int = 20  # steps of it that learn
+    burn_in: int = 4  # first steps of a sequence, which only burn in the memory
+    trace: int = 20  # steps of a sequence that are learned from
     capacity: int = 100_000  # env steps kept for replay
     warmup: int = 3_200  # random env steps before the first update
     lr: float = 1e-3  # Adam step size
     eps: float = 1e-4  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
     lam: float = 0.95  # Retrace's lambda
-    squash: bool = True  # learn values under a transform that makes large ones small
+    squash: bool = True  # learn values under a transform that compresses large values
     target_every: int = 25  # updates between copies of the target network
     epsilon: float = 0.4  # share of random actions in the most random environment
     epsilon_power: float = 2.0  # the least random has epsilon to the power of one more than this
     target_epsilon: float = 0.01  # share of random actions in the policy that is valued
-    prioritised: bool = True  # draw sequences the more often, the larger their errors were
-    priority_exponent: float = 0.9  # of the error in the odds of being drawn
-    importance_exponent: float = 0.6  # of the weight that makes up for those odds
-    priority_max: float = 0.9  # share of the largest error of a sequence in it, beside the mean
+    prioritised: bool = True  # sample sequences by the size of their errors
+    priority_exponent: float = 0.9  # exponent of the error in the sampling probability
+    importance_exponent: float = 0.6  # exponent of the importance weight
+    priority_max: float = 0.9  # share of the largest error in a sequence's priority, not the mean
     max_grad_norm: float = 40.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64,)  # widths of the hidden layers; the last is the cell's
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -71,13 +71,13 @@ class R2D2:
         check_sequences(self, spec)
 
     def wants(self, spec: Spec) -> Sequences:
-        return sequences_wanted(self, random_policy, numbers_told(spec))
+        return sequences_wanted(self, random_policy, context_size(spec))
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         return adam(lr, self.max_grad_norm, self.eps)
 
     def init(self, key: Key, spec: Spec) -> Agent:
-        sizes = self.hidden, self.activation, self.recurrent, numbers_told(spec)
+        sizes = self.hidden, self.activation, self.recurrent, context_size(spec)
         q = RecurrentQ.init(key, spec, *sizes)
         return Agent(Learner.init(q, self.optimiser(self.lr)), q, jnp.int32(0))
 
@@ -87,20 +87,20 @@ class R2D2:
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        q, after = agent.learner.model.step(obs, told(memory), memory["recurrent"])
+        q, after = agent.learner.model.step(obs, context_inputs(memory), memory["recurrent"])
         epsilon = sequences.epsilons(self, len(q)) if explore else jnp.zeros(len(q))
-        return chosen(q, obs, after, memory, key, epsilon)
+        return act_epsilon_greedily(q, obs, after, memory, key, epsilon)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
-            rows, after = rows_of(batch, agent.learner.model.actions)
+            rows, next_context = rows_of(batch, agent.learner.model.actions)
             learner, metrics = descend(
                 self.loss,
                 self.optimiser(self.lr),
                 agent.learner,
                 agent.target,
                 rows,
-                after,
+                next_context,
                 rows.reward,
                 self.gamma,
             )
@@ -113,17 +113,17 @@ class R2D2:
     def loss(
         self,
         model: RecurrentQ,
-        target: RecurrentQ,
+        target_network: RecurrentQ,
         rows: Transition,
-        after: Array,
+        next_context: Array,
         reward: Array,
         gamma: float | Array,
     ) -> tuple[Array, Metrics]:
-        return sequences.loss(self, model, target, rows, after, reward, gamma)
+        return sequences.loss(self, model, target_network, rows, next_context, reward, gamma)
 
 
-def numbers_told(spec: Spec) -> int:
-    """How many numbers the network is told beside an observation."""
+def context_size(spec: Spec) -> int:
+    """The number of the network's context inputs."""
     assert isinstance(spec.action, Discrete)
     return spec.action.n + 1
 
@@ -131,6 +131,6 @@ def numbers_told(spec: Spec) -> int:
 def random_policy(
     spec: Spec, obs: Obs, memory: Memory, key: Key
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """A random action, before there is an agent."""
+    """A random action for the warm-up."""
     q = jnp.zeros_like(memory["action"])
-    return chosen(q, obs, memory["recurrent"], memory, key, jnp.ones(len(q)))
+    return act_epsilon_greedily(q, obs, memory["recurrent"], memory, key, jnp.ones(len(q)))

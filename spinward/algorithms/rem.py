@@ -1,7 +1,7 @@
-"""REM: Q-learning of a random mixture of values, drawn anew for each batch (Agarwal et al., 2020,
+"""REM: Q-learning of a random mixture of values, sampled for each batch (Agarwal et al., 2020,
 arXiv:1907.04543, section 4.2).
 
-Departs from the paper: several environments side by side, gradients clipped to a global norm.
+Departs from the paper: several environments step together; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
@@ -43,17 +43,17 @@ class REM:
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     eps: float = 1e-5  # added to what Adam divides by
     gamma: float = 0.99  # discount per step
-    target_every: int = 250  # updates between moves of the target network
-    tau: float = 1.0  # share of the target network replaced in each of its moves
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
     epsilon: float = 0.05  # final share of random actions
-    explore_steps: int = 50_000  # env steps over which that share falls from 1
-    n_step: int = 1  # rewards in each target
-    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it the square
+    explore_steps: int = 50_000  # env steps over which that share falls linearly from 1
+    n_step: int = 1  # rewards in each n-step target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it quadratic
     heads: int = 50  # values of each action; the paper has 200, or 4 that are separate
     separate: bool = (
-        False  # each head is a network of its own; if not, all but the last layer is one
+        False  # each head is a separate network; if not, heads share all layers but the last
     )
-    mixed_acting: bool = False  # act on a mixture drawn for each episode, as the paper does online
+    mixed_acting: bool = False  # act on a mixture sampled for each episode, as the paper online
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
@@ -77,7 +77,7 @@ class REM:
         return Agent.init(model, self.optimiser(self.lr))
 
     def memory(self, agent: Agent, envs: int) -> Memory:
-        """The mixture [env, heads] of the episode under way; 0 before one is drawn."""
+        """The mixture [env, heads] of the present episode; 0 before it is sampled."""
         return jnp.zeros((envs, self.heads)) if self.mixed_acting else ()
 
     def act(
@@ -92,29 +92,31 @@ class REM:
         return epsilon_greedy(q, obs, k_act, q_learning.epsilon_at(self, agent.updates)), memory, {}
 
     def values(self, model: Any, obs: Obs) -> Array:
-        """The means [..., actions] of what the heads say."""
+        """The means [..., actions] of the heads' values."""
         return each_head(model, obs).mean(0)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         agent, metrics = q_learning.update(self, agent, batches, key)
         return agent, {**metrics, "epsilon": q_learning.epsilon_at(self, agent.updates)}
 
-    def loss(self, model: Any, target: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
-        """Of windows [n_step, batch]; their first step is the one that learns."""
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
         weights = mixture(key, self.heads)
         reward, discount, end = unrolled(batch, self.gamma)
-        after = jnp.tensordot(weights, each_head(target, end), 1)
-        goal = reward + discount * bootstrap(after, after, double=False)
+        after = jnp.tensordot(weights, each_head(target_network, end), 1)
+        target = reward + discount * bootstrap(after, after, double=False)
         obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
         q = each_head(model, obs)
         value = pick(q, action)  # [heads, batch]
-        seen = jax.lax.stop_gradient(value)  # the slope of a deviation of 0 is not finite
-        error = goal - weights @ value
+        held = jax.lax.stop_gradient(value)  # a standard deviation of 0 has no finite gradient
+        error = target - weights @ value
         losses = {
             "td_loss": huber(error, self.huber),
             "td_error": jnp.abs(error),
-            "value": seen.mean(0),
-            "spread": seen.std(0),
+            "value": held.mean(0),
+            "spread": held.std(0),
         }
         metrics = means(losses, batch.weight.min(0)) | q_extremes(q.mean(0), batch.reward)
         return metrics["td_loss"], metrics

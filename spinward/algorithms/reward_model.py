@@ -1,9 +1,9 @@
-"""A score of texts under which those that people prefer are the more likely choice, the second of
-three steps (Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155, (1)).
+"""A reward model: a score of texts that predicts human preferences, the second of three steps
+(Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155, (1)).
 
-Departs from the papers: Adam at a step size that falls linearly; scores are moved to mean 0 and
-deviation 1 by the one who uses them (rewards/learned.py), on what the policy writes before it
-learns, as Ziegler et al. do.
+Departs from the papers: Adam at a step size that falls linearly; scores are
+scaled to mean 0 and standard deviation 1 by rewards/reward_model_score.py, on the policy's first
+completions, as in Ziegler et al.
 """
 
 from typing import Any
@@ -30,12 +30,12 @@ class RewardModel:
     anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     accumulate: int = 1  # batches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    rollout: int = 64  # tokens to write at most, when it is asked to
-    temperature: float = 1.0  # which logits are divided by, when it writes
-    start: Any = None  # the model to begin with; --model names it
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    rollout: int = 64  # tokens of a generated text at most
+    temperature: float = 1.0  # by which logits are divided, in generation
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "RewardModel":
         return with_start(self, reader)
@@ -73,7 +73,7 @@ class RewardModel:
         return self.loss(agent.learner.model, batch)[1]
 
     def loss(self, model: Trained, batch: Transition) -> tuple[Array, Metrics]:
-        """Of texts [time, env], of which each two that follow one another are a comparison."""
+        """The loss of texts [time, env], in consecutive pairs of chosen and rejected."""
         score = scores(policy(self, model), batch).reshape(-1, 2)
         better, worse = score.T
         loss = ranking(score).mean()
@@ -82,5 +82,5 @@ class RewardModel:
             "accuracy": (better > worse).astype(jnp.float32).mean(),
             "margin": (better - worse).mean(),
             "score_mean": score.mean(),
-            "score_deviation": score.std(),
+            "score_std": score.std(),
         }

@@ -1,8 +1,8 @@
 """Soft actor-critic with an automatic temperature (Haarnoja et al., 2018, arXiv:1812.05905).
 
 Departs from the paper: the temperature's step is taken on its logarithm, as in the authors' code;
-networks start orthogonal; and the noise that actions are drawn with may last (`correlation`), as
-in Eberhard et al. (2023): each action is still distributed as the policy says.
+networks start orthogonal; the noise of sampled actions may be correlated in time (`correlation`),
+as in Eberhard et al. (2023), while each action keeps the policy's distribution.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class SAC:
     warmup: int = 5_000  # random env steps before the first update
     lr: float = 3e-4  # Adam step size of actor, critics and temperature
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the target critics replaced after each update
-    alpha: float = 1.0  # temperature at first
-    learn_alpha: bool = True  # it follows the entropy; it stays if not
-    entropy_per_action: float = -1.0  # entropy wished for, in nats for each number of an action
-    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
+    tau: float = 0.005  # step of the target critics after each update
+    alpha: float = 1.0  # initial temperature
+    learn_alpha: bool = True  # adapt the temperature to the target entropy
+    entropy_per_action: float = -1.0  # target entropy, in nats for each dimension of an action
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = GaussianActor.init  # builds the policy network
@@ -98,35 +98,37 @@ class SAC:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
         k_next, k_now = jax.random.split(key)
         alpha = jnp.exp(agent.log_alpha.model)
-        goal, bonus = self.goal(agent, batch, alpha, k_next)
+        target, bonus = self.target(agent, batch, alpha, k_next)
         batch = jax.tree.map(lambda x: x[0], batch)
-        earned = batch.reward + bonus
-        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal, earned)
+        rewards = batch.reward + bonus
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, target, rewards)
         actor, acted = descend(
             self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha, k_now
         )
-        log_alpha, wanted = agent.log_alpha, self.entropy_per_action * batch.action[0].size
+        log_alpha, target_entropy = agent.log_alpha, self.entropy_per_action * batch.action[0].size
         if self.learn_alpha:
             log_alpha, _ = descend(
-                temperature_loss, self.optimiser, log_alpha, acted["entropy"], wanted
+                temperature_loss, self.optimiser, log_alpha, acted["entropy"], target_entropy
             )
-        target = optax.incremental_update(critic.model, agent.target, self.tau)
+        target_critic = optax.incremental_update(critic.model, agent.target, self.tau)
         acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
-        return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
+        return Agent(actor, critic, target_critic, log_alpha), {**metrics, **acted}
 
-    def goal(self, agent: Agent, batch: Transition, alpha: Array, key: Key) -> tuple[Array, Array]:
-        """What the critics are to give steps [1, batch], and what of it is for entropy: [batch]."""
+    def target(
+        self, agent: Agent, batch: Transition, alpha: Array, key: Key
+    ) -> tuple[Array, Array]:
+        """The critics' target for steps [1, batch], and its entropy bonus: [batch] each."""
         reward, discount, next_obs = unrolled(batch, self.gamma)
         action, log_prob = agent.actor.model(next_obs).draw(key)
         value = soft_value(agent.target(next_obs, action), log_prob, alpha)
         return reward + discount * value, -discount * alpha * log_prob
 
     def loss(
-        self, critic: Any, batch: Transition, goal: Array, earned: Array
+        self, critic: Any, batch: Transition, target: Array, rewards: Array
     ) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, earned)
+        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
+        return metrics["td_loss"], metrics | q_extremes(q, rewards)
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array, key: Key
@@ -140,5 +142,7 @@ class SAC:
         return critics.probe(agent.critic.model, agent.target, batch)
 
 
-def temperature_loss(log_alpha: Array, entropy: Array, wanted: Array) -> tuple[Array, Metrics]:
-    return temperature(log_alpha, entropy, wanted), {}
+def temperature_loss(
+    log_alpha: Array, entropy: Array, target_entropy: Array
+) -> tuple[Array, Metrics]:
+    return temperature(log_alpha, entropy, target_entropy), {}

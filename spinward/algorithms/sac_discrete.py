@@ -1,8 +1,9 @@
 """Soft actor-critic for one discrete action (Christodoulou, 2019, arXiv:1910.07207).
 
-Departs from the paper: several environments side by side; networks start orthogonal; the entropy
-wished for is a share of the greatest there is, 0.89 of it as in CleanRL, not 0.98; and the noise
-that actions are drawn with may last (`correlation`), as Eberhard et al. (2023) have it for numbers.
+Departs from the paper: several environments step together; networks start orthogonal; the target
+entropy is a share of the largest possible entropy, 0.89 as in CleanRL, not 0.98; the noise of
+sampled actions may be correlated in time (`correlation`), as in Eberhard et al. (2023) for
+continuous actions.
 """
 
 from collections.abc import Callable
@@ -57,11 +58,11 @@ class SACDiscrete:
     warmup: int = 2_000  # random env steps before the first update
     lr: float = 5e-4  # Adam step size of actor, critics and temperature
     gamma: float = 0.99  # discount per step
-    tau: float = 0.01  # share of the target critics replaced after each update
-    alpha: float = 1.0  # temperature at first
-    learn_alpha: bool = True  # it follows the entropy; it stays if not
-    entropy_share: float = 0.89  # entropy wished for, of the greatest that the actions allow
-    correlation: float = 0.0  # of the noise in one step with that in the next, when exploring
+    tau: float = 0.01  # step of the target critics after each update
+    alpha: float = 1.0  # initial temperature
+    learn_alpha: bool = True  # adapt the temperature to the target entropy
+    entropy_share: float = 0.89  # target entropy, as a share of the largest possible entropy
+    correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Policy.init  # builds the policy network
@@ -111,9 +112,10 @@ class SACDiscrete:
         reward, discount, next_obs = unrolled(batch, self.gamma)
         policy = agent.actor.model(next_obs)
         value = soft_expectation(agent.target(next_obs), policy.log_probs(), alpha)
-        goal, earned = reward + discount * value, reward + discount * alpha * policy.entropy()
+        target = reward + discount * value
+        rewards = reward + discount * alpha * policy.entropy()
         batch = jax.tree.map(lambda x: x[0], batch)
-        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, goal, earned)
+        critic, metrics = descend(self.loss, self.optimiser, agent.critic, batch, target, rewards)
         actor, acted = descend(
             self.actor_loss, self.optimiser, agent.actor, critic.model, batch, alpha
         )
@@ -121,19 +123,19 @@ class SACDiscrete:
         if self.learn_alpha:
             gap = acted["entropy_gap"]
             log_alpha, _ = descend(temperature_loss, self.optimiser, log_alpha, gap)
-        target = optax.incremental_update(critic.model, agent.target, self.tau)
+        target_critic = optax.incremental_update(critic.model, agent.target, self.tau)
         acted = {"actor_loss": acted["loss"], "entropy": acted["entropy"], "alpha": alpha}
-        return Agent(actor, critic, target, log_alpha), {**metrics, **acted}
+        return Agent(actor, critic, target_critic, log_alpha), {**metrics, **acted}
 
     def loss(
-        self, critic: Any, batch: Transition, goal: Array, earned: Array
+        self, critic: Any, batch: Transition, target: Array, rewards: Array
     ) -> tuple[Array, Metrics]:
         q = pick(critic(batch.obs), batch.action)
-        metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, earned)
+        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
+        return metrics["td_loss"], metrics | q_extremes(q, rewards)
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
-        """What the instruments read (targets/diagnostics.py), at steps [row]."""
+        """The diagnostics' inputs (targets/diagnostics.py) at steps [row]."""
         critic = agent.critic.model
         q, lagged = critic(batch.obs).min(0), agent.target(batch.obs).min(0)
         return QProbe(q, lagged, pick(q, batch.action), critic.features(batch.obs))

@@ -1,9 +1,9 @@
-"""Supervised fine-tuning: the language model under which written completions are most likely, the
-first of three steps from texts to a policy that people prefer (Ouyang et al., 2022,
+"""Supervised fine-tuning: the maximum-likelihood language model of given completions, the first of
+three steps from texts to a policy that people prefer (Ouyang et al., 2022,
 arXiv:2203.02155, section 3.5).
 
-Departs from the paper: Adam at a step size that falls linearly, no dropout, and, where it is given
-no model to start from, a small one from scratch.
+Departs from the paper: Adam at a step size that falls linearly, no dropout, and, without a model to
+start from, a small model from scratch.
 """
 
 from typing import Any
@@ -36,17 +36,17 @@ class SFT:
     anneal_updates: int = 0  # gradient steps over which lr falls linearly to 0; 0 keeps it
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     accumulate: int = 1  # batches whose gradients are averaged into one step
-    lora: int = 0  # rank of the change that is learned in place of all weights; 0: all weights
-    bfloat16: bool = False  # compute in bfloat16; what is learned stays float32
-    remat: bool = False  # compute activations twice in place of keeping them
-    rollout: int = 64  # tokens to write at most, when it is asked to
-    temperature: float = 1.0  # which logits are divided by, when it writes
+    lora: int = 0  # rank of a low-rank change to train in place of all weights; 0: all
+    bfloat16: bool = False  # compute in bfloat16; trained parameters stay float32
+    remat: bool = False  # recompute activations for the gradient, to save memory
+    rollout: int = 64  # tokens of a generated text at most
+    temperature: float = 1.0  # by which logits are divided, in generation
     family: str = "llama"  # of a model from scratch: gpt2, llama, qwen2 or qwen3
     layers: int = 2  # of a model from scratch
     width: int = 64  # of a model from scratch
     heads: int = 4  # of a model from scratch
     context: int = 64  # tokens that a model from scratch can read
-    start: Any = None  # the model to begin with; --model names it
+    start: Any = None  # the model to start from; --model names it
 
     def opened(self, reader: Reader) -> "SFT":
         return with_start(self, reader)

@@ -1,7 +1,7 @@
 """Twin delayed deep deterministic policy gradient (Fujimoto et al., 2018, arXiv:1802.09477).
 
-Departs from the paper: networks start orthogonal, and the exploration noise may last from step to
-step (`correlation`).
+Departs from the paper: networks start orthogonal, and the exploration noise may be correlated in
+time (`correlation`).
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class TD3:
     warmup: int = 25_000  # random env steps before the first update
     lr: float = 3e-4  # Adam step size of actor and critics
     gamma: float = 0.99  # discount per step
-    tau: float = 0.005  # share of the targets replaced each time
-    noise: float = 0.1  # deviation of the exploration noise; actions lie in [-1, 1]
-    correlation: float = 0.0  # of the noise in one step with that in the next
-    target_noise: float = 0.2  # deviation of the noise on the target's action
-    noise_limit: float = 0.5  # that it is cut at
+    tau: float = 0.005  # step of each update of the target networks
+    noise: float = 0.1  # standard deviation of the exploration noise; actions lie in [-1, 1]
+    correlation: float = 0.0  # correlation of the exploration noise between steps
+    target_noise: float = 0.2  # standard deviation of the noise on the target's action
+    noise_limit: float = 0.5  # bound of the target's noise
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     actor: Callable[..., Any] = Actor.init  # builds the policy network
@@ -102,9 +102,9 @@ class TD3:
 
         def step(critic: Learner, x: tuple[Transition, Key]) -> tuple[Learner, Metrics]:
             batch, key = x
-            goal = self.goal(agent.target, batch, key)
+            target = self.target(agent.target, batch, key)
             batch = jax.tree.map(lambda x: x[0], batch)
-            return descend(self.loss, self.optimiser, critic, batch, goal)
+            return descend(self.loss, self.optimiser, critic, batch, target)
 
         critic, metrics = jax.lax.scan(step, agent.critic, (batches, keys))
         last = jax.tree.map(lambda x: x[-1, 0], batches)
@@ -116,16 +116,16 @@ class TD3:
         metrics = {**jax.tree.map(jnp.mean, running_max(metrics)), "actor_loss": acted["loss"]}
         return Agent(actor, critic, target), metrics
 
-    def goal(self, target: tuple[Any, Any], batch: Transition, key: Key) -> Array:
-        """What the critics are to give steps [1, batch]: [batch]."""
-        actor, critic = target
+    def target(self, target_networks: tuple[Any, Any], batch: Transition, key: Key) -> Array:
+        """The critics' target [batch] for steps [1, batch]."""
+        actor, critic = target_networks
         reward, discount, next_obs = unrolled(batch, self.gamma)
         action = smoothed(actor(next_obs), key, self.target_noise, self.noise_limit)
         return reward + discount * critic(next_obs, action).min(0)
 
-    def loss(self, critic: Any, batch: Transition, goal: Array) -> tuple[Array, Metrics]:
+    def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, goal), "value": q.mean(0)}, batch.weight)
+        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
         return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:

@@ -1,7 +1,7 @@
 """Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477).
 
 Departs from the paper: advantages are GAE's and normalised over the batch, and the value is fitted
-by Adam, as in OpenAI Baselines; the curvature is that of the whole batch.
+by Adam, as in OpenAI Baselines; the curvature is estimated on the whole batch.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class Agent:
 class TRPO:
     envs: int = 8  # environments stepped side by side
     rollout: int = 256  # steps of each between updates
-    kl_limit: float = 0.01  # divergence that no update of the policy exceeds, in nats
+    kl_limit: float = 0.01  # bound of the divergence of each policy update, in nats
     damping: float = 0.1  # added to the curvature in all directions
     iterations: int = 10  # of conjugate gradients
-    shrink: float = 0.8  # of the step, with each try
-    tries: int = 10  # steps to try before the policy stays as it is
+    shrink: float = 0.8  # factor of the step with each candidate
+    tries: int = 10  # candidates before the step is given up
     lr: float = 1e-3  # Adam step size of the value
     anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
     gamma: float = 0.99  # discount per step
@@ -57,9 +57,9 @@ class TRPO:
     max_grad_norm: float = 10.0  # global norm the value's gradients are clipped to
     epochs: int = 10  # the value's passes over each batch
     minibatches: int = 16  # its gradient steps per pass
-    log_std: float = 0.0  # of continuous actions at first, the logarithm of their deviation
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    log_std: float = 0.0  # log of the initial standard deviation of continuous actions
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
@@ -129,7 +129,7 @@ class TRPO:
             log_ratio = policy(x).log_prob(batch.action) - batch.extras["log_prob"]
             return -average(surrogate(log_ratio, advantage))
 
-        def judge(x: Array) -> tuple[Array, Array]:
+        def evaluate(x: Array) -> tuple[Array, Array]:
             return gain(x), average(policy(x).kl_from(old))
 
         old = policy(at)
@@ -141,21 +141,21 @@ class TRPO:
 
         direction = conjugate_gradient(product, gradient, self.iterations)
         step = longest(product, direction, self.kl_limit) * direction
-        found = line_search(judge, at, step, self.kl_limit, self.shrink, self.tries)
+        result = line_search(evaluate, at, step, self.kl_limit, self.shrink, self.tries)
         metrics = {
-            "kl": found.kl,
-            "gain": found.gain,
-            "accepted": found.accepted.astype(jnp.float32),
-            "backtracks": found.backtracks.astype(jnp.float32),
+            "kl": result.kl,
+            "gain": result.gain,
+            "accepted": result.accepted.astype(jnp.float32),
+            "backtracks": result.backtracks.astype(jnp.float32),
             "entropy": average(old.entropy()),
             "policy_grad_norm": jnp.sqrt(gradient @ gradient),
         }
-        return shaped(found.x), metrics
+        return shaped(result.x), metrics
 
     def loss(
-        self, critic: Any, policy: Any, batch: Transition, goal: Array
+        self, critic: Any, policy: Any, batch: Transition, returns: Array
     ) -> tuple[Array, Metrics]:
-        """Of the value, whose parameters are all that it moves."""
+        """The loss of the value, which trains the critic alone."""
         _, value, _ = joined(policy, critic).unroll(batch)
-        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - returns)}, batch.weight)
         return metrics["value_loss"], metrics

@@ -1,8 +1,9 @@
 """The policy gradient (Williams, 1992; Sutton et al., 2000) in its four forms: by the total return,
-the reward to go, that less an average, and the advantage (Schulman et al., 2016, arXiv:1506.02438).
+the reward to go, the reward to go less an average, and the advantage (Schulman et al., 2016,
+arXiv:1506.02438).
 
 Departs from the papers: the factor gamma^t is left out unless `discount_states`, batches are of
-equal length and cut episodes off, whose rest is worth what the critic says, and weights may be
+equal length and cut episodes off, which then bootstrap from the critic, and weights may be
 normalised over a batch.
 """
 
@@ -46,20 +47,20 @@ class Agent:
 class VPG:
     envs: int = 8  # environments stepped side by side
     rollout: int = 512  # steps of each between updates
-    form: str = "advantage"  # what weighs the scores: total, to-go, average or advantage
+    form: str = "advantage"  # weight of each step's score: total, to-go, average or advantage
     lr: float = 3e-3  # Adam step size of the policy, which takes one step
     value_lr: float = 1e-3  # Adam step size of the value
     anneal_steps: int = 0  # env steps over which both fall linearly to 0; 0 keeps them
     gamma: float = 0.99  # discount per step
     lam: float = 0.97  # GAE's lambda, in the form advantage
-    discount_states: bool = False  # the factor gamma^t, which theory has and practice leaves out
-    normalise: bool = True  # weights of mean 0 and deviation 1 in each batch
+    discount_states: bool = False  # the factor gamma^t, which implementations leave out
+    normalise: bool = True  # weights of mean 0 and standard deviation 1 in each batch
     entropy_coef: float = 0.0  # weight of the entropy bonus
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     epochs: int = 5  # the value's passes over each batch
     minibatches: int = 16  # its gradient steps per pass
-    normalise_obs: bool = False  # running mean 0 and deviation 1
-    normalise_reward: bool = False  # running deviation 1 of the discounted return
+    normalise_obs: bool = False  # running mean 0 and standard deviation 1
+    normalise_reward: bool = False  # running standard deviation 1 of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     recurrent: str = ""  # the policy's memory, as wide as the last hidden layer: lstm or gru
@@ -103,11 +104,11 @@ class VPG:
         )
         _, value, next_value = agent.model.unroll(batch)
         weights = self.weights(batch, value, next_value)
-        goal = reward_to_go(batch, next_value, self.gamma)
-        left = annealed(self, 1.0, agent.updates)
+        returns = reward_to_go(batch, next_value, self.gamma)
+        scale = annealed(self, 1.0, agent.updates)
         policy, metrics = descend(
             self.loss,
-            self.optimiser(left * self.lr),
+            self.optimiser(scale * self.lr),
             agent.policy,
             agent.critic.model,
             batch,
@@ -115,18 +116,18 @@ class VPG:
         )
 
         def step(critic: Learner, part: tuple[Any, ...]) -> tuple[Learner, Metrics]:
-            optimiser = self.optimiser(left * self.value_lr)
+            optimiser = self.optimiser(scale * self.value_lr)
             return descend(self.value_loss, optimiser, critic, policy.model, *part)
 
         critic, fitted = run_epochs(
-            step, agent.critic, (batch, goal), key, self.epochs, self.minibatches,
+            step, agent.critic, (batch, returns), key, self.epochs, self.minibatches,
             agent.model.sequential,
         )  # fmt: skip
         metrics = {**metrics, "value_loss": fitted["value_loss"].mean()}
         return Agent(policy, critic, statistics, agent.updates + 1), metrics
 
     def weights(self, batch: Transition, value: Array, next_value: Array) -> Array:
-        """What each step's score is multiplied with [time, env]."""
+        """The weight [time, env] of each step's score."""
         factor = discounts(batch, self.gamma) if self.discount_states else 1.0
         if self.form == "total":
             return total_return(batch, next_value, self.gamma)
@@ -150,8 +151,8 @@ class VPG:
         return metrics["policy_loss"] - self.entropy_coef * metrics["entropy"], metrics
 
     def value_loss(
-        self, critic: Any, policy: Any, batch: Transition, goal: Array
+        self, critic: Any, policy: Any, batch: Transition, returns: Array
     ) -> tuple[Array, Metrics]:
         _, value, _ = joined(policy, critic).unroll(batch)
-        metrics = means({"value_loss": 0.5 * jnp.square(value - goal)}, batch.weight)
+        metrics = means({"value_loss": 0.5 * jnp.square(value - returns)}, batch.weight)
         return metrics["value_loss"], metrics

@@ -171,7 +171,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
     if ask.reward:
         reward = reward_of(ask.reward)
     if ask.reward_model:
-        reward = settings.find("rewards", "judge")(run=ask.reward_model)
+        reward = settings.find("rewards", "reward_model_score")(run=ask.reward_model)
     if ask.own["reward"]:
         fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
         reward = settings.checked(type(reward), fields | ask.own["reward"])

@@ -21,7 +21,7 @@ from spinward.experiments import summarise
 from spinward.experiments.reproduction import Reproduction, Row, row_of
 from spinward.networks.language_policy import policy, scores
 from spinward.report import plot
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.run import assemble
 from spinward.store.files import write_atomically
 
@@ -70,10 +70,10 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 def climbed(out: Path, model: str, judge: Path, seeds: int) -> Climb:
     """What a policy comes to that pays nothing for the distance."""
-    more: dict[str, Any] = {"reward": Judge(str(judge), unfinished=-3.0)}
+    more: dict[str, Any] = {"reward": RewardModelScore(str(judge), unfinished=-3.0)}
     name = "over-optimisation-ppo"
     run = summarise.policy(out, model, seeds, 0.0, name, ITERATIONS, **more)
-    return Climb(*(run.curves(name)[1] for name in ("kl", "judged", "episode_return")))
+    return Climb(*(run.curves(name)[1] for name in ("kl", "score", "episode_return")))
 
 
 def best_of(model: str, judge: str) -> list[Point]:

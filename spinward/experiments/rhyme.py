@@ -125,7 +125,7 @@ def lines(batch: Transition, count: int) -> list[dict[str, Any]]:
 
 def disagreement(run: Run) -> np.ndarray:
     """The largest difference [seed] of the two at any log point."""
-    return np.abs(run.curves("judged")[1] - run.curves()[1]).max(1)
+    return np.abs(run.curves("score")[1] - run.curves()[1]).max(1)
 
 
 def verdict(rows: list[Row]) -> tuple[str, str]:
@@ -149,7 +149,7 @@ def drawn(run: Run, best: tuple[float, float]) -> Any:
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
-    names = ("judged", "kl"), ("share that rhymes, less that of broken forms", "nats from SFT")
+    names = ("score", "kl"), ("share that rhymes, less that of broken forms", "nats from SFT")
     for axis, metric, told, exactly in zip(axes, *names, best, strict=True):
         steps, values = run.curves(metric)
         axis.plot(steps / 1000, values.T, color=plot.PALETTE[0], linewidth=0.7)

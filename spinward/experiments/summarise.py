@@ -19,7 +19,7 @@ from spinward.envs.grammar import FORM, Grammar, at_distance, entropy, optimum
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
 from spinward.presets.choice import named
 from spinward.report import plot
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.run.experiment import DataChoice
 from spinward.run.run import Run
 from spinward.store.files import write_atomically
@@ -38,7 +38,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     judge = reward_model(out, sft, LABELS, 1, "summarise-reward-model")
     model = str(sft.path)
     exact = policy(out, model, count, PRICE, "summarise-ppo")
-    reward = Judge(str(judge.path))
+    reward = RewardModelScore(str(judge.path))
     judged = policy(out, model, count, JUDGED_PRICE, "summarise-ppo-judged", reward=reward)
     before = sft.evaluate(COMPLETIONS, explore=True).returns[0]
     best, nll = optimum(PRICE), last(sft, "nll")

@@ -1,6 +1,6 @@
-"""How an agent acts that draws its actions from a policy: plain functions over typed settings.
+"""Acting with a stochastic policy: plain functions over typed settings.
 
-Such an agent has a `model`, with `memory`, `step` and `unroll`, and the `statistics` it reads by.
+The agent has a `model`, with `memory`, `step` and `unroll`, and `statistics` to normalise by.
 """
 
 from typing import Any, Protocol
@@ -11,22 +11,22 @@ from spinward.core import Key, Memory, Obs, Transition
 
 
 class Acting(Protocol):
-    """The settings that acting heeds."""
+    """The settings that acting depends on."""
 
     @property
     def normalise_obs(self) -> bool: ...
 
 
 def memory(agent: Any, envs: int) -> Memory:
-    """What the model remembers where an episode starts."""
+    """The model's memory at the start of an episode."""
     return agent.model.memory(envs)
 
 
 def act(
     settings: Acting, agent: Any, obs: Obs, memory: Memory, key: Key, explore: bool
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """An action from the policy, and in `extras` the logarithm of how likely it was; or the
-    likeliest."""
+    """An action and, in `extras`, its log-probability. The action is sampled from the policy with
+    `explore`, else it is the mode."""
     obs = agent.statistics.obs(obs) if settings.normalise_obs else obs
     policy, memory, extras = agent.model.step(obs, memory)
     action = policy.sample(key) if explore else policy.mode()
@@ -34,9 +34,9 @@ def act(
 
 
 def log_prob(settings: Acting, agent: Any, batch: Transition) -> Array:
-    """How likely the actions of a batch [time, env] were under the agent's policy, in nats."""
+    """The log-probabilities of the actions of a batch [time, env] under the agent's policy."""
     if settings.normalise_obs:
         batch = agent.statistics.read_obs(batch)
     policy, _, _ = agent.model.unroll(batch)
-    found: Array = policy.log_prob(batch.action)
-    return found
+    log_prob: Array = policy.log_prob(batch.action)
+    return log_prob

@@ -1,4 +1,4 @@
-"""What actors with critics of their actions have in common."""
+"""Functions shared by the algorithms with an actor and critics."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from spinward.targets.diagnostics import QProbe
 
 
 def probe(critic: Any, target: Any, batch: Transition) -> QProbe:
-    """What the instruments read of critics of an action, and of their target, of whose values the
-    smallest counts: at steps [row]."""
+    """The diagnostics' inputs at steps [row], from the smallest value of the critics and of the
+    target critics."""
     steps = batch.obs, batch.action
     q, lagged = (model(*steps).min(0)[:, None] for model in (critic, target))
     return QProbe(q, lagged, q[:, 0], critic.features(*steps))

@@ -1,4 +1,4 @@
-"""Batches in parts: passes over shuffled minibatches, and means over the steps that count."""
+"""Epochs over shuffled minibatches, and means weighted by steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ def run_epochs(
 
 
 def data_size(data: Any, sequential: bool) -> int:
-    """How many envs there are in `data` [time, env, ...] if `sequential`, else how many steps."""
+    """The number of envs of `data` [time, env, ...] if `sequential`, else the number of steps."""
     time, envs = jax.tree.leaves(data)[0].shape[:2]
     return int(envs if sequential else time * envs)
 
@@ -63,12 +63,12 @@ def flatten(batch: Any) -> Any:
 
 
 def mean(values: Array, weight: Array) -> Array:
-    """The mean of `values` over the steps that count."""
+    """The weighted mean of `values`."""
     return (weight * values).sum() / jnp.maximum(weight.sum(), 1.0)
 
 
 def means(values: Metrics, weight: Array) -> Metrics:
-    """The mean of each of `values` over the steps that count, all in one product."""
+    """The weighted mean of each of `values`, all in one product."""
     weight = weight.reshape(-1)
     rows = jnp.stack([jnp.broadcast_to(v.reshape(-1), weight.shape) for v in values.values()])
     products = rows @ weight / jnp.maximum(weight.sum(), 1.0)
@@ -76,7 +76,7 @@ def means(values: Metrics, weight: Array) -> Metrics:
 
 
 def standardise(values: Array, weight: Array) -> Array:
-    """`values` moved and scaled to mean 0 and deviation 1 over the steps that count."""
+    """`values` shifted and scaled to the weighted mean 0 and standard deviation 1."""
     centred = values - mean(values, weight)
     return centred * jax.lax.rsqrt(mean(jnp.square(centred), weight) + 1e-8)
 
@@ -85,8 +85,8 @@ def shuffled(key: Key, n: int) -> Array:
     """The numbers below `n` in random order.
 
     A keyed Feistel network over the next power of two, walked until inside [0, n) (Black and
-    Rogaway, 2002). It is a permutation by construction and needs no sort, with which
-    `jax.random.permutation` takes fifty times longer on CPU: a fifth of PPO's time.
+    Rogaway, 2002). The network is a permutation by construction and needs no sort. The sort
+    of `jax.random.permutation` takes fifty times longer on CPU: a fifth of PPO's time.
     """
     if n < 128:  # too few bits for good mixing, and a sort is cheap
         return jax.random.permutation(key, n)

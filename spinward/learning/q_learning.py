@@ -1,4 +1,4 @@
-"""What those who learn values of actions have in common: plain functions over typed settings."""
+"""Functions shared by the algorithms that learn action values: plain, over typed settings."""
 
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from spinward.targets.network import update_target
 
 
 class Exploring(Protocol):
-    """The settings by which the share of random actions falls."""
+    """The settings of the epsilon schedule."""
 
     @property
     def envs(self) -> int: ...
@@ -32,7 +32,7 @@ class Exploring(Protocol):
 
 
 class QLearning(Exploring, Protocol):
-    """An algorithm that learns values of actions from windows of stored steps."""
+    """An algorithm that learns action values from windows of replayed steps."""
 
     @property
     def lr(self) -> float: ...
@@ -45,7 +45,7 @@ class QLearning(Exploring, Protocol):
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation: ...
     def values(self, model: Any, obs: Obs) -> Array: ...
     def loss(
-        self, model: Any, target: Any, batch: Transition, key: Key
+        self, model: Any, target_network: Any, batch: Transition, key: Key
     ) -> tuple[Array, Metrics]: ...
 
 
@@ -61,19 +61,19 @@ class Agent:
 
 
 def env_steps(settings: Exploring, updates: Array) -> Array:
-    """How many env steps go with so many updates."""
+    """The number of env steps after so many updates."""
     return updates * (settings.envs * settings.rollout / settings.updates)
 
 
 def epsilon_at(settings: Exploring, updates: Array) -> Array:
-    """The share of random actions, after as many updates."""
+    """The share of random actions after so many updates."""
     return linear_epsilon(env_steps(settings, updates), settings.explore_steps, settings.epsilon)
 
 
 def act(
     settings: QLearning, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """The best action, or with the share of the schedule a random one."""
+    """The epsilon-greedy action by the schedule; the greedy action without `explore`."""
     if not explore:
         return greedy(settings.values(agent.learner.model, obs)), memory, {}
     q = settings.values(agent.learner.model, obs)
@@ -83,14 +83,14 @@ def act(
 def act_noisily(
     settings: QLearning, agent: Agent, obs: Obs, memory: Memory, key: Key
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """The best action by a network whose weights are noise."""
+    """The greedy action by a network whose noisy weights are sampled once."""
     return greedy(settings.values(perturbed(agent.learner.model, key), obs)), memory, {}
 
 
 def update(
     settings: QLearning, agent: Agent, batches: Transition, key: Key
 ) -> tuple[Agent, Metrics]:
-    """A gradient step on each of `batches`, and the target network moved after it."""
+    """A gradient step on each of `batches`, each followed by the update of the target network."""
 
     def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
         lr = linear_schedule(settings.lr, env_steps(settings, agent.updates), settings.anneal_steps)
@@ -107,7 +107,7 @@ def update(
 
 
 def probe(settings: QLearning, agent: Agent, batch: Transition) -> QProbe:
-    """What the instruments read (targets/diagnostics.py), at steps [row]."""
+    """The diagnostics' inputs (targets/diagnostics.py) at steps [row]."""
     q = agent.learner.model
     values, lagged = settings.values(q, batch.obs), settings.values(agent.target, batch.obs)
     value = pick(values, batch.action)

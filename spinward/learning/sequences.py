@@ -1,6 +1,6 @@
-"""Learning values of actions from replayed sequences (Kapturowski et al., 2019), as functions that
-several algorithms call. What their policies remember is a dict: what was done last, what it earned,
-and the state of the recurrent network.
+"""Learning action values from replayed sequences (Kapturowski et al., 2019), as functions that
+several algorithms call. The policies' memory is a dict: the last action, its reward, and the state
+of the recurrent network.
 """
 
 from typing import Any, Protocol
@@ -14,15 +14,15 @@ from spinward.learning.minibatches import means
 from spinward.networks.distributions import pick
 from spinward.networks.exploration import epsilon_greedy
 from spinward.networks.recurrent import MEMORY, REWARD
-from spinward.networks.recurrent_q import TOLD, RecurrentQ, part
+from spinward.networks.recurrent_q import CONTEXT, RecurrentQ, part
 from spinward.networks.torso import mask
 from spinward.targets.retrace import cut_traces, greedy_probs, retrace, squashed, unsquashed
 
-BEHAVIOUR = "behaviour"  # in a batch's extras: the probability with which the action was taken
+BEHAVIOUR = "behaviour"  # in a batch's extras: the behaviour policy's probability of the action
 
 
 class Sequential(Protocol):
-    """The settings of a learner from sequences; r2d2.py says what each means."""
+    """The settings of an algorithm that learns from sequences; r2d2.py explains each."""
 
     @property
     def envs(self) -> int: ...
@@ -67,7 +67,7 @@ class Sequential(Protocol):
 
 
 def memory(model: RecurrentQ, envs: int) -> Memory:
-    """What was done last, what it earned, and what the network remembers."""
+    """The memory at the start of an episode: last action, last reward, and network state."""
     return {
         "action": jnp.zeros((envs, model.actions)),
         REWARD: jnp.zeros(envs),
@@ -85,26 +85,27 @@ def epsilons(settings: Sequential, envs: int) -> Array:
 def loss(
     settings: Sequential,
     model: RecurrentQ,
-    target: RecurrentQ,
+    target_network: RecurrentQ,
     rows: Transition,
-    after: Array,
+    next_context: Array,
     reward: Array,
     gamma: float | Array,
 ) -> tuple[Array, Metrics]:
-    """Of windows [time, batch], of which `after` is what was told after each step. `reward` and
-    `gamma` are of each step, so that a family of them can be learned at once."""
-    q, later = model.unroll(rows, after, settings.burn_in)
-    lagged, ahead = target.unroll(rows, after, settings.burn_in)
+    """The loss of windows [time, batch]; `next_context` has the context inputs after each step.
+    `reward` and `gamma` may differ between steps, so that a family of policies can be learned at
+    once."""
+    q, next_q = model.unroll(rows, next_context, settings.burn_in)
+    lagged, next_lagged = target_network.unroll(rows, next_context, settings.burn_in)
     rows = replace(part(rows, settings.burn_in), reward=reward[settings.burn_in :])
     gamma = jnp.broadcast_to(gamma, reward.shape)[settings.burn_in :]
     plain, small = (unsquashed, squashed) if settings.squash else (same, same)
     probs = greedy_probs(q, settings.target_epsilon, mask(rows.obs))
-    ahead_probs = greedy_probs(later, settings.target_epsilon, mask(rows.next_obs))
+    next_probs = greedy_probs(next_q, settings.target_epsilon, mask(rows.next_obs))
     trace = cut_traces(probs, rows.action, rows.extras[BEHAVIOUR], settings.lam)
-    expected = (ahead_probs * plain(ahead)).sum(-1)
-    goal = retrace(rows, plain(pick(lagged, rows.action)), expected, trace, gamma)
+    expected = (next_probs * plain(next_lagged)).sum(-1)
+    target = retrace(rows, plain(pick(lagged, rows.action)), expected, trace, gamma)
     value = pick(q, rows.action)
-    error = small(goal) - value
+    error = small(target) - value
     size = jnp.abs(error) * rows.weight
     loss = 0.5 * jnp.square(error) * rows.extras.get("importance", 1.0)
     metrics = means({"td_loss": loss, "td_error": size, "value": value}, rows.weight)
@@ -118,32 +119,32 @@ def same(x: Array) -> Array:
     return x
 
 
-def told(memory: Memory) -> Array:
-    """What the network is told beside an observation [env, numbers]: what was done last and what it
-    earned; and in ngu.py which policy is in force, and the bonus of what is seen."""
+def context_inputs(memory: Memory) -> Array:
+    """The context inputs [env, numbers] of the network: the last action and its reward, and in
+    ngu.py also the active policy and the bonus of the observation."""
     numbers = [memory["action"], squashed(memory[REWARD])[:, None]]
     rest = [memory[name] for name in ("policy", "bonus") if name in memory]
     return jnp.concatenate([*numbers, *rest], -1)
 
 
-def chosen(
+def act_epsilon_greedily(
     q: Array, obs: Obs, after: Memory, memory: Memory, key: Key, epsilon: Array
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """An action by the values `q` [env, actions], what is remembered of it, and what learning needs
-    to know."""
+    """An epsilon-greedy action by the values `q` [env, actions], the memory after it, and the
+    extras that learning needs."""
     action = epsilon_greedy(q, obs, key, epsilon)
     behaviour = pick(greedy_probs(q, epsilon, mask(obs)), action)
-    extras = {MEMORY: memory["recurrent"], TOLD: told(memory), BEHAVIOUR: behaviour}
-    done = jax.nn.one_hot(action, q.shape[-1])
-    return action, {**memory, "action": done, "recurrent": after}, extras
+    extras = {MEMORY: memory["recurrent"], CONTEXT: context_inputs(memory), BEHAVIOUR: behaviour}
+    last = jax.nn.one_hot(action, q.shape[-1])
+    return action, {**memory, "action": last, "recurrent": after}, extras
 
 
 def rows_of(window: Transition, actions: int) -> tuple[Transition, Array]:
-    """The steps of a window but its last, and what the network was told after each of them
-    [time, batch, numbers]: where an episode ended, what it would have been told."""
+    """The steps of a window without its last, and the context inputs [time, batch, numbers] after
+    each of them. Where an episode ended, they are those that its true successor would have had."""
     rows = part(window, 0, -1)
-    rest = rows.extras[TOLD][..., actions + 1 :]
-    earned = rows.extras[ENV_REWARD]  # a policy hears the environment, not what labels its rewards
-    last = [jax.nn.one_hot(rows.action, actions), squashed(earned)[..., None], rest]
-    after = window.extras[TOLD][1:]
-    return rows, jnp.where(rows.done[..., None], jnp.concatenate(last, -1), after)
+    rest = rows.extras[CONTEXT][..., actions + 1 :]
+    reward = rows.extras[ENV_REWARD]  # the policy's inputs have the environment's own reward
+    last = [jax.nn.one_hot(rows.action, actions), squashed(reward)[..., None], rest]
+    next_context = window.extras[CONTEXT][1:]
+    return rows, jnp.where(rows.done[..., None], jnp.concatenate(last, -1), next_context)

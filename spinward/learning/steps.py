@@ -15,7 +15,7 @@ Loss = Callable[..., tuple[Array, Metrics]]
 
 @struct
 class Learner:
-    """A model, and the state of the optimiser that moves it."""
+    """A model and the state of its optimiser."""
 
     model: Any
     opt_state: Any
@@ -29,8 +29,8 @@ def descend(
     loss: Loss, optimiser: optax.GradientTransformation, learner: Learner, *args: Any
 ) -> tuple[Learner, Metrics]:
     """One gradient step on `loss(model, *args) -> (scalar, metrics)`."""
-    found, grads = jax.value_and_grad(loss, has_aux=True)(learner.model, *args)
-    return apply_gradients(optimiser, learner, found, grads)
+    result, grads = jax.value_and_grad(loss, has_aux=True)(learner.model, *args)
+    return apply_gradients(optimiser, learner, result, grads)
 
 
 def descend_on_sum(
@@ -38,27 +38,28 @@ def descend_on_sum(
 ) -> tuple[Learner, Metrics]:
     """`descend` on the sum of `loss` over the leading axis of `args`, and of its metrics likewise.
 
-    Slopes are added up one after another, so that what each needs fits a CPU's cache.
+    Gradients are accumulated one after another, so that each computation fits a CPU's cache.
     """
-    slope = jax.value_and_grad(loss, has_aux=True)
+    gradient = jax.value_and_grad(loss, has_aux=True)
 
     def add(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, slope(learner.model, *part)), None
+        return jax.tree.map(jnp.add, total, gradient(learner.model, *part)), None
 
-    shapes = jax.eval_shape(slope, learner.model, *jax.tree.map(lambda x: x[0], args))
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (found, grads), _ = jax.lax.scan(add, nothing, args)
-    return apply_gradients(optimiser, learner, found, grads)
+    shapes = jax.eval_shape(gradient, learner.model, *jax.tree.map(lambda x: x[0], args))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (result, grads), _ = jax.lax.scan(add, zeros, args)
+    return apply_gradients(optimiser, learner, result, grads)
 
 
 def apply_gradients(
     optimiser: optax.GradientTransformation,
     learner: Learner,
-    found: tuple[Array, Metrics],
+    result: tuple[Array, Metrics],
     grads: Any,
 ) -> tuple[Learner, Metrics]:
-    """`learner` one step along `grads`, and what was `found`: the loss and its metrics."""
-    value, metrics = found
+    """`learner` after one step along `grads`, and the metrics of `result`: a loss and its
+    metrics."""
+    value, metrics = result
     updates, opt_state = optimiser.update(grads, learner.opt_state, learner.model)
     model = optax.apply_updates(learner.model, updates)
     grad_norm = optax.tree_utils.tree_get(opt_state, "grad_norm")
@@ -72,9 +73,9 @@ class ClipState(NamedTuple):
 def adam(
     lr: float | Array, max_grad_norm: float | Array = jnp.inf, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam on gradients clipped to a global norm, which it remembers for `descend` to report.
+    """Adam on gradients clipped to a global norm, which is kept for `descend` to report.
 
-    All parameters are one vector to it: on CPU a dozen small kernels less in every step.
+    All parameters are flattened to one vector, which saves a dozen small kernels on CPU.
     """
 
     return with_clipping(max_grad_norm, optax.adam(lr, eps=eps))
@@ -83,8 +84,8 @@ def adam(
 def rmsprop(
     lr: float | Array, max_grad_norm: float | Array, decay: float = 0.99, eps: float = 1e-5
 ) -> optax.GradientTransformation:
-    """RMSProp as TensorFlow has it, which A3C's published settings are for: the mean square starts
-    at 1 and `eps` is under the root. Gradients are clipped as by `adam`."""
+    """RMSProp as in TensorFlow, for which A3C's settings were published: the mean square starts at
+    1 and `eps` is under the root. Gradients are clipped as in `adam`."""
     return with_clipping(
         max_grad_norm, optax.rmsprop(lr, decay, eps, initial_scale=1.0, eps_in_sqrt=True)
     )
@@ -93,7 +94,7 @@ def rmsprop(
 def with_clipping(
     max_grad_norm: float | Array, optimiser: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """`optimiser` on gradients clipped to a global norm, which is remembered for `descend`."""
+    """`optimiser` on gradients clipped to a global norm, which is kept for `descend` to report."""
 
     def clip(grads: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
         grads, norm = clip_by_global_norm(grads, max_grad_norm)
@@ -111,7 +112,7 @@ def clip_by_global_norm(grads: Any, max_norm: float | Array) -> tuple[Any, Array
 
 
 def linear_schedule(start: float | Array, at: Array, over: int) -> float | Array:
-    """`start` falling to 0 while `at` goes from 0 to `over`; `start` throughout if that is 0."""
+    """`start` falling linearly to 0 while `at` goes from 0 to `over`; constant if `over` is 0."""
     return start * jnp.maximum(1.0 - at / over, 0.0) if over else start
 
 
@@ -127,6 +128,6 @@ class Annealed(Protocol):
 
 
 def annealed(settings: Annealed, value: float | Array, updates: Array) -> float | Array:
-    """`value` after so many `updates`, each of a rollout: it falls linearly to 0 over the
-    `anneal_steps` of the settings, or stays."""
+    """`value` after so many `updates`, each of one rollout: it falls linearly to 0 over the
+    `anneal_steps` of the settings, or stays constant if they are 0."""
     return linear_schedule(value, updates * settings.rollout * settings.envs, settings.anneal_steps)

@@ -1,11 +1,11 @@
-"""What those who learn from texts have in common: how they act, and what they remember."""
+"""Functions shared by the algorithms that learn from texts: how they act, and their memory."""
 
 from typing import Any
 
 from jax import Array
 
 from spinward.core import Key, Memory
-from spinward.networks.language_policy import drawn, policy, told
+from spinward.networks.language_policy import log_prob_and_entropy, policy, sample_token
 
 
 def memory(settings: Any, agent: Any, envs: int) -> Memory:
@@ -15,15 +15,16 @@ def memory(settings: Any, agent: Any, envs: int) -> Memory:
 def act(
     settings: Any, agent: Any, obs: Array, memory: Memory, key: Key, explore: bool
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """The next token, drawn or the likeliest."""
-    chosen, memory, extras = policy(settings, agent.learner.model).step(obs, memory)
-    return drawn(chosen, key) if explore else chosen.mode(), memory, extras
+    """The next token: sampled with `explore`, else the most likely."""
+    distribution, memory, extras = policy(settings, agent.learner.model).step(obs, memory)
+    return sample_token(distribution, key) if explore else distribution.mode(), memory, extras
 
 
 def act_with_log_prob(
     settings: Any, agent: Any, obs: Array, memory: Memory, key: Key, explore: bool
 ) -> tuple[Array, Memory, dict[str, Any]]:
-    """The next token, and in `extras` the logarithm of how likely it was."""
-    chosen, memory, extras = policy(settings, agent.learner.model).step(obs, memory)
-    action = drawn(chosen, key) if explore else chosen.mode()
-    return action, memory, {**extras, "log_prob": told(chosen, action)[0]}
+    """The next token, and in `extras` its log-probability."""
+    distribution, memory, extras = policy(settings, agent.learner.model).step(obs, memory)
+    action = sample_token(distribution, key) if explore else distribution.mode()
+    log_prob, _ = log_prob_and_entropy(distribution, action)
+    return action, memory, {**extras, "log_prob": log_prob}

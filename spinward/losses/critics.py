@@ -10,7 +10,8 @@ def squares(q: Array, target: Array) -> Array:
     return 0.5 * jnp.square(q - target).sum(0)
 
 
-def temperature(log_alpha: Array, entropy: Array, wanted: float | Array) -> Array:
-    """Falls as alpha grows where `entropy` is less than `wanted`, and as it shrinks where it is
-    more (Haarnoja et al., 2018, (18), by log alpha in place of alpha, as their code has it)."""
-    return log_alpha * (entropy - wanted)
+def temperature(log_alpha: Array, entropy: Array, target_entropy: float | Array) -> Array:
+    """log alpha (entropy - target entropy): descent raises alpha where the policy's entropy is
+    below the target, and lowers alpha where it is above (Haarnoja et al., 2018, (18), with log
+    alpha in place of alpha, as in their code)."""
+    return log_alpha * (entropy - target_entropy)

@@ -1,8 +1,9 @@
-"""Estimates of KL(pi || ref) from actions that pi chose, one for each action; callers average.
+"""Estimates of KL(pi || ref) from actions that pi sampled, one for each action; callers average.
 
-`log_ratio` is log pi(a) - log ref(a). As values all have the same mean but k2, which is near it
-where the policies are. As losses on actions already chosen they differ: the gradient of k1 has
-mean 0, that of k2 is the gradient of KL(pi || ref), that of k3 the gradient of KL(ref || pi).
+`log_ratio` is log pi(a) - log ref(a). As values, k1 and k3 are unbiased, and k2 is
+close to them where the two policies are close. As losses on sampled actions they differ: the
+gradient of k1 has mean 0, the gradient of k2 is that of KL(pi || ref), and the gradient of k3 is
+that of KL(ref || pi).
 """
 
 import jax.numpy as jnp

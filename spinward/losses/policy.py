@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-COEFS = (1e-6, 1e6)  # bounds of a penalty's coefficient, which has no others
+COEFS = (1e-6, 1e6)  # bounds of a penalty's coefficient
 
 
 def clipped_surrogate(
@@ -15,9 +15,9 @@ def clipped_surrogate(
 ) -> Array:
     """PPO's pessimistic surrogate, negated (Schulman et al., 2017, arXiv:1707.06347, (7)).
 
-    Its gradient is zero exactly where the ratio has left [1 - clip, 1 + clip] on the side the
-    advantage asks for. The upper bound is 1 + `clip_higher` where that is given (Yu et al., 2025,
-    arXiv:2503.14476, (10)).
+    Its gradient is zero exactly where the ratio has left [1 - clip, 1 + clip] in the direction of
+    the advantage. The upper bound is 1 + `clip_higher` where `clip_higher` is given (Yu et al.,
+    2025, arXiv:2503.14476, (10)).
     """
     higher = clip if clip_higher is None else clip_higher
     ratio = jnp.exp(log_ratio)
@@ -33,15 +33,16 @@ def policy_gradient(log_prob: Array, advantage: Array) -> Array:
 
 
 def surrogate(log_ratio: Array, advantage: Array) -> Array:
-    """-(pi / pi_old) A, whose gradient is that of `policy_gradient` where the two policies meet
-    (Kakade and Langford, 2002; Schulman et al., 2015, arXiv:1502.05477, (14)).
+    """-(pi / pi_old) A, whose gradient is that of `policy_gradient` where the two policies are
+    equal (Kakade and Langford, 2002; Schulman et al., 2015, arXiv:1502.05477, (14)).
     """
     return -jnp.exp(log_ratio) * jax.lax.stop_gradient(advantage)
 
 
 def doubled_or_halved(coef: Array, kl: Array, target: float | Array) -> Array:
-    """A penalty's coefficient after a mean divergence of `kl` where `target` was wanted: doubled
-    above 1.5 times of that, halved below (Schulman et al., 2017, arXiv:1707.06347, section 4).
+    """A penalty's coefficient after an update with the mean divergence `kl`: doubled where `kl` is
+    above 1.5 times the `target`, halved where it is below the target over 1.5 (Schulman et al.,
+    2017, arXiv:1707.06347, section 4).
     """
     factor = jnp.where(kl > 1.5 * target, 2.0, jnp.where(kl < target / 1.5, 0.5, 1.0))
     return jnp.clip(coef * factor, *COEFS)
@@ -55,7 +56,7 @@ def dual_ascent(coef: Array, kl: Array, target: float | Array, lr: float | Array
 
 
 def proportional(coef: Array, kl: Array, target: float | Array, share: float | Array) -> Array:
-    """A penalty's coefficient moved by a `share` of the relative error of a divergence, of which
-    at most 0.2 counts (Ziegler et al., 2019, arXiv:1909.08593, section 2.2)."""
+    """A penalty's coefficient changed by a `share` of the relative error of a divergence, which is
+    clipped to [-0.2, 0.2] (Ziegler et al., 2019, arXiv:1909.08593, section 2.2)."""
     error = jnp.clip(kl / target - 1.0, -0.2, 0.2)
     return coef * (1.0 + error * share)

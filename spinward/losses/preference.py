@@ -8,10 +8,10 @@ from jax import Array
 
 
 def bradley_terry(better: Array, worse: Array, smoothing: float | Array = 0.0) -> Array:
-    """-log sigmoid(better - worse): of the odds that the better of two is chosen, from their scores
+    """-log sigmoid(better - worse): the loss of a choice between two, from their scores
     (Bradley and Terry, 1952; Ouyang et al., 2022, arXiv:2203.02155, (1)).
 
-    A share `smoothing` of labels is taken to be the wrong way round.
+    A share `smoothing` of the labels is assumed to be reversed.
     """
     margin = better - worse
     return -(1.0 - smoothing) * jax.nn.log_sigmoid(margin) - smoothing * jax.nn.log_sigmoid(-margin)
@@ -29,12 +29,12 @@ def dpo(
     chosen: Array, rejected: Array, beta: float | Array, smoothing: float | Array = 0.0
 ) -> Array:
     """-log sigmoid(beta (chosen - rejected)), of sums of log pi - log pi_ref over a completion
-    (Rafailov et al., 2023, arXiv:2305.18290, (7)): `bradley_terry` with beta log(pi / pi_ref) for
-    a score. It is log 2 where the two policies are one."""
+    (Rafailov et al., 2023, arXiv:2305.18290, (7)): `bradley_terry` with beta log(pi / pi_ref) as
+    the score. The loss is log 2 where the two policies are equal."""
     return bradley_terry(beta * chosen, beta * rejected, smoothing)
 
 
 def ipo(chosen: Array, rejected: Array, beta: float | Array) -> Array:
     """(chosen - rejected - 1 / (2 beta))^2, of means of log pi - log pi_ref over a completion
-    (Azar et al., 2023, arXiv:2310.12036, (17)); it stops where the margin is reached."""
+    (Azar et al., 2023, arXiv:2310.12036, (17)). Its gradient is 0 where the margin is reached."""
     return jnp.square(chosen - rejected - 0.5 / beta)

@@ -1,4 +1,4 @@
-"""From a number for each token [time, env] to one for each text, or for all of them."""
+"""Aggregates values of tokens [time, env] over each text, or over all texts."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -7,12 +7,12 @@ AGGREGATIONS = ("sequence", "token", "constant")
 
 
 def shares(weight: Array, aggregation: str, longest: int) -> Array:
-    """The share [time, env] of each token in the loss, from the `weight` of those that count.
+    """The share [time, env] of each token in the loss, from the `weight` of each token.
 
-    sequence: the same for each text, so that a token of a long one has less (Shao et al., 2024,
-    arXiv:2402.03300, (3)); token: the same for each token (Yu et al., 2025, arXiv:2503.14476, (8));
-    constant: the same for each token and whatever is written, as if each text were the `longest`
-    (Liu et al., 2025, arXiv:2503.20783).
+    sequence: equal for each text, so that a token of a long text has less (Shao et al., 2024,
+    arXiv:2402.03300, (3)); token: equal for each token (Yu et al., 2025, arXiv:2503.14476, (8));
+    constant: equal for each token, and independent of the texts' lengths: one over the number of
+    texts times the `longest` length (Liu et al., 2025, arXiv:2503.20783).
     """
     if aggregation == "token":
         return weight / jnp.maximum(weight.sum(), 1.0)

@@ -16,12 +16,12 @@ def huber(error: Array, kappa: float | Array = 1.0) -> Array:
 
 
 def cross_entropy(logits: Array, probs: Array) -> Array:
-    """That of `probs` [..., n] under the softmax of `logits` [..., n]."""
+    """The cross-entropy of `probs` [..., n] and the softmax of `logits` [..., n]."""
     return -(probs * jax.nn.log_softmax(logits)).sum(-1)
 
 
 def midpoints(quantiles: int) -> Array:
-    """The shares [quantiles] of mass below each of so many quantiles, in the middle of its part.
+    """The probabilities [quantiles] below each of so many quantiles: midpoints of equal intervals.
 
     Dabney et al. (2018, arXiv:1710.10044), lemma 2.
     """
@@ -29,11 +29,12 @@ def midpoints(quantiles: int) -> Array:
 
 
 def quantile_huber(quantiles: Array, samples: Array, kappa: float | Array = 1.0) -> Array:
-    """The loss [...] whose least is where `quantiles` [..., n] are those of `samples` [..., m].
+    """The loss [...] that is least where `quantiles` [..., n] are the quantiles of `samples` [...,
+    m].
 
     sum_i mean_j |tau_i - 1{u_ij < 0}| huber(u_ij) / kappa with u_ij = samples_j - quantiles_i
-    (Dabney et al., 2018, arXiv:1710.10044, (10)). With kappa 0 it is that of quantile regression;
-    a larger one draws the outer quantiles towards the mean.
+    (Dabney et al., 2018, arXiv:1710.10044, (10)). With kappa 0 it is the loss of quantile
+    regression; a larger kappa moves the outer quantiles towards the mean.
     """
     error = samples[..., None, :] - quantiles[..., :, None]
     below = midpoints(quantiles.shape[-1])[:, None]

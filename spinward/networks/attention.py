@@ -1,6 +1,6 @@
-"""Attention, and positions in it: pairs of a head's numbers turned by an angle that grows with the
-position (Su et al., 2021, arXiv:2104.09864). A pair is a number of the first half and its twin of
-the second, as the public checkpoints of Llama and Qwen have it."""
+"""Attention with rotary positions: pairs of a head's features are rotated by an angle that grows
+with the position (Su et al., 2021, arXiv:2104.09864). A pair is a feature of the first half and its
+counterpart in the second, as in the public checkpoints of Llama and Qwen."""
 
 import dataclasses
 import math
@@ -11,25 +11,25 @@ import numpy as np
 from jax import Array
 
 Turn = tuple[Array, Array]  # the cosine and the sine of an angle [..., dim / 2]
-FORBIDDEN = -1e30  # a score that no softmax sees; finite, so that a row of none is not NaN
+FORBIDDEN = -1e30  # the score of a masked column; finite, so that a fully masked row is not NaN
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """How frequencies are slowed for contexts longer than those trained on."""
+    """How frequencies are lowered for contexts longer than those of training."""
 
-    kind: str = "default"  # default: not at all; linear: all alike; llama3: the slow ones only
+    kind: str = "default"  # default: not at all; linear: all; llama3: low frequencies only
     factor: float = 1.0
-    low: float = 1.0  # turns within the original context below which a frequency is slowed fully
-    high: float = 4.0  # turns above which it is not slowed
-    context: int = 8192  # the original one
+    low: float = 1.0  # turns in the original context below which a frequency is divided by `factor`
+    high: float = 4.0  # turns above which a frequency is unchanged
+    context: int = 8192  # the original context, in tokens
 
 
 def frequencies(dim: int, theta: float, scaling: Scaling) -> np.ndarray:
     """Radians per position for each pair [dim / 2], from 1 down to nearly 1 / theta.
 
-    For llama3, a frequency of as many turns within the original context lies between the two
-    (Llama Team, 2024, arXiv:2407.21783, and its reference implementation).
+    For llama3, a frequency whose turns lie between `low` and `high` is interpolated (Llama Team,
+    2024, arXiv:2407.21783, and its reference implementation).
     """
     speed = theta ** -(np.arange(0, dim, 2) / dim)
     if scaling.kind == "default":
@@ -46,15 +46,15 @@ def rotation(position: Array, dim: int, theta: float, scaling: Scaling) -> Turn:
     speed = jnp.asarray(frequencies(dim, theta, scaling), jnp.float32)
     angles = position[..., None].astype(jnp.float32) * speed
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    # Divided by 1, because XLA makes a cosine again for every head of every layer that reads it,
-    # and a quotient once. On CPU that was 8 % of the time of GRPO with a small model.
+    # Divided by their length of 1, because XLA computes a cosine again for every head of every
+    # layer, and a quotient once. On CPU that was 8 % of the time of GRPO with a small model.
     length = jnp.sqrt(jnp.square(cos) + jnp.square(sin))
     return cos / length, sin / length
 
 
 def turned(x: Array, by: Turn) -> Array:
-    """`x` [batch, time, heads, dim] with each pair turned by its angle, of which `by` has the
-    cosine and the sine [batch, time, dim / 2]."""
+    """`x` [batch, time, heads, dim] with each pair rotated by its angle; `by` is the cosine and
+    the sine [batch, time, dim / 2]."""
     first, second = jnp.split(x.astype(jnp.float32), 2, -1)
     cos, sin = (part[:, :, None] for part in by)
     y = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
@@ -62,10 +62,10 @@ def turned(x: Array, by: Turn) -> Array:
 
 
 def attention(q: Array, k: Array, v: Array, allowed: Array) -> Array:
-    """What each query attends to [batch, time, heads, dim]; of `q` likewise, and of `k` and `v`
-    [batch, kv_heads, columns, dim].
+    """The weighted values [batch, time, heads, dim] of the queries `q` [batch, time, heads, dim],
+    from `k` and `v` [batch, kv_heads, columns, dim].
 
-    `allowed` is [batch, time, columns]. A query that may attend to nothing gets 0.
+    `allowed` is [batch, time, columns]. The result of a fully masked query is 0.
     """
     batch, time, heads, dim = q.shape
     kv_heads = k.shape[1]
@@ -81,48 +81,52 @@ def attention(q: Array, k: Array, v: Array, allowed: Array) -> Array:
 @jax.custom_vjp
 def of_columns(queries: Array, k: Array, v: Array, bias: Array) -> Array:
     """`attention` [batch, kv_heads, dim, group * time] with a query in each column, so that sums
-    are of rows; and with its slope written out, so that all products are of matrices as they lie.
-    On CPU both together take three fifths of the time."""
-    return forth(queries, k, v, bias)[0]
+    are over rows, and with an explicit gradient, so that no product needs a transposed matrix. On
+    CPU both together take three fifths of the time."""
+    return columns_forward(queries, k, v, bias)[0]
 
 
-def forth(queries: Array, k: Array, v: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
+def columns_forward(
+    queries: Array, k: Array, v: Array, bias: Array
+) -> tuple[Array, tuple[Array, ...]]:
     weights, inverse = of_scores(product(k, queries) + bias, -2)
     mixed = (product(turned_over(v), weights.astype(v.dtype)) * inverse).astype(v.dtype)
     return mixed, (queries, k, v, weights, inverse, mixed)
 
 
-def back(kept: tuple[Array, ...], slope: Array) -> tuple[Array, Array, Array, None]:
+def columns_backward(kept: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array, None]:
     queries, k, v, weights, inverse, mixed = kept
-    slope = slope * inverse
-    shared = (slope * mixed).sum(-2, keepdims=True)
-    of_score = (weights * (product(v, slope.astype(v.dtype)) - shared)).astype(v.dtype)
-    of_v = product(weights.astype(v.dtype), turned_over(slope.astype(v.dtype)))
+    gradient = gradient * inverse
+    shared = (gradient * mixed).sum(-2, keepdims=True)
+    of_score = (weights * (product(v, gradient.astype(v.dtype)) - shared)).astype(v.dtype)
+    of_v = product(weights.astype(v.dtype), turned_over(gradient.astype(v.dtype)))
     of_k = product(of_score, turned_over(queries))
     of_queries = product(turned_over(k), of_score)
     return of_queries.astype(v.dtype), of_k.astype(v.dtype), of_v.astype(v.dtype), None
 
 
-of_columns.defvjp(forth, back)
+of_columns.defvjp(columns_forward, columns_backward)
 
 
 def turned_over(x: Array) -> Array:
-    """`x` transposed; XLA, were it not for the barrier, would do it within a product, slowly."""
+    """`x` transposed. Without the barrier, XLA would transpose within a product, which is
+    slower."""
     return jax.lax.optimization_barrier(x.swapaxes(-1, -2))
 
 
 def of_rows(q: Array, k: Array, v: Array, allowed: Array) -> Array:
-    """`attention` of one query of each text [batch, kv_heads, group, dim]."""
+    """`attention` [batch, kv_heads, group, dim] for one query of each text."""
     scores = jnp.where(allowed[:, None], product(q, k.swapaxes(2, 3)), FORBIDDEN)
     weights, inverse = of_scores(scores, -1)
     return (product(weights.astype(v.dtype), v) * inverse).astype(v.dtype)
 
 
 def of_scores(scores: Array, axis: int) -> tuple[Array, Array]:
-    """Weights and one over their sum, by which they are multiplied after they have met the values,
-    of which there are fewer (Dao et al., 2022, arXiv:2205.14135, appendix B.2)."""
-    most = jax.lax.stop_gradient(scores.max(axis, keepdims=True))
-    weights = jnp.exp(scores - jnp.maximum(most, 0.5 * FORBIDDEN))
+    """Unnormalised weights and one over their sum. The product with the values is normalised in
+    place of the weights, because it is smaller (Dao et al., 2022, arXiv:2205.14135, appendix
+    B.2)."""
+    largest = jax.lax.stop_gradient(scores.max(axis, keepdims=True))
+    weights = jnp.exp(scores - jnp.maximum(largest, 0.5 * FORBIDDEN))
     return weights, 1.0 / jnp.maximum(weights.sum(axis, keepdims=True), 1e-30)
 
 

@@ -1,5 +1,5 @@
-"""What an agent can act upon: features by which the action between two states can be told (Pathak
-et al., 2017, arXiv:1705.05363; Badia et al., 2020, arXiv:2002.06038, section 2)."""
+"""Controllable features: those from which the action between two states can be predicted (Pathak et
+al., 2017, arXiv:1705.05363; Badia et al., 2020, arXiv:2002.06038, section 2)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from spinward.networks.layers import MLP
 
 @struct
 class Controllable:
-    """f(o), and h, which tells the action from f(o_t) and f(o_{t+1}). What no action changes is of
-    no use to h, so that f need not heed it."""
+    """An embedding f(o), and a model h that predicts the action from f(o_t) and f(o_{t+1}). h does
+    not need what no action changes, so that f may ignore it."""
 
     embedding: Features
     inverse: MLP
@@ -30,13 +30,13 @@ class Controllable:
         return self.embedding(obs)
 
     def log_probs(self, obs: Obs, next_obs: Obs) -> Array:
-        """Of each action [..., actions] to have led from the one to the other."""
+        """The log-probabilities [..., actions] of the action between two observations."""
         both = jnp.concatenate([self.embedding(obs), self.embedding(next_obs)], -1)
         return jax.nn.log_softmax(self.inverse(both))
 
 
 def inverse_losses(model: Controllable, obs: Obs, action: Array, next_obs: Obs) -> dict[str, Array]:
-    """The cross-entropy [...] of the actions taken, and whether each was told rightly."""
+    """The cross-entropy [...] of the actions taken, and whether each was predicted correctly."""
     log_probs = model.log_probs(obs, next_obs)
-    told = (log_probs.argmax(-1) == action).astype(jnp.float32)
-    return {"inverse_loss": -pick(log_probs, action), "inverse_accuracy": told}
+    correct = (log_probs.argmax(-1) == action).astype(jnp.float32)
+    return {"inverse_loss": -pick(log_probs, action), "inverse_accuracy": correct}

@@ -12,12 +12,12 @@ from spinward.networks.heads import width
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso, mask
 
-LOG_STD = (-20.0, 2.0)  # what Haarnoja et al.'s code clips to
+LOG_STD = (-20.0, 2.0)  # bounds as in the code of Haarnoja et al.
 
 
 @struct
 class Critics:
-    """What each of several critics gives an action: [critics, ...]. One torso reads for all."""
+    """The values [critics, ...] of an action by several critics, which share a torso."""
 
     torso: Torso
     members: MLP  # every leaf is [critics, ...]
@@ -35,22 +35,22 @@ class Critics:
         return together(self.members, self.read(obs, action))[..., 0]
 
     def read(self, obs: Obs, action: Array) -> Array:
-        """What all of them see."""
+        """The input of the critics' layers."""
         leading = action.shape[: action.ndim - len(self.action)]
         return jnp.concatenate([self.torso(obs), action.reshape(*leading, -1)], -1)
 
     def first(self) -> "Critics":
-        """The first of them alone."""
+        """The first critic alone."""
         return Critics(self.torso, jax.tree.map(lambda x: x[:1], self.members), self.action)
 
     def features(self, obs: Obs, action: Array) -> Array:
-        """What the last layer of the first of them sees."""
+        """The input of the first critic's last layer."""
         return one_of(self.members).features(self.read(obs, action))
 
 
 @struct
 class ChoiceCritics:
-    """What each of several critics gives every choice: [critics, ..., actions]."""
+    """The values [critics, ..., actions] of all actions by several critics, which share a torso."""
 
     torso: Torso
     members: MLP  # every leaf is [critics, ...]
@@ -65,7 +65,7 @@ class ChoiceCritics:
         return forbid(together(self.members, self.torso(obs)), mask(obs))
 
     def features(self, obs: Obs) -> Array:
-        """What the last layer of the first of them sees."""
+        """The input of the first critic's last layer."""
         return one_of(self.members).features(self.torso(obs))
 
 
@@ -83,7 +83,7 @@ def ensemble(
     inputs: int,
     outputs: int,
 ) -> tuple[Torso, MLP]:
-    """A torso, and so many networks that read its features and `inputs` numbers more."""
+    """A torso, and so many networks that read its features and `inputs` further numbers."""
     k_torso, k_members = jax.random.split(key)
     torso, size, _ = Torso.init(k_torso, spec.obs, (), activation, critic=True)
     sizes = (size + inputs, *hidden, outputs)
@@ -92,15 +92,15 @@ def ensemble(
 
 
 def together(members: MLP, x: Array) -> Array:
-    """What each of `members` makes of `x`: [members, ...]."""
-    # A copy of x for each: one wide product in place of theirs would have to be transposed after.
+    """The outputs [members, ...] of `members` for the same input `x`."""
+    # A copy of x for each member: the result of one wide product would have to be transposed.
     size = jax.tree.leaves(members)[0].shape[0]
     return jax.vmap(MLP.__call__)(members, jnp.broadcast_to(x, (size, *x.shape)))
 
 
 @struct
 class Actor:
-    """The one action it would take, within [-1, 1]."""
+    """A deterministic policy: an action within [-1, 1]."""
 
     torso: Torso
     layers: MLP
@@ -118,7 +118,7 @@ class Actor:
 
 @struct
 class GaussianActor:
-    """A squashed normal, both of whose parameters depend on what is seen."""
+    """A squashed normal policy, whose mean and standard deviation depend on the observation."""
 
     torso: Torso
     layers: MLP
@@ -141,7 +141,7 @@ class GaussianActor:
 def tower(
     key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, outputs: int
 ) -> tuple[Torso, MLP]:
-    """A torso and layers of its own; actions are near 0 at first."""
+    """A torso and the layers on it; their outputs are near 0 at first."""
     k_torso, k_layers = jax.random.split(key)
     torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
     return torso, MLP.init(k_layers, (size, *hidden, outputs), activation, 0.01)

@@ -1,9 +1,9 @@
 """Decoder-only transformers with a key-value cache: the GPT-2, Llama, Qwen2 and Qwen3 families.
 
 GPT-2 (Radford et al., 2019) adds learned positions and has LayerNorm, biases and GELU; Llama
-(Touvron et al., 2023, arXiv:2302.13971) turns queries and keys by their position (Su et al., 2021,
-arXiv:2104.09864) and has RMSNorm and SwiGLU; Qwen2 (arXiv:2407.10671) puts a bias on queries, keys
-and values; Qwen3 (arXiv:2505.09388) normalises each head's queries and keys. All but GPT-2 may
+(Touvron et al., 2023, arXiv:2302.13971) rotates queries and keys by their position (Su et al.,
+2021, arXiv:2104.09864) and has RMSNorm and SwiGLU; Qwen2 (arXiv:2407.10671) puts a bias on queries,
+keys and values; Qwen3 (arXiv:2505.09388) normalises each head's queries and keys. All but GPT-2 may
 share keys and values between heads (Ainslie et al., 2023, arXiv:2305.13245).
 
 Parameters may be float32 or bfloat16; norms, rotations, softmax and logits are float32 always.
@@ -21,19 +21,20 @@ from spinward.networks.attention import Turn, attention, rotation
 from spinward.networks.transformer import INIT_STD, Layer, Norm, Shape, norm
 
 FAMILIES = ("gpt2", "llama", "qwen2", "qwen3")
-FEW = 4  # layers up to which there is no loop: on CPU, slopes take a quarter less time
+FEW = 4  # layers up to which layers are unrolled: on CPU, gradients take a quarter less time
 
 
 @struct
 class Cache:
-    """Keys and values of what was read; every sequence has as many columns, some of them empty."""
+    """Keys and values of the tokens read so far. All sequences have equally many columns, some
+    empty."""
 
     keys: tuple[
         Array, ...
     ]  # of a layer [batch, kv_heads, columns, dim], or one of all [layers, ...]
     values: tuple[Array, ...]  # as keys
     mask: Array  # [batch, columns], false where there is no token: padding, or not reached
-    length: Array  # columns written, in all sequences alike
+    length: Array  # number of columns in use, equal in all sequences
 
     def repeated(self, times: int) -> "Cache":
         """Each sequence so many times, side by side."""
@@ -43,10 +44,10 @@ class Cache:
 
 @struct
 class Decoder:
-    """A language model: its parameters, and by its static `shape` how they are put together.
+    """A language model: its parameters, and its architecture as the static `shape`.
 
-    A `mask` is false where there is padding, on either side: such a token has no position and is
-    attended to by none, so that nothing depends on it.
+    A `mask` is false where there is padding, on either side. A padding token has no position and is
+    not attended to, so that no output depends on it.
     """
 
     embedding: Array  # [vocab, width]
@@ -73,9 +74,9 @@ class Decoder:
         )
 
     def hidden(self, tokens: Array, mask: Array, remat: bool = False) -> Array:
-        """What the last norm makes of `tokens` [batch, time]: [batch, time, width].
+        """The output [batch, time, width] of the last norm for `tokens` [batch, time].
 
-        With `remat` the activations within layers are computed again for the gradient, not kept.
+        With `remat` the activations within layers are recomputed for the gradient, not kept.
         """
         mask = mask.astype(bool)
         position, turn = self.placed(mask)
@@ -88,15 +89,15 @@ class Decoder:
         return self.norm(self.through(one, self.embed(tokens, position), remat))
 
     def after(self, prompt: Array, tokens: Array, mask: tuple[Array, Array], remat: bool) -> Array:
-        """`hidden` of `tokens` [batch, time] that follow prompts [prompts, before], each of which
-        is that of as many rows of `tokens` side by side, and is read once; both have a mask."""
+        """`hidden` of `tokens` [batch, time] that follow prompts [prompts, before]. Each prompt is
+        shared by equally many consecutive rows of `tokens` and is read once; both have a mask."""
         first, second = (m.astype(bool) for m in mask)
         group, before = len(tokens) // len(prompt), prompt.shape[1]
         position, turn = self.placed(first)
         later, after = self.placed(second, jnp.repeat(first.sum(-1, keepdims=True), group, 0))
         within = first[:, None, :] & causal(before)
-        seen = jnp.concatenate([jnp.repeat(first, group, 0), second], 1)
-        allowed = seen[:, None, :] & causal(tokens.shape[1], before)
+        columns = jnp.concatenate([jnp.repeat(first, group, 0), second], 1)
+        allowed = columns[:, None, :] & causal(tokens.shape[1], before)
 
         def one(both: tuple[Array, Array], layer: Layer) -> tuple[Array, Array]:
             p, x = both
@@ -112,45 +113,46 @@ class Decoder:
         return self.norm(self.through(one, begin, remat)[1])
 
     def through(self, one: Callable[[Any, Layer], Any], x: Any, remat: bool = False) -> Any:
-        """What `one(x, layer)` of each layer in turn makes of `x`."""
+        """`x` after `one(x, layer)` of each layer in turn."""
         body = jax.checkpoint(one, prevent_cse=self.few) if remat else one
         if not self.few:
             return jax.lax.scan(lambda x, layer: (body(x, layer), None), x, self.layers)[0]
-        for at in range(self.shape.layers):  # so that what the last makes of no use is not made
+        for at in range(self.shape.layers):  # so that XLA can drop unused results of the last layer
             x = body(x, self.layer(at))
         return x
 
     def layer(self, at: int) -> Layer:
-        # Joined: as no loop is over layers, XLA puts matrices together before those over tokens.
-        found: Layer = jax.tree.map(lambda x: x[at], self.layers)
-        return replace(found, joined=True)
+        # Joined: as layers are unrolled, XLA concatenates the matrices outside of token loops.
+        layer: Layer = jax.tree.map(lambda x: x[at], self.layers)
+        return replace(layer, joined=True)
 
     def logits(self, hidden: Array) -> Array:
         """The next token's logits [..., vocab], in float32."""
         head = self.embedding if self.head is None else self.head
-        # As one product of two matrices, as in `Projection`; that of the slope of a matrix which
-        # lies the other way would take twice as long.
+        # One product of two matrices, as in `Projection`. Without the barrier, the product for the
+        # gradient of the transposed matrix would take twice as long.
         rows, columns = hidden.reshape(-1, hidden.shape[-1]), jax.lax.optimization_barrier(head.T)
-        found = jnp.matmul(rows, columns, preferred_element_type=jnp.float32)
-        return found.reshape(*hidden.shape[:-1], -1)
+        logits = jnp.matmul(rows, columns, preferred_element_type=jnp.float32)
+        return logits.reshape(*hidden.shape[:-1], -1)
 
     def cache(self, batch: int, columns: int) -> Cache:
-        """An empty one, for `batch` sequences of up to `columns` tokens and padding."""
+        """An empty cache, for `batch` sequences of up to `columns` tokens and padding."""
         shape, stacked = self.shape, () if self.few else (self.shape.layers,)
         size = (*stacked, batch, shape.kv_heads, columns, shape.head_dim)
         empty = (jnp.zeros(size, self.embedding.dtype),) * (shape.layers if self.few else 1)
         return Cache(empty, empty, jnp.zeros((batch, columns), bool), jnp.int32(0))
 
     def extend(self, tokens: Array, mask: Array, cache: Cache) -> tuple[Array, Cache]:
-        """`hidden` of `tokens` [batch, time] that follow those in the cache, and the cache with
-        them in it. One step or a whole prompt is the same; there must be columns left for it."""
+        """`hidden` of `tokens` [batch, time] that follow the tokens in the cache, and the cache
+        with `tokens` added. They may be one token or a whole prompt, for which the cache has
+        room."""
         mask, start = mask.astype(bool), cache.length
         position, turn = self.placed(mask, cache.mask.sum(-1, keepdims=True))
-        seen = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
-        row, column = start + jnp.arange(tokens.shape[1]), jnp.arange(seen.shape[1])
-        allowed = seen[:, None, :] & (column <= row[:, None])
+        columns = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
+        row, column = start + jnp.arange(tokens.shape[1]), jnp.arange(columns.shape[1])
+        allowed = columns[:, None, :] & (column <= row[:, None])
 
-        # A cache is carried, not scanned: written in place, where scanning would copy it all.
+        # The cache is carried, not scanned: a carry is written in place, and a scan would copy it.
         def one(carry: tuple[Array, ...], layer: Layer, at: tuple[Array, ...]) -> tuple[Array, ...]:
             x, keys, values = carry
             q, k, v = layer.read(x, turn)
@@ -170,17 +172,17 @@ class Decoder:
                 lambda c, part: (one(c, part[0], part[1:]), None), begin, parts
             )
             keys, values = pair[:1], pair[1:]
-        return self.norm(x), Cache(tuple(keys), tuple(values), seen, start + tokens.shape[1])
+        return self.norm(x), Cache(tuple(keys), tuple(values), columns, start + tokens.shape[1])
 
     @property
     def few(self) -> bool:
-        """Whether its layers are few: then they are no loop, and each has a cache of its own, of
-        which nothing must be copied to attend to it."""
+        """Whether layers are so few that they are unrolled. Each then has its own cache, which
+        needs no copy to be attended to."""
         return self.shape.layers <= FEW
 
     def placed(self, mask: Array, before: Array | int = 0) -> tuple[Array, Turn | None]:
-        """The positions of tokens [batch, time] with so many `before` them, and by how much these
-        turn queries and keys [batch, time, dim / 2]; in GPT-2 they turn nothing."""
+        """The positions of tokens [batch, time] after so many tokens `before`, and the rotation of
+        queries and keys [batch, time, dim / 2]; GPT-2 has no rotation."""
         shape = self.shape
         position = jnp.maximum(before + jnp.cumsum(mask, -1) - 1, 0)
         if shape.family == "gpt2":
@@ -196,7 +198,7 @@ class Decoder:
 
 
 def causal(time: int, before: int = 0) -> Array:
-    """Which of the columns [time, before + time] each row may see: all up to its own."""
+    """The causal mask [time, before + time]: each row attends to the columns up to its own."""
     return jnp.arange(before + time) <= before + jnp.arange(time)[:, None]
 
 

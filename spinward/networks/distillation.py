@@ -1,5 +1,5 @@
-"""Random network distillation (Burda et al., 2019, arXiv:1810.12894): how new an observation is, by
-how badly one network foretells what another, which is random and stays so, makes of it."""
+"""Random network distillation (Burda et al., 2019, arXiv:1810.12894): the novelty
+of an observation is the error of a network that predicts the features of a fixed random network."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from spinward.networks.layers import MLP
 from spinward.networks.normaliser import Moments, parts_of
 from spinward.networks.torso import Torso
 
-CLIP = 5.0  # deviations, beyond which what is seen counts no more
+CLIP = 5.0  # standard deviations at which observations are clipped
 
 
 @struct
 class Features:
-    """What a network makes of an observation [..., outputs]."""
+    """The features [..., outputs] of an observation."""
 
     torso: Torso
     layers: MLP
@@ -34,7 +34,7 @@ class Features:
 
 @struct
 class Whitener:
-    """Every number of an observation to mean 0 and deviation 1, pixels included."""
+    """Scales every entry of an observation to mean 0 and standard deviation 1, pixels included."""
 
     moments: dict[str, Moments]
 
@@ -44,7 +44,7 @@ class Whitener:
         return cls({k: Moments.init(x.shape) for k, x in parts.items() if k != MASK})
 
     def add(self, obs: Obs, weight: Array) -> "Whitener":
-        """With the observations [time, env, ...] that count."""
+        """The statistics with the observations [time, env, ...] of nonzero weight added."""
         parts = parts_of(obs)
         rows = {k: parts[k].astype(jnp.float32) for k in self.moments}
         return Whitener({k: m.add(rows[k], weight) for k, m in self.moments.items()})
@@ -59,7 +59,7 @@ class Whitener:
 
 
 def whitened(space: Box | Dict) -> Box | Dict:
-    """The space of what a `Whitener` makes."""
+    """The space of whitened observations."""
 
     def box(space: Box) -> Box:
         return Box(space.shape, -CLIP, CLIP)
@@ -71,7 +71,7 @@ def whitened(space: Box | Dict) -> Box | Dict:
 
 @struct
 class Distillation:
-    """The target, and the predictor that follows it where it has been trained to."""
+    """The fixed random target, and the predictor that is trained to match it."""
 
     target: Features
     predictor: Features
@@ -82,12 +82,12 @@ class Distillation:
         k_target, k_predictor = jax.random.split(key)
         space = whitened(spec.obs)
         vector = not any(len(x.shape) == 3 for x in parts_of(spec.zeros()).values())
-        first = (width,) if vector else ()  # images have their convolutions
+        first = (width,) if vector else ()  # images are read by convolutions
         target = Features.init(k_target, space, first, outputs)
         return cls(target, Features.init(k_predictor, space, (*first, width, width), outputs))
 
 
 def distance(predictor: Any, target: Any, obs: Obs) -> Array:
-    """mean_j (predictor(o) - target(o))_j^2 [...], of which the target has no share."""
-    apart = predictor(obs) - jax.lax.stop_gradient(target(obs))
-    return jnp.square(apart).mean(-1)
+    """mean_j (predictor(o) - target(o))_j^2 [...], without a gradient to the target."""
+    error = predictor(obs) - jax.lax.stop_gradient(target(obs))
+    return jnp.square(error).mean(-1)

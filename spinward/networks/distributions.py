@@ -21,8 +21,8 @@ class Categorical:
         return jax.random.categorical(key, self.logits)
 
     def at(self, normal: Array) -> Array:
-        """The choice by standard normal numbers [..., n], each as likely as by `sample`: the
-        largest logit with Gumbel noise of the same rank (Gumbel, 1954)."""
+        """The choice for standard normal numbers [..., n], distributed as by `sample`: the largest
+        logit plus Gumbel noise of the same quantiles (Gumbel, 1954)."""
         gumbel = -jnp.log(-jax.scipy.special.log_ndtr(normal))
         return (self.logits + gumbel).argmax(-1).astype(jnp.int32)
 
@@ -77,7 +77,8 @@ class MultiCategorical:
 
 @struct
 class Gaussian:
-    """Independent normals. Nothing is squashed: sources clip to the bounds of the space."""
+    """Independent normals. Actions are not squashed: sources clip them to the bounds of the
+    space."""
 
     mean: Array
     log_std: Array
@@ -97,14 +98,14 @@ class Gaussian:
         return jnp.broadcast_to(entropy, self.mean.shape).sum(self.axes)
 
     def kl_from(self, old: "Gaussian") -> Array:
-        """KL(old || self). `old` may be one `of_each_step`."""
+        """KL(old || self). `old` may be the result of `of_each_step`."""
         change = old.log_std - self.log_std
-        apart = jnp.square((old.mean - self.mean) * jnp.exp(-self.log_std))
-        return (0.5 * (jnp.expm1(2.0 * change) + apart) - change).sum(self.axes)
+        distance = jnp.square((old.mean - self.mean) * jnp.exp(-self.log_std))
+        return (0.5 * (jnp.expm1(2.0 * change) + distance) - change).sum(self.axes)
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """Those of one action."""
+        """The axes of one action."""
         return tuple(range(-self.log_std.ndim, 0))
 
 
@@ -118,12 +119,12 @@ class SquashedGaussian:
     axes: int = static(1)
 
     def at(self, noise: Array) -> tuple[Array, Array]:
-        """The action that standard normal `noise` leads to, and its log-density."""
+        """The action for standard normal `noise`, and the log-density of the action."""
         before = self.mean + jnp.exp(self.log_std) * noise
-        # log(1 - tanh(x)^2), which underflows where it is written so.
+        # log(1 - tanh(x)^2), in a form that does not underflow.
         size = jnp.abs(before)
-        slope = 2.0 * (LOG_2 - size - jnp.log(1.0 + jnp.exp(-2.0 * size)))
-        log_prob = -(0.5 * jnp.square(noise) + self.log_std + 0.5 * LOG_2PI + slope)
+        log_derivative = 2.0 * (LOG_2 - size - jnp.log(1.0 + jnp.exp(-2.0 * size)))
+        log_prob = -(0.5 * jnp.square(noise) + self.log_std + 0.5 * LOG_2PI + log_derivative)
         return jnp.tanh(before), log_prob.sum(tuple(range(-self.axes, 0)))
 
     def draw(self, key: Key) -> tuple[Array, Array]:
@@ -134,11 +135,13 @@ class SquashedGaussian:
         return self.draw(key)[0]
 
     def mode(self) -> Array:
-        """The median's action: the density's peak is elsewhere, and at the bounds if it is wide."""
+        """The action of the median. The mode of the density differs: a wide one is at the
+        bounds."""
         return jnp.tanh(self.mean)
 
     def log_prob(self, action: Array) -> Array:
-        """Of any action; one closer to a bound than float32 can undo tanh is moved from it."""
+        """The log-density of an action. An action so close to a bound that tanh cannot be inverted
+        in float32 is moved away from the bound."""
         before = jnp.arctanh(jnp.clip(action, -1.0 + 1e-6, 1.0 - 1e-6))
         return self.at((before - self.mean) * jnp.exp(-self.log_std))[1]
 
@@ -147,8 +150,8 @@ Distribution = Categorical | MultiCategorical | Gaussian
 
 
 def of_each_step(policy: Distribution) -> Distribution:
-    """`policy`, every parameter of which has the leading axes of its steps, so that some of them
-    can be taken; it serves as what another is `kl_from`."""
+    """`policy` with the leading axes of its steps on every parameter, so that minibatches can be
+    indexed; it serves as the `old` of `kl_from`."""
     if isinstance(policy, Gaussian):
         return Gaussian(policy.mean, jnp.broadcast_to(policy.log_std, policy.mean.shape))
     return policy
@@ -156,8 +159,8 @@ def of_each_step(policy: Distribution) -> Distribution:
 
 def pick(values: Array, index: Array) -> Array:
     """`values[..., index]`. A comparison, because a gather's gradient is a slow scatter on CPU."""
-    chosen = index[..., None] == jnp.arange(values.shape[-1])
-    return jnp.where(chosen, values, 0.0).sum(-1)
+    selected = index[..., None] == jnp.arange(values.shape[-1])
+    return jnp.where(selected, values, 0.0).sum(-1)
 
 
 def forbid(values: Array, mask: Array | None) -> Array:

@@ -1,4 +1,4 @@
-"""Several networks side by side, which share nothing."""
+"""Ensembles of networks that share no parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from spinward.networks.torso import mask
 
 @struct
 class Ensemble:
-    """What each of several networks of one head says: values [..., actions, members]."""
+    """The values [..., actions, members] of actions by several networks of one head each."""
 
     members: Any  # every leaf [members, ...]
 
@@ -32,7 +32,7 @@ class Ensemble:
 
     @property
     def torso(self) -> Any:
-        """That of the first member, for whoever looks at one."""
+        """The first member's torso, which diagnostics read."""
         return self.first.torso
 
     @property
@@ -43,7 +43,7 @@ class Ensemble:
 def several(
     make: Callable[..., Any], key: Key, sizes: tuple[Any, ...], heads: int, separate: bool
 ) -> Any:
-    """A network `make(key, *sizes, heads)` of so many heads, or as many with one each."""
+    """One network `make(key, *sizes, heads)` of so many heads, or as many networks of one head."""
     if not separate:
         return make(key, *sizes, heads)
     return Ensemble.init(key, heads, lambda k: make(k, *sizes, 1))

@@ -38,7 +38,7 @@ class Actor:
     """From features to a distribution over the actions of a space."""
 
     layers: MLP
-    log_std: Array  # of a Gaussian, the same in every state; empty for other spaces
+    log_std: Array  # of a Gaussian, equal in every state; empty for other spaces
     action: Box | Discrete | MultiDiscrete = static()
 
     @classmethod
@@ -65,7 +65,7 @@ class Actor:
 
 
 def spread(model: T, log_std: float | Array) -> T:
-    """`model` whose Gaussian policy has `log_std` more than it had, which is 0 at first."""
+    """`model` with `log_std` added to that of its Gaussian policy, which starts at 0."""
 
     def more(part: Any) -> Any:
         return replace(part, log_std=part.log_std + log_std) if isinstance(part, Actor) else part
@@ -106,7 +106,7 @@ class ActorCritic:
 
 @struct
 class Policy:
-    """A policy alone: what behaviour cloning fits."""
+    """A policy without a value."""
 
     torso: Torso
     actor: Actor
@@ -153,7 +153,7 @@ class Duelling:
     @classmethod
     def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Duelling":
         k_torso, k_value, k_layers = jax.random.split(key, 3)
-        # Images are shared as far as the convolutions; what follows is of each stream its own.
+        # The streams share the convolutions of images; the layers after them are separate.
         torso, size, _ = Torso.init(k_torso, spec.obs, (), activation)
         value = MLP.init(k_value, (size, *hidden, 1), activation, 1.0)
         return cls(
@@ -169,8 +169,9 @@ class Duelling:
 
 @struct
 class Heads:
-    """Several numbers for each action [..., actions, heads]: logits, quantiles, or values. What
-    is forbidden is not heeded here, for that depends on what they are."""
+    """Several outputs for each action [..., actions, heads]: logits, quantiles, or values.
+    Forbidden actions are not masked here, because the mask depends on the meaning of the
+    outputs."""
 
     torso: Torso
     layers: MLP
@@ -191,12 +192,12 @@ class Heads:
 
 
 def of_action(x: Array, action: Array) -> Array:
-    """The numbers [..., heads] of one `action` [...], of [..., actions, heads]."""
+    """The outputs [..., heads] for one `action` [...], from `x` [..., actions, heads]."""
     return pick(jnp.swapaxes(x, -1, -2), action[..., None])
 
 
 def width(action: Box | Discrete | MultiDiscrete) -> int:
-    """How many numbers a head needs for `action`."""
+    """The number of outputs of a head for the space `action`."""
     if isinstance(action, Box):
         return action.size
     return action.n if isinstance(action, Discrete) else sum(action.sizes)

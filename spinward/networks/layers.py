@@ -1,4 +1,4 @@
-"""Layers. Each is a struct of its parameters, called on arrays with any leading axes."""
+"""Layers: structs of their parameters, which are called on arrays with any leading axes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from spinward.core import Key, static, struct
 
-ENOUGH_CHANNELS = 32  # for a matrix product of each slice to be worth its while
+ENOUGH_CHANNELS = 32  # from which a matrix product of each slice is faster than one of all slices
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
@@ -69,7 +69,7 @@ class MLP:
         return x
 
     def features(self, x: Array) -> Array:
-        """What the last layer sees of `x`."""
+        """The input of the last layer for `x`."""
         return MLP(self.layers[:-1], self.activation, True)(x)
 
 
@@ -93,7 +93,7 @@ class Conv:
         return cls(linear.w, linear.b, size, stride)
 
     def __call__(self, x: Array, high: float = 1.0) -> Array:
-        """Of `x` / `high`."""
+        """The convolution of `x` / `high`."""
         size, stride = self.size, self.stride
         if stride > 1 and size % stride == 0:
             x, size, stride = fold(x, stride), size // stride, 1
@@ -104,7 +104,7 @@ class Conv:
 
 
 def windows(x: Array, size: int, stride: int = 1) -> list[Array]:
-    """What each entry of a window of `size` x `size` sees: [..., rows, columns, channels]."""
+    """The pixels [..., rows, columns, channels] under each entry of a window of `size` x `size`."""
     rows = (x.shape[-3] - size) // stride + 1
     columns = (x.shape[-2] - size) // stride + 1
     return [
@@ -135,20 +135,21 @@ def correlation(x: Array, w: Array, size: int) -> Array:
 
 
 def by_slices(x: Array, w: Array, size: int) -> Array:
-    """The same as a product for each entry of the window.
+    """`correlation` as a product for each entry of the window.
 
-    Weights are turned over first, so that their slope is (slope of the outputs)^T x: on CPU, for
-    so few outputs, it takes half the time of x^T (slope of the outputs), which XLA would choose.
+    Weights are transposed first, so that their gradient is (output gradient)^T x. On CPU, for so
+    few outputs, that takes half the time of x^T (output gradient), which XLA would choose.
     """
-    turned = w.reshape(size * size, x.shape[-1], -1).swapaxes(1, 2)
-    turned = jax.lax.optimization_barrier(turned)
-    terms = zip(windows(x, size), turned, strict=True)
-    return sum(jnp.einsum("...c,oc->...o", seen, part) for seen, part in terms)  # type: ignore[return-value]
+    transposed = w.reshape(size * size, x.shape[-1], -1).swapaxes(1, 2)
+    transposed = jax.lax.optimization_barrier(transposed)
+    terms = zip(windows(x, size), transposed, strict=True)
+    return sum(jnp.einsum("...c,oc->...o", pixels, part) for pixels, part in terms)  # type: ignore[return-value]
 
 
 @partial(correlation.defjvp, symbolic_zeros=True)
-def correlation_slope(size: int, at: tuple[Any, Any], along: tuple[Any, Any]) -> tuple[Array, Any]:
-    """By slices, whose own backward pass is the fastest; it keeps `x`, and cuts it up again."""
+def correlation_jvp(size: int, at: tuple[Any, Any], along: tuple[Any, Any]) -> tuple[Array, Any]:
+    """The derivative by slices, whose backward pass is the fastest; it keeps `x` and slices it
+    again."""
     (x, w), (dx, dw) = at, along
     moved = [(a, b) for a, b, d in ((dx, w, dx), (x, dw, dw)) if not isinstance(d, SymbolicZero)]
     again = jax.checkpoint(partial(by_slices, size=size), prevent_cse=False)
@@ -156,7 +157,7 @@ def correlation_slope(size: int, at: tuple[Any, Any], along: tuple[Any, Any]) ->
 
 
 def fold(x: Array, block: int) -> Array:
-    """Moves blocks of `block` x `block` pixels into channels, dropping what does not fill one.
+    """Moves blocks of `block` x `block` pixels into channels, and drops incomplete blocks.
 
     Bytes of four channels move as one word, which takes an eighth of the time.
     """
@@ -173,10 +174,10 @@ def fold(x: Array, block: int) -> Array:
 
 
 def outputs(layer: Conv, height: int, width: int) -> tuple[int, int]:
-    """The height and width of what `layer` makes of an image of `height` x `width`."""
+    """The height and the width of `layer`'s output for an image of `height` x `width`."""
     return tuple((n - layer.size) // layer.stride + 1 for n in (height, width))  # type: ignore[return-value]
 
 
 def count(model: object) -> int:
-    """How many numbers `model` has."""
+    """The number of parameters of `model`."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model))

@@ -30,13 +30,13 @@ class LowRank:
 
 @struct
 class Lora:
-    """What is learned in place of a decoder: a change of each projection, by its name."""
+    """The trained parameters in place of a decoder's: a change of each projection, by its name."""
 
     deltas: dict[str, LowRank]
 
     @classmethod
     def init(cls, key: Key, decoder: Decoder, rank: int, scale: float = 2.0) -> "Lora":
-        """A change of nothing yet, in float32. `scale` is alpha / rank in the paper's terms.
+        """A change that is 0 at first, in float32. `scale` is alpha / rank in the paper's terms.
 
         Raises:
             SettingsError: the rank is not below that of the smallest matrix.
@@ -53,20 +53,20 @@ class Lora:
         return cls(deltas)
 
     def attached(self, decoder: Decoder) -> Decoder:
-        """`decoder` with the change beside its own weights, which stay as they are."""
+        """`decoder` with the change attached to its own weights, which stay unchanged."""
         found = projections(decoder.layers)
         changed = {name: replace(found[name], delta=delta) for name, delta in self.deltas.items()}
         return replace(decoder, layers=replace(decoder.layers, **changed))
 
 
 def projections(layers: Layer) -> dict[str, Projection]:
-    """Those of a layer by their names."""
+    """The projections of a layer by their names."""
     values = {f.name: getattr(layers, f.name) for f in dataclasses.fields(layers)}
     return {name: value for name, value in values.items() if isinstance(value, Projection)}
 
 
 def merged(decoder: Decoder) -> Decoder:
-    """`decoder` with every change that is attached to it taken into its weights."""
+    """`decoder` with every attached change merged into its weights."""
     changed = {}
     for name, own in projections(decoder.layers).items():
         if own.delta is not None:

@@ -1,4 +1,4 @@
-"""Noise to explore with, which may last from one step to the next."""
+"""Exploration noise, which may be correlated between steps."""
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,16 @@ class Noise:
     steps (Uhlenbeck and Ornstein, 1930; Lillicrap et al., 2016, section 7)."""
 
     value: Array  # [env, ...]
-    fresh: Array  # [env] none has been drawn in this episode
+    fresh: Array  # [env] whether no noise has been sampled in this episode
 
     @classmethod
     def init(cls, envs: int, shape: tuple[int, ...]) -> "Noise":
         return cls(jnp.zeros((envs, *shape)), jnp.ones(envs, bool))
 
     def following(self, key: Key, correlation: float | Array) -> "Noise":
-        """The next numbers, whose `correlation` with these is what it says; 0 forgets them.
+        """The noise of the next step, with this `correlation` with the present noise.
 
-        Every one of them is standard normal, the first of an episode too.
+        The noise of every step is standard normal, that of an episode's first step included.
         """
         new = jax.random.normal(key, self.value.shape)
         fresh = self.fresh.reshape(-1, *[1] * (new.ndim - 1))

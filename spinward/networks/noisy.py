@@ -1,4 +1,4 @@
-"""Layers whose weights are noise around what is learned (Fortunato et al., 2018,
+"""Layers whose weights are random around learned means (Fortunato et al., 2018,
 arXiv:1706.10295), with the factorised noise of its section 3b."""
 
 from typing import Any
@@ -10,15 +10,16 @@ from jax import Array
 from spinward.core import Key, struct
 from spinward.networks.layers import Linear
 
-SIGMA = 0.5  # of the deviation at first, times the root of the inputs: section 3.2
+SIGMA = 0.5  # initial standard deviation, times the root of the inputs: section 3.2
 
 
 @struct
 class NoisyLinear:
-    """A linear layer whose weights have a deviation; called as it is, it has their means."""
+    """A linear layer whose weights have a standard deviation. Called directly, it uses their
+    means."""
 
     mean: Linear
-    deviation: Linear
+    deviation: Linear  # standard deviations
 
     @classmethod
     def init(cls, key: Key, inputs: int, outputs: int) -> "NoisyLinear":
@@ -32,8 +33,9 @@ class NoisyLinear:
     def __call__(self, x: Array) -> Array:
         return self.mean(x)
 
-    def drawn(self, key: Key) -> Linear:
-        """The layer with noise f(e_i) f(e_j), f(x) = sgn(x) sqrt|x|: (10) and (11)."""
+    def sample(self, key: Key) -> Linear:
+        """The layer with sampled weights, of noise f(e_i) f(e_j), f(x) = sgn(x) sqrt|x|: (10) and
+        (11)."""
         k_in, k_out = jax.random.split(key)
         rows, columns = (
             jnp.sign(x) * jnp.sqrt(jnp.abs(x))
@@ -47,7 +49,7 @@ class NoisyLinear:
 
 
 def with_noise(key: Key, model: Any) -> Any:
-    """`model` with a noisy layer, newly made, in place of each that is fully connected."""
+    """`model` with a new noisy layer in place of each fully connected layer."""
 
     def noisy(layer: Linear, key: Key) -> NoisyLinear:
         return NoisyLinear.init(key, *layer.w.shape)
@@ -56,16 +58,16 @@ def with_noise(key: Key, model: Any) -> Any:
 
 
 def perturbed(model: Any, key: Key) -> Any:
-    """`model` with noise drawn for each noisy layer, the same for all that it is called on."""
-    return replaced(model, key, NoisyLinear, NoisyLinear.drawn)
+    """`model` with the weights of each noisy layer sampled once, for all inputs."""
+    return replaced(model, key, NoisyLinear, NoisyLinear.sample)
 
 
 def replaced(model: Any, key: Key, kind: type, change: Any) -> Any:
     """`model` with `change(layer, key)` in place of each layer of a `kind`."""
     parts, tree = jax.tree.flatten(model, is_leaf=lambda x: isinstance(x, kind))
-    found = [i for i, part in enumerate(parts) if isinstance(part, kind)]
-    if not found:
+    places = [i for i, part in enumerate(parts) if isinstance(part, kind)]
+    if not places:
         return model
-    for i, k in zip(found, jax.random.split(key, len(found)), strict=True):
+    for i, k in zip(places, jax.random.split(key, len(places)), strict=True):
         parts[i] = change(parts[i], k)
     return jax.tree.unflatten(tree, parts)

@@ -9,12 +9,12 @@ from jax import Array
 from spinward.core import MASK, Obs, Spec, Transition, replace, struct
 from spinward.networks.per_env import of_batch, with_batch
 
-CLIP = 10.0  # deviations, as OpenAI Baselines' VecNormalize has it
+CLIP = 10.0  # standard deviations, as in OpenAI Baselines' VecNormalize
 
 
 @struct
 class Moments:
-    """Mean and variance of all rows seen (Chan et al., 1979)."""
+    """Mean and variance of all rows so far (Chan et al., 1979)."""
 
     mean: Array
     var: Array
@@ -25,7 +25,7 @@ class Moments:
         return cls(jnp.zeros(shape), jnp.ones(shape), jnp.float32(1e-4))
 
     def add(self, rows: Array, weight: Array) -> "Moments":
-        """With the rows [time, env, ...] in which `weight` [time, env] is not 0."""
+        """The moments with the rows [time, env, ...] of nonzero `weight` [time, env] added."""
         weight = weight.reshape(weight.shape + (1,) * (rows.ndim - weight.ndim))
         count = jnp.maximum(weight.sum(), 1e-8)
         mean = (weight * rows).sum((0, 1)) / count
@@ -39,7 +39,7 @@ class Moments:
 
 @struct
 class ObsNormaliser:
-    """Scales vectors to mean 0 and deviation 1; images and masks pass unchanged."""
+    """Scales vectors to mean 0 and standard deviation 1; images and masks are unchanged."""
 
     moments: dict[str, Moments]
 
@@ -66,7 +66,8 @@ class ObsNormaliser:
 
 @struct
 class RewardScaler:
-    """Divides rewards by the deviation of the discounted return so far (OpenAI Baselines)."""
+    """Divides rewards by the standard deviation of the discounted return so far (OpenAI
+    Baselines)."""
 
     total: Array  # [env] discounted reward of the episode under way
     moments: Moments
@@ -76,7 +77,7 @@ class RewardScaler:
         return cls(jnp.zeros(spec.envs), Moments.init())
 
     def add(self, batch: Any, gamma: float | Array) -> "RewardScaler":
-        """With the rewards of a batch [time, env]."""
+        """The statistics with the rewards of a batch [time, env] added."""
 
         def step(total: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
             reward, done = x
@@ -94,7 +95,7 @@ class RewardScaler:
 
 @struct
 class Statistics:
-    """All that normalises what an agent sees and earns."""
+    """The running statistics that normalise an agent's observations and rewards."""
 
     obs: ObsNormaliser
     reward: RewardScaler
@@ -106,13 +107,13 @@ class Statistics:
     def read(
         self, batch: Transition, gamma: float | Array, obs: bool, reward: bool
     ) -> tuple[Transition, "Statistics"]:
-        """A batch as the agent saw it, with what is asked for normalised, and the statistics for
-        the next one."""
+        """The batch with observations and rewards normalised as asked, by the statistics that the
+        agent acted with, and the statistics for the next batch."""
         scaler = self.reward.add(batch, gamma) if reward else self.reward
-        seen = self.obs.add(batch.obs, batch.weight) if obs else self.obs
+        normaliser = self.obs.add(batch.obs, batch.weight) if obs else self.obs
         if reward:
             batch = replace(batch, reward=scaler(batch.reward))
-        return self.read_obs(batch) if obs else batch, Statistics(seen, scaler)
+        return self.read_obs(batch) if obs else batch, Statistics(normaliser, scaler)
 
     def read_obs(self, batch: Transition) -> Transition:
         """A batch with its observations normalised."""

@@ -1,4 +1,4 @@
-"""State of each environment, where a batch may be of some of them alone."""
+"""State of each environment, for batches that may hold only some of the environments."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import jax
 
 from spinward.core import Transition
 
-ENV_INDEX = "env_index"  # in extras [time, env]: which environments these are, if not all
+ENV_INDEX = (
+    "env_index"  # in extras [time, env]: the numbers of the batch's environments, if not all
+)
 
 
 def of_batch(state: Any, batch: Transition) -> Any:

@@ -1,4 +1,4 @@
-"""A policy and its value that remember: gated cells between a torso and its heads.
+"""Recurrent policies and values: gated cells between a torso and its heads.
 
 LSTM as in Gers et al. (2000), with the forget gate's bias at 1 (Jozefowicz et al., 2015); GRU as in
 Cho et al. (2014, arXiv:1406.1078), with the reset gate after the product, as cuDNN has it.
@@ -20,8 +20,8 @@ from spinward.networks.layers import MLP, Linear
 from spinward.networks.torso import Torso, mask, privileged
 from spinward.networks.towers import Separate, actor_critic
 
-REWARD = "reward"  # in a memory that is a dict: the place for what the last step earned
-MEMORY = "memory"  # in a batch's extras: what the policy remembered before each step
+REWARD = "reward"  # in a memory that is a dict: the key of the last step's reward
+MEMORY = "memory"  # in a batch's extras: the policy's memory before each step
 
 
 @struct
@@ -42,7 +42,7 @@ class LSTM:
         return jnp.zeros((envs, len(self.w))), jnp.zeros((envs, len(self.w)))
 
     def __call__(self, x: Array, memory: Memory) -> Memory:
-        """The memory after a step, from `inputs` of what is read and the memory before."""
+        """The memory after a step, from the cell's `inputs` for a step and the memory before."""
         output, cell = memory
         write, keep, candidate, read = jnp.split(x + output @ self.w, 4, -1)
         cell = jax.nn.sigmoid(keep) * cell + jax.nn.sigmoid(write) * jnp.tanh(candidate)
@@ -67,7 +67,7 @@ class GRU:
         return (jnp.zeros((envs, len(self.w))),)
 
     def __call__(self, x: Array, memory: Memory) -> Memory:
-        """The memory after a step, from `inputs` of what is read and the memory before."""
+        """The memory after a step, from the cell's `inputs` for a step and the memory before."""
         (output,) = memory
         to_reset, to_update, candidate = jnp.split(x, 3, -1)
         reset, update, past = jnp.split(output @ self.w, 3, -1)
@@ -80,15 +80,15 @@ CELLS: dict[str, Any] = {"lstm": LSTM, "gru": GRU}
 
 
 def square(key: Key, units: int, gates: int) -> Array:
-    """Orthogonal weights for each of so many gates [units, gates * units]."""
+    """Orthogonal weights [units, gates * units] for so many gates."""
     keys = jax.random.split(key, gates)
     return jnp.concatenate([jax.nn.initializers.orthogonal()(k, (units, units)) for k in keys], -1)
 
 
 @struct
 class Tower:
-    """Layers, a cell, and a head on what it remembers. Without a cell it is the head alone, on what
-    the policy remembers."""
+    """Layers, a cell, and a head on the cell's output. Without a cell it is the head alone, on the
+    output of the policy's cell."""
 
     encoder: MLP
     cell: LSTM | GRU | None
@@ -98,7 +98,7 @@ class Tower:
     def init(
         cls, key: Key, sizes: tuple[int, ...], activation: str, cell: str, head: Any
     ) -> "Tower":
-        """Of `sizes` [features, hidden..., units]."""
+        """A tower of `sizes` [features, hidden..., units]."""
         k_encoder, k_cell = jax.random.split(key)
         encoder = MLP.init(k_encoder, sizes[:-1], activation, 2**0.5, ends_active=True)
         return cls(encoder, CELLS[cell].init(k_cell, *sizes[-2:]), head)
@@ -111,7 +111,7 @@ class Tower:
         return () if self.cell is None else self.cell(self.read(features), memory)
 
     def read(self, features: Array) -> Array:
-        """What the cell takes in."""
+        """The input of the cell."""
         assert self.cell is not None
         return self.cell.inputs(self.encoder(features))
 
@@ -124,17 +124,17 @@ class Tower:
 
 @struct
 class RecurrentActorCritic:
-    """A policy and its value that remember: each by a cell of its own for vectors, as `ActorCritic`
-    has a tower for each, and both by one for images.
+    """A recurrent policy and its value. For vectors each has its own cell, as in `ActorCritic` each
+    has its own tower; for images they share one cell.
 
-    The last of `hidden` is the cells' width; the layers before it read vectors. For images the
-    torso has them all, so that the cell follows it (Mnih et al., 2016).
+    The last of `hidden` is the cells' width; the layers before it read vectors. For images
+    they are all in the torso, and the cell follows the torso (Mnih et al., 2016).
     """
 
     torso: Torso
     policy: Tower
     critic: Tower
-    critic_torso: Torso | None = None  # of a critic that is shown more than the policy
+    critic_torso: Torso | None = None  # of a critic that reads privileged observations
     sequential: ClassVar[bool] = True
 
     @classmethod
@@ -161,30 +161,30 @@ class RecurrentActorCritic:
 
     def step(self, obs: Obs, memory: Memory) -> tuple[Distribution, Memory, dict[str, Any]]:
         features = self.torso(obs)
-        seen = features if self.critic_torso is None else self.critic_torso(obs)
-        after = self.policy.step(features, memory[0]), self.critic.step(seen, memory[1])
+        critic_features = features if self.critic_torso is None else self.critic_torso(obs)
+        after = self.policy.step(features, memory[0]), self.critic.step(critic_features, memory[1])
         return self.policy.head(after[0][0], mask(obs)), after, {MEMORY: memory}
 
     def value(self, after: Memory) -> Array:
-        """The value [...], from what is remembered after a step."""
+        """The value [...], from the memory after a step."""
         policy, own = after
         return self.critic.head((own or policy)[0])[..., 0]
 
     def unroll(self, batch: Transition) -> tuple[Distribution, Array, Array]:
-        """Reads a batch from the memory it began with, and anew after each end of an episode.
+        """Reads a batch from its first memory, and resets the memory after each end of an episode.
 
-        The value of a true successor is from the memory after the step, whatever came next.
+        The value of a true successor is computed from the memory after the step.
         """
         first, second = jax.tree.map(lambda x: x[0], batch.extras[MEMORY])
-        features, following = self.torso(batch.obs), self.torso(batch.next_obs)
+        features, next_features = self.torso(batch.obs), self.torso(batch.next_obs)
         policy = self.policy.unroll(features, batch.done, first)
-        later = self.policy.step(following, policy)
+        later = self.policy.step(next_features, policy)
         if self.critic_torso is not None:
-            features, following = map(self.critic_torso, (batch.obs, batch.next_obs))
+            features, next_features = map(self.critic_torso, (batch.obs, batch.next_obs))
         own = self.critic.unroll(features, batch.done, second)
-        later = later, self.critic.step(following, own)
-        chosen = self.policy.head(policy[0], mask(batch.obs))
-        return chosen, self.value((policy, own)), self.value(later)
+        later = later, self.critic.step(next_features, own)
+        distribution = self.policy.head(policy[0], mask(batch.obs))
+        return distribution, self.value((policy, own)), self.value(later)
 
 
 def remembered(cell: LSTM | GRU, x: Array, done: Array, memory: Memory) -> Memory:
@@ -200,14 +200,14 @@ def remembered(cell: LSTM | GRU, x: Array, done: Array, memory: Memory) -> Memor
 
 
 def with_memory(network: Callable[..., Any], recurrent: str) -> Callable[..., Any]:
-    """`network`, or the one that remembers by a `recurrent` cell where that is not empty."""
+    """`network`, or the network with a `recurrent` cell where `recurrent` is not empty."""
     return partial(RecurrentActorCritic.init, cell=recurrent) if recurrent else network
 
 
 def check_memory(
     recurrent: str, network: Callable[..., Any], hidden: tuple[int, ...], spec: Spec
 ) -> None:
-    """Raises SettingsError where the policy shall remember by a `recurrent` cell, but cannot."""
+    """Raises SettingsError for a `recurrent` cell that does not fit the other settings."""
     if not recurrent:
         return
     if recurrent not in CELLS:

@@ -1,5 +1,6 @@
-"""Values of actions that remember: a cell between a torso and duelling heads, told beside what is
-seen what was done and earned last (Kapturowski et al., 2019; Badia et al., 2020)."""
+"""Recurrent action values: a cell between a torso and duelling heads, whose inputs are the
+observation and a context of the last action and reward (Kapturowski et al., 2019; Badia et al.,
+2020)."""
 
 from typing import Any
 
@@ -14,7 +15,7 @@ from spinward.networks.layers import MLP
 from spinward.networks.recurrent import MEMORY, Tower
 from spinward.networks.torso import Torso, mask
 
-TOLD = "told"  # in a batch's extras: what the network was told beside each observation
+CONTEXT = "told"  # in a batch's extras: the context inputs of each observation
 OF_WINDOW = (MEMORY, "index", "importance")  # extras of windows, not of their steps
 
 
@@ -33,22 +34,22 @@ class Streams:
 @struct
 class RecurrentQ:
     """The value of each action [..., actions]. The last of `hidden` is the cell's width; the layers
-    before it read vectors. For images the torso has them all."""
+    before it read vectors. For images they are all in the torso."""
 
     torso: Torso
     tower: Tower
 
     @classmethod
     def init(
-        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, cell: str, told: int
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str, cell: str, context: int
     ) -> "RecurrentQ":
-        """Told so many numbers beside each observation."""
+        """A network with so many `context` inputs."""
         k_torso, k_tower, k_value, k_advantage = jax.random.split(key, 4)
         torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
         units = hidden[-1]
         value = MLP.init(k_value, (units, 1), activation)
         advantage = MLP.init(k_advantage, (units, width(spec.action)), activation)
-        sizes = (size + told, *(left or hidden[-1:]))
+        sizes = (size + context, *(left or hidden[-1:]))
         tower = Tower.init(k_tower, sizes, activation, cell, Streams(value, advantage))
         return cls(torso, tower)
 
@@ -59,37 +60,41 @@ class RecurrentQ:
     def memory(self, envs: int) -> Memory:
         return self.tower.memory(envs)
 
-    def read(self, obs: Obs, told: Array) -> Array:
-        return jnp.concatenate([self.torso(obs), told], -1)
+    def read(self, obs: Obs, context: Array) -> Array:
+        return jnp.concatenate([self.torso(obs), context], -1)
 
     def values(self, after: Memory, obs: Obs) -> Array:
         return forbid(self.tower.head(after[0]), mask(obs))
 
-    def step(self, obs: Obs, told: Array, memory: Memory) -> tuple[Array, Memory]:
+    def step(self, obs: Obs, context: Array, memory: Memory) -> tuple[Array, Memory]:
         """The values [env, actions], and the memory after the step."""
-        after = self.tower.step(self.read(obs, told), memory)
+        after = self.tower.step(self.read(obs, context), memory)
         return self.values(after, obs), after
 
-    def unroll(self, rows: Transition, following: Array, burn_in: int = 0) -> tuple[Array, Array]:
-        """Values of the states of a window [time, batch], but for its first `burn_in` steps, and of
+    def unroll(
+        self, rows: Transition, next_context: Array, burn_in: int = 0
+    ) -> tuple[Array, Array]:
+        """Values of the states of a window [time, batch] without its first `burn_in` steps, and of
         their true successors: [time - burn_in, batch, actions] each.
 
-        The first steps only warm the memory that was stored with the window (Kapturowski et al.,
-        2019, section 3). `following` is what the network would be told after each step. Of
-        successors there is no gradient.
+        The first steps only burn in the memory that was stored with the window (Kapturowski et
+        al., 2019, section 3). `next_context` has the context inputs after each step. Successors
+        have no gradient.
         """
         memory: Any = jax.tree.map(lambda x: x[0], rows.extras[MEMORY])
         if burn_in:
             first = part(rows, 0, burn_in)
-            after = self.tower.unroll(self.read(first.obs, first.extras[TOLD]), first.done, memory)
+            after = self.tower.unroll(
+                self.read(first.obs, first.extras[CONTEXT]), first.done, memory
+            )
             over = first.done[-1][:, None]
             warmed = jax.tree.map(lambda m: jnp.where(over, 0.0, m[-1]), after)
             memory = jax.lax.stop_gradient(warmed)
-        rows, following = part(rows, burn_in), following[burn_in:]
-        read = self.read(rows.obs, rows.extras[TOLD])
+        rows, next_context = part(rows, burn_in), next_context[burn_in:]
+        read = self.read(rows.obs, rows.extras[CONTEXT])
         after = self.tower.unroll(read, rows.done, memory)
         fixed: Any = jax.lax.stop_gradient((self, after))
-        later = fixed[0].step(rows.next_obs, following, fixed[1])[0]
+        later = fixed[0].step(rows.next_obs, next_context, fixed[1])[0]
         return self.values(after, rows.obs), later
 
 

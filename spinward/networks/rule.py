@@ -1,6 +1,7 @@
-"""Learned policy gradient's rule and what it needs of an agent (Oh et al., 2020, arXiv:2007.08794).
+"""The rule of learned policy gradient and the agent's networks (Oh et al., 2020, arXiv:2007.08794).
 
-The rule reads numbers that say nothing of observations or actions, so that it serves for all.
+The rule's inputs do not depend on the spaces of observations and actions, so that one rule fits
+all.
 """
 
 from typing import Any, ClassVar
@@ -18,18 +19,18 @@ from spinward.networks.table import Table
 from spinward.networks.torso import Torso
 
 INPUTS = ("reward", "terminated", "gamma", "probability", "phi(y)", "phi(y')")
-EMBEDDING = 16  # width of the layer between a prediction and the one number that is read of it
-# How much larger than usual the first weights of the wanted prediction are. From small ones all
-# predictions stay uniform: they say nothing, so that nothing is gained by reading them.
+EMBEDDING = 16  # width of the layer between a prediction and its one number
+# Scale of the first weights of the prediction's target. From small weights all predictions stay
+# uniform: they carry no information, and the rule does not learn to use them.
 SPREAD = 10.0
 
 
 @struct
 class Rule:
-    """Reads a trajectory from its end to its start, and says for each step how much more likely its
-    action should be, and what should have been predicted."""
+    """Reads a trajectory from its end to its start, and gives for each step the coefficient of its
+    action's log-probability (the policy output) and the target of its prediction."""
 
-    phi: MLP  # of a prediction one number, by the same weights for both
+    phi: MLP  # from a prediction to one number, with shared weights for y and y'
     cell: LSTM
     to_policy: Linear
     to_prediction: Linear
@@ -52,12 +53,12 @@ class Rule:
     def __call__(
         self, batch: Transition, gamma: float | Array, prob: Array, y: Array, next_y: Array
     ) -> tuple[Array, Array]:
-        """The wanted rise [time, env] of log pi(a|s), and the wanted prediction as logits
-        [time, env, predictions].
+        """The policy output [time, env], which is the coefficient of log pi(a|s), and the target of
+        the prediction as logits [time, env, predictions].
 
         `prob` is pi(a|s); `y` and `next_y` are predictions [time, env, predictions], at the state
-        and at the true successor. What follows a step that terminated is worth nothing, and what
-        follows the end of an episode is not heard of.
+        and at the true successor. The prediction after a terminated step counts as 0, and the
+        cell's memory is reset at the end of an episode.
         """
         terminated = batch.terminated.astype(prob.dtype)
         after = self.phi(next_y)[..., 0] * (1.0 - terminated)
@@ -71,7 +72,7 @@ class Rule:
             memory = self.cell(x, kept)
             return memory, memory[0]
 
-        # Not the cell's own memory: that is of float32, and tests read with float64.
+        # Not the cell's own `memory`, which is float32, while tests use float64.
         zero = jnp.zeros((x.shape[1], len(self.cell.w)), x.dtype)
         _, h = jax.lax.scan(back, (zero, zero), (x, batch.done), reverse=True)
         h = jax.nn.relu(h)
@@ -79,13 +80,13 @@ class Rule:
 
 
 def normal(key: Key, shape: tuple[int, int]) -> Linear:
-    """A layer of normal weights that keeps the size of what it reads, and no bias."""
+    """A layer of normal weights that preserves the scale of its input, and no bias."""
     return Linear(jax.random.normal(key, shape) * shape[0] ** -0.5, jnp.zeros(shape[1]))
 
 
 @struct
 class Predicting:
-    """A policy, and logits of the vector that it predicts of each state."""
+    """A policy, and logits of the prediction vector of each state."""
 
     policy: Any  # a Policy, or a Table of logits
     prediction: Any  # a Prediction, or a Table

@@ -1,4 +1,4 @@
-"""A mean and a deviation that keep up with what they are of."""
+"""A running mean and standard deviation."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -8,19 +8,21 @@ from spinward.core import struct
 
 @struct
 class Running:
-    """Mean and mean square of what came: of all of it, and later of the latest the most."""
+    """Mean and mean square of batches: of all batches at first, and later an exponential
+    average."""
 
     mean: Array
     square: Array
-    count: Array  # times that something came
+    count: Array  # batches added
 
     @classmethod
     def init(cls, mean: float) -> "Running":
-        """With deviation 1."""
+        """A running mean that starts at `mean`, with standard deviation 1."""
         return cls(jnp.float32(mean), jnp.float32(mean**2 + 1.0), jnp.float32(0.0))
 
     def add(self, x: Array, weight: Array, least: float | Array) -> "Running":
-        """With the entries of `x` that have `weight`, whose share is `least` or more."""
+        """The statistics with the entries of `x` of nonzero `weight` added, at a rate of at least
+        `least`."""
         total = weight.sum()
         some = (total > 0.0).astype(jnp.float32)
         rate = some * jnp.maximum(1.0 / (self.count + 1.0), least)
@@ -31,5 +33,5 @@ class Running:
         return Running(mean, square, self.count + some)
 
     @property
-    def deviation(self) -> Array:
+    def std(self) -> Array:
         return jnp.sqrt(jnp.maximum(self.square - jnp.square(self.mean), 1e-8))

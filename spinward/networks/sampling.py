@@ -1,4 +1,4 @@
-"""How the next token is drawn from a language model's logits."""
+"""Sampling of the next token from a language model's logits."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Sampling:
             raise SettingsError(f"top_p={self.top_p} must be above 0 and at most 1")
 
     def __call__(self, logits: Array) -> Categorical:
-        """What tokens are drawn from, whose log-probabilities are those of the draw."""
+        """The distribution that tokens are sampled from, after temperature, top_k and top_p."""
         logits = heated(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
             least = jax.lax.top_k(logits, self.top_k)[0][..., -1:]
@@ -40,11 +40,12 @@ class Sampling:
 
 
 def heated(logits: Array, temperature: float | Array) -> Array:
-    """`logits` [..., vocab] over a temperature; at 0 all mass is on the first of the largest."""
+    """`logits` [..., vocab] divided by a temperature; at 0 all mass is on the first largest
+    logit."""
     likeliest = jnp.arange(logits.shape[-1]) == logits.argmax(-1, keepdims=True)
     gap = logits - logits.max(-1, keepdims=True)  # at most 0, so a small divisor gives no NaN
     cold = jnp.where(likeliest, 0.0, FORBIDDEN)
-    warm = temperature >= jnp.finfo(jnp.float32).tiny  # what is smaller counts as 0 on a CPU
+    warm = temperature >= jnp.finfo(jnp.float32).tiny  # a CPU flushes smaller numbers to 0
     divisor = jnp.where(warm, temperature, 1.0)
     return jnp.where(warm, jnp.maximum(gap / divisor, FORBIDDEN), cold)
 

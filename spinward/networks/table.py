@@ -1,4 +1,4 @@
-"""Tables in place of networks: numbers of their own for every state, where states are counted."""
+"""Tables in place of networks, for environments whose observation is the number of the state."""
 
 import math
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from spinward.networks.distributions import Categorical, Distribution
 
 @struct
 class Table:
-    """A row of numbers for each state."""
+    """A row of outputs for each state."""
 
     rows: Array  # [states, outputs]
 
@@ -57,10 +57,10 @@ class TabularActorCritic:
 
 
 def states(space: Box | Dict) -> int:
-    """How many states there are, where what is seen is the number of one.
+    """The number of states of a space whose observation is the number of a state.
 
     Raises:
-        SettingsError: it is not.
+        SettingsError: the observation is not the number of a state.
     """
     counted = isinstance(space, Box) and space.shape == (1,) and space.bounded
     if not counted or not np.issubdtype(np.dtype(space.dtype), np.integer) or np.min(space.low):  # type: ignore[union-attr]

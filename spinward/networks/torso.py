@@ -1,4 +1,5 @@
-"""What a network sees: vectors as they are, images through convolutions, dicts by their parts."""
+"""Torsos, which read observations: vectors unchanged, images by convolutions, dicts by their
+parts."""
 
 import math
 
@@ -14,7 +15,7 @@ from spinward.networks.layers import ACTIVATIONS, MLP, Conv, outputs
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # filters, size, stride: Mnih et al., 2015
 MIDDLE = ((16, 8, 4), (32, 4, 2))  # Mnih et al., 2016
 SMALL = ((16, 3, 1),)  # MinAtar's: Young and Tian, 2019
-CHUNK = 8  # large images read at once on CPU: as many as stay in its cache between layers
+CHUNK = 8  # large images read at once on CPU: as many as fit its cache
 
 
 @struct
@@ -27,8 +28,8 @@ class Images:
 
     @classmethod
     def init(cls, key: Key, box: Box, activation: str = "relu") -> "Images":
-        """Nature's three layers where the image is large enough for them, else the two of A3C,
-        or MinAtar's one."""
+        """The three layers of the Nature DQN where the image is large enough, else the two of A3C,
+        or the one of MinAtar."""
         height, width, channels = box.shape
         side = min(height, width)
         shapes = NATURE if side >= 36 else MIDDLE if side >= 20 else SMALL
@@ -81,8 +82,8 @@ class Torso:
         activation: str,
         critic: bool = False,
     ) -> tuple["Torso", int, tuple[int, ...]]:
-        """The torso, its number of features, and the hidden layers left for each head. That of a
-        `critic` reads the privileged part too, where there is one."""
+        """The torso, its number of features, and the hidden layers left for each head. A critic's
+        torso also reads the privileged part, where there is one."""
         parts = readable(space, critic)
         k_trunk, *keys = jax.random.split(key, len(parts) + 1)
         images, size = {}, 0
@@ -134,12 +135,12 @@ def readable(space: Box | Dict, critic: bool) -> dict[str, Box]:
 
 
 def privileged(spec: Spec) -> bool:
-    """Whether critics are shown more than policies."""
+    """Whether critics read a privileged part of observations."""
     return isinstance(spec.obs, Dict) and PRIVILEGED in dict(spec.obs.items)
 
 
 def uniform_choice(key: Key, allowed: Array | None, shape: tuple[int, ...]) -> Array:
-    """One of `shape[-1]` actions, uniformly among those that are allowed."""
+    """One of `shape[-1]` actions, uniformly among the allowed actions."""
     scores = jax.random.uniform(key, shape)
     scores = scores if allowed is None else jnp.where(allowed != 0, scores, -1.0)
     return scores.argmax(-1).astype(jnp.int32)

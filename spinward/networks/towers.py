@@ -1,4 +1,4 @@
-"""A policy and its value as two networks that share nothing, or as two heads of one."""
+"""A policy and its value as two separate networks, or as two heads of one network."""
 
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ class Value:
 
 @struct
 class Separate:
-    """A policy and its value with not a parameter in common, images included."""
+    """A policy and its value without shared parameters, convolutions included."""
 
     policy: Policy
     critic: Value
@@ -60,7 +60,7 @@ def actor_critic(
     key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
 ) -> ActorCritic | Separate:
     """A policy and its value: two towers for vectors, one trunk with two heads for images, and
-    networks that share nothing where the critic is shown more."""
+    separate networks where the critic reads privileged observations."""
     make = Separate.init if privileged(spec) else ActorCritic.init
     return make(key, spec, hidden, activation)
 
@@ -68,8 +68,8 @@ def actor_critic(
 def one_trunk(
     key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
 ) -> ActorCritic | Separate:
-    """A policy and its value whose hidden layers are the same, for vectors as for images; but
-    share nothing where the critic is shown more."""
+    """A policy and its value with shared hidden layers, for vectors and images; separate networks
+    where the critic reads privileged observations."""
     if privileged(spec):
         return Separate.init(key, spec, hidden, activation)
     k_torso, k_trunk, k_actor, k_critic = jax.random.split(key, 4)
@@ -82,7 +82,7 @@ def one_trunk(
 
 
 def parted(model: Any) -> tuple[Any, Any]:
-    """A network in two: without its critic, and that alone. What both need stays with the first."""
+    """A network without its critic, and the critic alone. Shared parts stay with the first."""
     return replace(model, critic=()), model.critic
 
 

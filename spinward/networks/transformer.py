@@ -1,4 +1,4 @@
-"""What transformers are made of (networks/decoder.py): a shape, projections, norms and layers."""
+"""The parts of transformers (networks/decoder.py): a shape, projections, norms and layers."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ INIT_STD = 0.02  # of every weight, as in GPT-2
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What a decoder is made of; hashable, so that it can be a part of a type."""
+    """The architecture of a decoder; hashable, so that it can be static."""
 
     vocab: int
     width: int
@@ -26,7 +26,7 @@ class Shape:
     kv_heads: int  # heads of keys and values, each shared by `heads // kv_heads` queries
     head_dim: int
     hidden: int  # width between the layers of each feedforward part
-    context: int  # positions that it can tell apart
+    context: int  # positions, in tokens
     family: str = "llama"  # gpt2, llama, qwen2 or qwen3
     tied: bool = True  # one matrix reads tokens and writes logits
     norm_eps: float = 1e-6
@@ -46,8 +46,8 @@ class Shape:
         context: int = 64,
         family: str = "llama",
     ) -> "Shape":
-        """A model to train from scratch: heads of their own, and a hidden layer of 4 widths, or,
-        where it is gated, of 8/3 widths, which is as many weights."""
+        """A model to train from scratch: no shared key and value heads, and a hidden layer of 4
+        widths, or of 8/3 widths where it is gated, which is the same number of weights."""
         gpt2 = family == "gpt2"
         hidden = 4 * width if gpt2 else -(-8 * width // 3 // 8) * 8
         size = (vocab, width, layers, heads, heads, width // heads, hidden, context)
@@ -64,12 +64,12 @@ class Projection:
     delta: Any = None
 
     def __call__(self, x: Array) -> Array:
-        # As one product of two matrices, whose slope takes less time on CPU.
+        # One product of two matrices, whose gradient takes less time on CPU.
         y = (x.reshape(-1, x.shape[-1]) @ self.w).reshape(*x.shape[:-1], -1)
         return self.changed(y, x)
 
     def changed(self, y: Array, x: Array) -> Array:
-        """`y`, which is `x @ w`, with what is added to it."""
+        """`y`, which is `x @ w`, with the bias and the low-rank change added."""
         y = y if self.b is None else y + self.b
         return y if self.delta is None else y + self.delta(x)
 
@@ -107,11 +107,12 @@ class Layer:
     up: Projection
     down: Projection
     head_dim: int = static()
-    joined: bool = static(False)  # projections of the same numbers are one product
+    joined: bool = static(False)  # projections of the same input are one product
 
     @classmethod
     def init(cls, key: Key, shape: Shape) -> "Layer":
-        """All layers of `shape`; what is added to the residual starts smaller (GPT-2)."""
+        """All layers of `shape`. Weights of layers that add to the residual start smaller
+        (GPT-2)."""
         layers, width, d = shape.layers, shape.width, shape.head_dim
         keys = iter(jax.random.split(key, 7))
 
@@ -152,15 +153,15 @@ class Layer:
         return q, k.swapaxes(1, 2), v.swapaxes(1, 2)
 
     def projected(self, x: Array, *by: Projection) -> list[Array]:
-        """What each of `by` makes of `x`. As one product, where that is put together once, GRPO of
-        a small model takes a twentieth less time on CPU."""
+        """The projections `by` of `x`. Where layers are `joined`, they are one product, which makes
+        GRPO with a small model a twentieth faster on CPU."""
         if not self.joined:
             return [projection(x) for projection in by]
         w = jnp.concatenate([projection.w for projection in by], -1)
         cuts = np.cumsum([projection.w.shape[-1] for projection in by])[:-1].tolist()
-        found = jnp.split(x.reshape(-1, x.shape[-1]) @ w, cuts, -1)
-        found = [y.reshape(*x.shape[:-1], -1) for y in found]
-        return [projection.changed(y, x) for projection, y in zip(by, found, strict=True)]
+        parts = jnp.split(x.reshape(-1, x.shape[-1]) @ w, cuts, -1)
+        parts = [y.reshape(*x.shape[:-1], -1) for y in parts]
+        return [projection.changed(y, x) for projection, y in zip(by, parts, strict=True)]
 
     def by_head(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)
@@ -176,21 +177,21 @@ class Layer:
 
 @jax.custom_vjp
 def gated(gate: Array, up: Array) -> Array:
-    """SwiGLU (Shazeer, 2020, arXiv:2002.05202). Its slope is written out, because what it needs is
-    made again in less time than it takes to keep it."""
+    """SwiGLU (Shazeer, 2020, arXiv:2002.05202). Its gradient is explicit, because recomputing its
+    intermediate values takes less time than storing them."""
     return jax.nn.silu(gate) * up
 
 
-def gated_back(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def gated_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     gate, up = kept
     open_ = jax.nn.sigmoid(gate)
-    return slope * up * open_ * (1.0 + gate * (1.0 - open_)), slope * gate * open_
+    return gradient * up * open_ * (1.0 + gate * (1.0 - open_)), gradient * gate * open_
 
 
-gated.defvjp(lambda gate, up: (gated(gate, up), (gate, up)), gated_back)
+gated.defvjp(lambda gate, up: (gated(gate, up), (gate, up)), gated_backward)
 
 
 def norm(shape: Shape, *leading: int) -> Norm:
-    """One that changes nothing yet."""
+    """A norm with scale 1 and bias 0."""
     size, gpt2 = (*leading, shape.width), shape.family == "gpt2"
     return Norm(jnp.ones(size), jnp.zeros(size) if gpt2 else None, shape.norm_eps)

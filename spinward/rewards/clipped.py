@@ -1,4 +1,4 @@
-"""The sign of the environment's reward, as the Atari agents of Mnih et al. (2015) learn from."""
+"""The sign of the environment's reward, from which the Atari agents of Mnih et al. (2015) learn."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, conf
 
 @config
 class Clipped:
-    """Rewards of -1, 0 or 1; episodes are still scored by the environment's own."""
+    """Rewards of -1, 0 or 1; the episode return is still that of the environment's own reward."""
 
     bounds: ClassVar[tuple[float, float]] = -1.0, 1.0
 

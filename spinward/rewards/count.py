@@ -1,8 +1,8 @@
-"""The environment's reward and a bonus for what was seldom seen: beta / sqrt(N), by counts of
+"""The environment's reward and a bonus for rarely visited states: beta / sqrt(N), by counts N of
 observations (Strehl and Littman, 2008) or of their hashes (Tang et al., 2017, arXiv:1611.04717).
 
-Departs from the papers: `beta` may fall, N(s) is of the state that a step leads to, codes share
-`slots` places, where two of them may meet, and the end of an episode does not end the bonus.
+Departs from the papers: `beta` may decay; N counts the state that a step leads to; codes are hashed
+into `slots` places, where two of them may collide; the end of an episode does not end the bonus.
 """
 
 from typing import Any
@@ -38,19 +38,20 @@ class Counts:
     table: Array  # [slots], lifelong
     codes: Array  # uint32 [env, horizon], episodic
     length: Array  # [env] steps of the episode so far
-    labels: Array  # batches judged
+    labels: Array  # batches labelled
     plane: Array  # [dim, bits], for the signs of a SimHash
 
 
 @config
 class Count:
-    """Adds `beta / sqrt(N)` to the reward, N the visits of the next state, this one included."""
+    """Adds `beta / sqrt(N)` to the reward, where N counts the visits of the next state, the present
+    visit included."""
 
     beta: float = 0.1  # bonus of the first visit; about one over the length of an episode
-    gamma: float = 0.99  # discount of the bonus that would have followed an end; 0: none follows
-    kappa: float = 0.0  # share of beta lost with each batch that is learned from
-    episodic: bool = False  # count within the episode alone, not over the whole life
-    bits: int = 0  # of a SimHash of the observation; 0 counts observations as they are
+    gamma: float = 0.99  # discount of the bonus after the end of an episode; 0: none follows
+    kappa: float = 0.0  # share by which beta decays with each labelled batch
+    episodic: bool = False  # count visits of the episode alone, not of the whole training
+    bits: int = 0  # bits of the observation's SimHash; 0 counts observations without hashing
     slots: int = 65_536  # places in the table of lifelong counts
     horizon: int = 1_000  # steps of an episode after which episodic counts forget the oldest
 
@@ -69,14 +70,15 @@ class Count:
     def label(
         self, state: Counts, batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[Counts, Transition, Metrics]:
-        """Of rollouts [time, env], or of what is drawn from a replay, counted as it is drawn."""
+        """Labels a rollout [time, env] or a replayed batch, whose states count when they are
+        sampled."""
         codes = self.coded(state.plane, flat(batch.next_obs, batch.reward.shape))
         if self.episodic and not context.replayed:
             state, visits = self.within_episodes(state, codes, batch)
         elif self.episodic:
             raise SettingsError(
-                "episodic=True counts within episodes, of which a replay draws pieces: use it "
-                "with an algorithm that learns from rollouts, such as ppo"
+                "episodic=True counts the visits of whole episodes, and replay samples steps: use "
+                "it with an algorithm that learns from rollouts, such as ppo"
             )
         else:
             state, visits = self.over_life(state, codes, batch.weight)
@@ -84,12 +86,13 @@ class Count:
         bonus = batch.weight * jax.lax.rsqrt(jnp.maximum(visits, 1.0))
         extras = {**batch.extras, ENV_REWARD: batch.reward, "bonus": bonus}
         state = replace(state, labels=state.labels + 1)
-        told = {"bonus": bonus.mean(), "bonus_coef": beta}
+        metrics = {"bonus": bonus.mean(), "bonus_coef": beta}
         reward = batch.reward + beta * outlasting(bonus, batch, self.gamma)
-        return state, replace(batch, reward=reward, extras=extras), told
+        return state, replace(batch, reward=reward, extras=extras), metrics
 
     def coded(self, plane: Array, x: Array) -> Array:
-        """A number for each row of `x` [..., dim]: the same for the same, or for the same signs."""
+        """The hash of each row of `x` [..., dim]: equal for equal rows, or for rows of equal
+        signs."""
         if self.bits:
             words = (x @ plane > 0.0).astype(jnp.uint32)
         else:
@@ -102,7 +105,7 @@ class Count:
         return total ^ (total >> 15)
 
     def over_life(self, state: Counts, codes: Array, weight: Array) -> tuple[Counts, Array]:
-        """Visits [...] as they stood after each step of all environments side by side."""
+        """The number of visits [...] after each step, in which all environments step together."""
 
         def step(table: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
             slot, weight = x
@@ -117,25 +120,25 @@ class Count:
     def within_episodes(
         self, state: Counts, codes: Array, batch: Transition
     ) -> tuple[Counts, Array]:
-        """Visits [time, env] since the episode began."""
+        """The number of visits [time, env] since the episode began."""
         place = jnp.arange(self.horizon)
 
         def step(x: tuple[Array, Array], row: tuple[Array, Array]) -> tuple[Any, Array]:
-            (seen, length), (code, over) = x, row
+            (codes, length), (code, over) = x, row
             at = length[:, None] % self.horizon == place
-            seen = jnp.where(at, code[:, None], seen)
-            alike = (seen == code[:, None]) & (place <= length[:, None])
-            return (seen, jnp.where(over, 0, length + 1)), alike.sum(-1).astype(jnp.float32)
+            codes = jnp.where(at, code[:, None], codes)
+            equal = (codes == code[:, None]) & (place <= length[:, None])
+            return (codes, jnp.where(over, 0, length + 1)), equal.sum(-1).astype(jnp.float32)
 
         over = batch.done | (batch.weight == 0.0)
         held = state.codes, state.length
         after, visits = jax.lax.scan(step, of_batch(held, batch), (codes, over))
-        seen, length = with_batch(held, after, batch)
-        return replace(state, codes=seen, length=length), visits
+        kept, length = with_batch(held, after, batch)
+        return replace(state, codes=kept, length=length), visits
 
 
 def flat(obs: Obs, axes: tuple[int, ...]) -> Array:
-    """The numbers [*axes, dim] of observations with these leading axes, their masks left out."""
+    """Observations with these leading axes as vectors [*axes, dim], without their masks."""
     parts = {k: x for k, x in parts_of(obs).items() if k != MASK}
     rows = [x.astype(jnp.float32).reshape(*axes, -1) for x in parts.values()]
     return jnp.concatenate(rows, -1)

@@ -5,7 +5,7 @@ from spinward.core import ROLLOUT, Context, Key, Metrics, Spec, Transition, conf
 
 @config
 class Environment:
-    """Leaves a batch as it is."""
+    """Leaves the rewards of a batch unchanged."""
 
     def init(self, key: Key, spec: Spec) -> tuple[()]:
         return ()

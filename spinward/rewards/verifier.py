@@ -1,8 +1,8 @@
 """A Python function's score of each completion, as text: whether it is right, rhymes, passes a test
 (Lambert et al., 2024, arXiv:2411.15124, call this reinforcement learning with verifiable rewards).
 
-It is called from within the compiled loop, once for each batch, between writing and learning: the
-one place where a step of the loop waits for Python, because a verifier is code of anybody's.
+The compiled loop calls the function once for each batch, between generation and the update. This is
+the only place where an iteration waits for Python, because a verifier may be any Python code.
 """
 
 import copy
@@ -23,45 +23,45 @@ from spinward.envs.text import PAD, ROW, Numbered
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.networks.language_policy import texts
 
-FAILED: dict[str, str] = {}  # what the functions last failed on, in words
-NONE = -1  # the number of a row, where prompts are no rows of a file
+FAILED: dict[str, str] = {}  # the last failure of each function, as a message
+NONE = -1  # the row number of a prompt that is not a row of a file
 
 Rows = Callable[[int], dict[str, Any]] | None
 
 
 @config
 class Verifier:
-    """`score(prompt, completion)` is a number: the reward of the last token. Where prompts are rows
-    of a file, further parameters are columns of the row by their names, and the prompt is what
-    stands in it: a text, or a conversation."""
+    """`score(prompt, completion)` returns a number, which is the reward of the last token. Where
+    prompts are rows of a file, further parameters are given the columns of the same name, and the
+    prompt is passed as it stands in the row: a text, or a conversation."""
 
     function: str = ""  # module:function, or path.py:function
-    judge: Callable[..., Any] | None = None  # of tokens and weights; what `opened` makes of it
+    judge: Callable[..., Any] | None = None  # of tokens and weights; `opened` makes it
 
     def opened(self, reader: Reader) -> "Verifier":
-        """With the words that tokens stand for, and the rows of the prompts."""
+        """These settings with the vocabulary and the rows of the prompts read."""
         words = reader.vocabulary(), reader.rows()
         return replace(self, judge=functools.partial(score_texts, self.function, *words))
 
     def try_once(self, source: Any) -> None:
-        """Judges an empty completion of one prompt, before anything is learned.
+        """Scores an empty completion of one prompt, before training starts.
 
         Raises:
-            SettingsError: there is no such function, or it fails, or what it gives is no number.
+            SettingsError: there is no such function, or it fails, or it does not return a number.
             NonFiniteError: that number is not finite.
         """
         assert isinstance(self.judge, functools.partial)
-        FAILED.pop(self.function, None)  # of a run before this one in the same process
-        state, drawn = source.task.reset(jax.random.key(0))
+        FAILED.pop(self.function, None)  # the failure of an earlier run in the same process
+        state, tokens = source.task.reset(jax.random.key(0))
         vocabulary, rows = self.judge.args[1:]
         number = NONE
         if isinstance(source.task, Numbered) and rows is not None:
             number = int(source.task.row(state))
             check_columns(self.function, rows, len(source.task.rows))
-        words = vocabulary.decode([int(i) for i in drawn if i != PAD])
+        words = vocabulary.decode([int(i) for i in tokens if i != PAD])
         prompt, columns = asked(loaded(self.function), rows, number, words)
         try:
-            found = loaded(self.function)(prompt, "", **columns)
+            score = loaded(self.function)(prompt, "", **columns)
         except Exception as error:
             if isinstance(error, SettingsError):
                 raise
@@ -69,18 +69,18 @@ class Verifier:
                 f"reward {self.function} fails on an empty completion of {prompt!r}: {error!r}"
             ) from error
         try:
-            finite = math.isfinite(found)
+            finite = math.isfinite(score)
         except TypeError:
             raise SettingsError(
-                f"reward {self.function} gives {found!r} for an empty completion of {prompt!r}; "
+                f"reward {self.function} gives {score!r} for an empty completion of {prompt!r}; "
                 "expected a number"
             ) from None
         if not finite:
-            told = f"reward {self.function} gives {found} for an empty completion of {prompt!r}"
-            raise NonFiniteError(told)
+            message = f"reward {self.function} gives {score} for an empty completion of {prompt!r}"
+            raise NonFiniteError(message)
 
     def failure(self) -> str:
-        """Why a reward is no number, if the function failed."""
+        """The message of the function's last failure, or nothing."""
         return FAILED.get(self.function, "")
 
     def init(self, key: Key, spec: Spec) -> tuple[()]:
@@ -92,37 +92,37 @@ class Verifier:
         assert self.judge is not None
         each = jax.ShapeDtypeStruct(batch.reward.shape[1:], jnp.float32)
         row = batch.extras.get(ROW, jnp.full_like(batch.obs, NONE))[-1]
-        found: Array = jax.pure_callback(
+        score: Array = jax.pure_callback(
             self.judge, each, texts(batch), batch.weight, row, vmap_method="expand_dims"
         )
-        reward = jnp.where(batch.done, found, 0.0)
-        return state, replace(batch, reward=reward), {"judged": found.mean()}
+        reward = jnp.where(batch.done, score, 0.0)
+        return state, replace(batch, reward=reward), {"score": score.mean()}
 
 
 def score_texts(
     function: str, vocabulary: Any, rows: Rows, tokens: Any, weight: Any, row: Any
 ) -> np.ndarray:
-    """The score [..., env] of texts, from their tokens [..., time + 1, env], the weight
-    [..., time, env] of all but the first, which is 1 where a token was chosen, and the numbers
-    [..., env] of the rows that their prompts stand in."""
+    """The score [..., env] of texts, from their `tokens` [..., time + 1, env], the `weight`
+    [..., time, env] of all but the first, which is 1 where the policy chose the token, and the
+    numbers [..., env] of the rows of their prompts."""
     score, tokens, weight = loaded(function), np.asarray(tokens), np.asarray(weight)
     weight = np.broadcast_to(weight, (*tokens.shape[:-2], *weight.shape[-2:]))
     numbers = np.broadcast_to(row, (*tokens.shape[:-2], tokens.shape[-1])).reshape(-1)
     chosen = np.concatenate([np.zeros_like(weight[..., :1, :]), weight], -2) > 0
     columns, written = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, chosen))
-    found = []
+    scores = []
     for column, mark, number in zip(columns, written, numbers.tolist(), strict=True):
         words, completion = texts_of(column, mark, vocabulary)
         prompt, more = asked(score, rows, number, words)
-        found.append(scored(function, score, prompt, completion, more))
-    return np.asarray(found, np.float32).reshape(*tokens.shape[:-2], tokens.shape[-1])
+        scores.append(scored(function, score, prompt, completion, more))
+    return np.asarray(scores, np.float32).reshape(*tokens.shape[:-2], tokens.shape[-1])
 
 
 def asked(
     score: Callable[..., Any], rows: Rows, number: int, words: str
 ) -> tuple[Any, dict[str, Any]]:
-    """The prompt as its row has it, or else in the `words` that the model read, and the columns of
-    the row that a function takes."""
+    """The prompt from its row, or else the `words` that the model read, and the columns of the row
+    that the function takes."""
     row = {} if rows is None or number == NONE else copy.deepcopy(rows(number))
     names, _, whole = parameters(score)
     prompt = row.get("prompt", words)
@@ -131,7 +131,7 @@ def asked(
 
 
 def check_columns(function: str, rows: Callable[[int], dict[str, Any]], count: int) -> None:
-    """Raises SettingsError where a row lacks what a function needs."""
+    """Raises SettingsError where a row lacks a column that the function needs."""
     _, needed, _ = parameters(loaded(function))
     for number in range(count if needed else 0):
         row = rows(number)
@@ -143,8 +143,8 @@ def check_columns(function: str, rows: Callable[[int], dict[str, Any]], count: i
 
 
 def parameters(score: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
-    """The names of what a function takes, those after the second that it needs, and whether it
-    takes any. One that does not say is given two texts."""
+    """The names of a function's parameters, the required ones after the second, and whether the
+    function takes any keyword. A function without a signature is given two texts."""
     try:
         found = list(inspect.signature(score).parameters.values())
     except (TypeError, ValueError):
@@ -158,7 +158,7 @@ def parameters(score: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
 def scored(
     function: str, score: Callable[..., Any], prompt: Any, completion: str, more: dict[str, Any]
 ) -> float:
-    """A number, or NaN where the function fails: a program cannot be left by an exception."""
+    """The score, or NaN where the function fails: no exception may leave a compiled program."""
     try:
         return float(score(prompt, completion, **more))
     except Exception as error:
@@ -167,7 +167,7 @@ def scored(
 
 
 def texts_of(tokens: np.ndarray, chosen: np.ndarray, vocabulary: Any) -> tuple[str, str]:
-    """The prompt, and what was written after it without its end token."""
+    """The prompt, and the completion without its end token."""
     prompt, written = tokens[~chosen & (tokens >= 0)], tokens[chosen]
     written = written[written != vocabulary.end]
     return vocabulary.decode(prompt.tolist()), vocabulary.decode(written.tolist())

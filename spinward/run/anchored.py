@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spinward.core import replace
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.rewards.verifier import Verifier
 from spinward.run.experiment import Experiment
 
@@ -11,7 +11,7 @@ from spinward.run.experiment import Experiment
 def anchored(experiment: Experiment) -> Experiment:
     """The experiment with absolute paths of its model, its data and its files of code."""
     env, data, reward = experiment.env, experiment.data, experiment.reward
-    if isinstance(reward, Judge):
+    if isinstance(reward, RewardModelScore):
         reward = replace(reward, run=absolute(reward.run))
     if isinstance(reward, Verifier):
         reward = replace(reward, function=code(reward.function))

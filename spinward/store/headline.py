@@ -15,7 +15,7 @@ class Headline(NamedTuple):
 
 
 RETURN = Headline("episode_return", "episode return")
-REWARD = Headline("judged", "reward")  # of completions, whose task has no score of its own
+REWARD = Headline("score", "reward")  # of completions, whose task has no score of its own
 LOSS = Headline("loss", "loss")
 OF_PAIRS = (
     Headline("held_out_accuracy", "held-out preference accuracy"),

@@ -17,7 +17,10 @@ from spinward.errors import SettingsError
 SETTINGS = ("algorithms", "rewards")  # packages whose classes are settings
 NETWORKS = "networks"  # whose functions of a `key`, and `init` of classes, make a network
 FUNCTIONS = {"models.imagined": "obs"}  # other modules, and what those of their functions take
-MOVED = {"spinward.envs.imagined:": "spinward.models.imagined:"}  # since older runs
+MOVED = {  # how names in the settings of older runs begin, and what that beginning became
+    "spinward.envs.imagined:": "spinward.models.imagined:",
+    "spinward.rewards.judge:Judge": "spinward.rewards.reward_model_score:RewardModelScore",
+}
 NAME = re.compile(r"spinward\.((?:[a-z]\w*\.)?[a-z]\w*):([A-Za-z]\w*)(\.init)?", re.ASCII)
 
 
@@ -45,6 +48,7 @@ def settings_class(name: str, trust: bool = False) -> Any:
     """
     if not is_ours(name):
         return anybodys(name, trust)
+    name = current(name)
     package, module, attribute = parted(name)
     if package not in SETTINGS or attribute.endswith(".init"):
         raise unknown(name)
@@ -63,8 +67,7 @@ def function(name: str, trust: bool = False) -> Any:
     """
     if not is_ours(name):
         return anybodys(name, trust)
-    for before, after in MOVED.items():
-        name = after + name.removeprefix(before) if name.startswith(before) else name
+    name = current(name)
     package, module, attribute = parted(name)
     start, dot, _ = attribute.partition(".")
     takes = "key" if package == NETWORKS else FUNCTIONS.get(f"{package}.{module}", "")
@@ -78,6 +81,13 @@ def function(name: str, trust: bool = False) -> Any:
     if not (own and next(iter(inspect.signature(found).parameters), "") == takes):
         raise unknown(name)
     return found
+
+
+def current(name: str) -> str:
+    """A name of an older run as it is now."""
+    for before, after in MOVED.items():
+        name = after + name.removeprefix(before) if name.startswith(before) else name
+    return name
 
 
 def parted(name: str) -> tuple[str, str, str]:

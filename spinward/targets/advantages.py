@@ -16,8 +16,9 @@ def gae(
     """Generalised advantage estimates [time, env] (Schulman et al., 2016, arXiv:1506.02438, (16)).
 
     A_t = delta_t + gamma lam A_{t+1}, delta_t = r_t + gamma V(s_{t+1}) - V(s_t). The value of the
-    true successor counts unless the step terminated; the trace ends with the episode, however it
-    ended. A step of weight 0 has no advantage and passes none back.
+    true successor is bootstrapped from unless the step terminated; the trace is cut where the
+    episode ends, by termination or truncation. A step of weight 0 has the advantage 0 and cuts
+    the trace.
     """
     delta = batch.reward + gamma * jnp.where(batch.terminated, 0.0, next_value) - value
     decay = jnp.where(batch.done, 0.0, gamma * lam)
@@ -32,16 +33,16 @@ def gae(
 
 
 def endless(batch: Transition, value: Array, next_value: Array) -> tuple[Transition, Array]:
-    """`batch` [time, env] as if each episode were a part of one that never ends, and the values of
-    what follows its steps: after a last step comes the first of the next episode.
+    """`batch` [time, env] as a continuing task, in which the end of an episode is a transition to
+    the first state of the next, and the values of the successors in that task.
 
-    So estimates are of all that is earned from there on, as a life of many episodes is judged. What
-    follows an end in the last row was not seen; it counts as a state of mean value.
+    Advantages then count the rewards of all later episodes, too. The first state after an end in
+    the last row is not in the batch; it is given the mean value.
     """
-    begun = jnp.concatenate([value[1:], jnp.full_like(value[:1], value.mean())])
+    next_start = jnp.concatenate([value[1:], jnp.full_like(value[:1], value.mean())])
     never = jnp.zeros_like(batch.terminated)
     goes_on = replace(batch, terminated=never, truncated=never)
-    return goes_on, jnp.where(batch.done, begun, next_value)
+    return goes_on, jnp.where(batch.done, next_start, next_value)
 
 
 def n_step_advantage(
@@ -56,8 +57,8 @@ def n_step_advantage(
 def average_of_others(returns: Array, weight: Array) -> Array:
     """A baseline [env]: for each environment the mean of `returns` [time, env] in all others.
 
-    Its own steps are left out, so that the baseline does not depend on the actions it is taken
-    from, and no mean of the gradient changes (Williams, 1992; Kool et al., 2019).
+    Its own steps are left out, so that the baseline does not depend on the environment's actions,
+    and the mean of the gradient does not change (Williams, 1992; Kool et al., 2019).
     """
     total, count = (weight * returns).sum(0), weight.sum(0)
     return (total.sum() - total) / jnp.maximum(count.sum() - count, 1.0)
@@ -84,8 +85,9 @@ def vtrace(
     v_t = V(s_t) + delta_t + gamma c_t (v_{t+1} - V(s_{t+1})),
     delta_t = rho_t (r_t + gamma V(s_{t+1}) - V(s_t)), rho_t = min(clip_rho, pi / mu),
     c_t = lam min(clip_c, pi / mu); the advantage is rho_t (r_t + gamma v_{t+1} - V(s_t)).
-    With lam below 1 that mixes v_{t+1} and V(s_{t+1}) in the same shares, so that for a policy of
-    the same age it is `gae`. Where a row of steps ends, v_{t+1} is the value of the successor.
+    With lam below 1, lam v_{t+1} + (1 - lam) V(s_{t+1}) replaces v_{t+1} in the advantage, so that
+    for on-policy steps it is `gae`. Where a row of steps ends, v_{t+1} is the value of the
+    successor.
     """
     ratio = jnp.exp(log_ratio)
     rho, c = jnp.minimum(clip_rho, ratio), lam * jnp.minimum(clip_c, ratio)

@@ -1,4 +1,4 @@
-"""Bandits that choose among settings by what came of them before."""
+"""Bandits that choose among settings by their past returns."""
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,20 @@ from spinward.core import Key, struct
 
 @struct
 class Arms:
-    """What each arm has earned, in every kind of task."""
+    """The mean return of each arm, in every kind of task."""
 
     mean: Array  # [kinds, arms]
-    count: Array  # [kinds, arms] how often it was drawn to its end
+    count: Array  # [kinds, arms] finished draws
 
     @classmethod
     def init(cls, kinds: int, arms: int) -> "Arms":
         return cls(jnp.zeros((kinds, arms)), jnp.zeros((kinds, arms)))
 
     def odds(self, temperature: float | Array, bonus: float | Array) -> Array:
-        """The chance of each arm [kinds, arms] (Oh et al., 2020, arXiv:2007.08794, section 3.5).
+        """The probability of each arm [kinds, arms] (Oh et al., 2020, arXiv:2007.08794, section
+        3.5).
 
-        p ~ softmax((R + bonus / sqrt(N)) / temperature), where N counts from 1.
+        p ~ softmax((R + bonus / sqrt(N)) / temperature), where N starts at 1.
         """
         hope = self.mean + bonus * jax.lax.rsqrt(1.0 + self.count)
         return jax.nn.softmax(hope / temperature)
@@ -32,7 +33,8 @@ class Arms:
         return jax.random.categorical(key, jnp.log(self.odds(temperature, bonus)[kind]))
 
     def add(self, kind: Array, arm: Array, earned: Array, over: Array) -> "Arms":
-        """With what `arm` [n] has `earned` in its `kind` of task, for those that are `over`."""
+        """The statistics with the returns `earned` by each `arm` [n] in its `kind` of task added,
+        where the draw is `over`."""
         kinds, arms = self.mean.shape
         mine = jax.nn.one_hot(kind, kinds)[:, :, None] * jax.nn.one_hot(arm, arms)[:, None]
         mine = mine * over[:, None, None]

@@ -1,4 +1,4 @@
-"""A value that is fitted in closed form, for batches that are used but once."""
+"""A value function that is fitted in closed form, for batches that are used once."""
 
 import jax
 import jax.numpy as jnp

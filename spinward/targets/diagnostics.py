@@ -1,9 +1,9 @@
-"""Instruments for learning from Q: how large values are, how far from what came of them, how far
-behind their target, and how many features they are made of.
+"""Diagnostics of Q-learning: the size of values, their error against the returns that followed,
+their distance from the target network's, and the rank of the features.
 
-A Q-learner hands out `extremes` from its loss and `peaks` from its update, and has a method
-`look(agent, batch) -> Look`; that of an actor and its critics is in `learning/critics.py`.
-`evaluation/q_diagnostics.py` does the rest at each log point.
+A Q-learner adds `q_extremes` to the metrics of its loss and `running_max` to those of its update,
+and has a method `probe(agent, batch) -> QProbe`; for an actor and its critics, `probe` is in
+`learning/critics.py`. `evaluation/q_diagnostics.py` computes the rest at each log point.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -16,14 +16,14 @@ from jax import Array
 from spinward.core import Metrics, Obs, Transition, replace, struct
 from spinward.targets.returns import reward_to_go
 
-FORBIDDEN = 1e8  # no value: actions that a mask forbids have less than minus this
-KNOWN = 0.05  # share of its discounted future that may be missing from a return that is known
-PEAK = "max_"  # of a metric whose largest counts, not its mean
+FORBIDDEN = 1e8  # bound of true values: actions that a mask forbids have a value below minus this
+KNOWN = 0.05  # share of the discounted future that a known return may lack
+PEAK = "max_"  # prefix of a metric that is aggregated by its maximum, not its mean
 
 
 @runtime_checkable
 class Layered(Protocol):
-    """A network whose layers read what its torso makes of observations."""
+    """A network whose layers read the features of its torso."""
 
     @property
     def torso(self) -> Any: ...
@@ -33,28 +33,28 @@ class Layered(Protocol):
 
 @struct
 class QProbe:
-    """What a Q-learner thinks of some steps."""
+    """The values and the features that a Q-learner gives some steps."""
 
-    q: Array  # [row, actions]; [row, 1] of the action taken where there are not so few
-    lagged: Array  # the same, by the target network; by the online one where there is no other
+    q: Array  # [row, actions]; [row, 1] of the action taken where actions are continuous
+    lagged: Array  # the same, by the target network, or the online network where there is no target
     value: Array  # [row] of the action taken
-    features: Array  # [row, dim] what its last layer sees
+    features: Array  # [row, dim] the inputs of the last layer
 
 
 def q_extremes(q: Array, reward: Array) -> Metrics:
-    """The largest |Q| of a batch, and the largest reward, a bonus for entropy included."""
+    """The largest |Q| of a batch and the largest |reward|, a bonus for entropy included."""
     size = jnp.abs(q)
     largest = jnp.where(size < FORBIDDEN, size, 0.0).max()
     return {"max_abs_q": largest, "max_reward": jnp.abs(reward).max()}
 
 
 def running_max(metrics: Metrics) -> Metrics:
-    """Metrics of several updates, of which the largest is kept where it is what counts."""
+    """Metrics of several updates; those that are named `max_` are replaced by their maximum."""
     return {k: v.max() if k.startswith(PEAK) else v for k, v in metrics.items()}
 
 
 def bound(reward: Any, gamma: Any) -> Any:
-    """What no sum of discounted rewards of at most `reward` exceeds: r_max / (1 - gamma).
+    """The largest sum of discounted rewards of at most `reward`: r_max / (1 - gamma).
 
     A larger |Q| is soft divergence (van Hasselt et al., 2018, arXiv:1812.02648, section 3).
     """
@@ -62,10 +62,10 @@ def bound(reward: Any, gamma: Any) -> Any:
 
 
 def followed(batch: Transition, gamma: float | Array) -> tuple[Array, Array]:
-    """The discounted return [time, env] that followed each step, and whether it is known.
+    """The discounted return [time, env] that followed each step, and whether the return is known.
 
-    It is where the episode terminated, or went on so long that no more than 5 % of any constant
-    reward's sum is left.
+    A return is known where the episode terminated, or where it continued so long that at most 5 %
+    of the discounted sum of a constant reward is missing.
     """
     zero, one = jnp.zeros_like(batch.reward), jnp.ones_like(batch.reward)
     left = reward_to_go(replace(batch, reward=zero), one, gamma)
@@ -73,11 +73,11 @@ def followed(batch: Transition, gamma: float | Array) -> tuple[Array, Array]:
 
 
 def effective_rank(features: np.ndarray, delta: float = 0.01) -> np.ndarray:
-    """How many directions [...] hold all but `delta` of the singular values of `features`
-    [..., row, dim]; 0 of nothing but zeros.
+    """The number of directions [...] that hold all but `delta` of the sum of the singular values of
+    `features` [..., row, dim]; 0 for features that are all 0.
 
-    srank (Kumar et al., 2021, arXiv:2010.14498, section 3). In double precision the squares of the
-    singular values serve as well, and take a fortieth of the time.
+    srank (Kumar et al., 2021, arXiv:2010.14498, section 3). In double precision the eigenvalues of
+    the Gram matrix are exact enough, and take a fortieth of the time of the singular values.
     """
     x = np.asarray(features, np.float64)
     if x.shape[-1] == 0:
@@ -91,8 +91,8 @@ def effective_rank(features: np.ndarray, delta: float = 0.01) -> np.ndarray:
 
 
 def last_features(network: Any, obs: Obs) -> Array:
-    """What the last layer of `network` sees [row, dim]; nothing, [row, 0], where it is not made of
-    a `torso` and `layers` as ours are."""
+    """The inputs [row, dim] of the last layer of `network`; empty, [row, 0], for a network without
+    a `torso` and `layers`."""
     if isinstance(network, Layered):
         return network.layers.features(network.torso(obs))
     return jnp.zeros((jax.tree.leaves(obs)[0].shape[0], 0))

@@ -8,36 +8,36 @@ from jax import Array
 
 from spinward.core import struct
 
-TIE = 1e-5  # by which share of the largest value an action must be better to be preferred
+TIE = 1e-5  # share of the largest value by which an action must be better to be preferred
 
 
 @struct
 class MDP:
     """A finite Markov decision process, or several with leading axes."""
 
-    transition: Array  # [state, action, state] probability of what follows
+    transition: Array  # [state, action, state] probability of the next state
     reward: Array  # [state, action] expected
-    start: Array  # [state] probability of being the first
-    terminal: Array  # [state] bool: the episode ends there, and its future is worth nothing
+    start: Array  # [state] probability of being the first state
+    terminal: Array  # [state] bool: the episode ends there, and the value is 0
 
 
 def worth(mdp: MDP, q: Array) -> Array:
-    """The value of acting greedily by `q` [state, action] in each state; 0 where all is over."""
+    """The value [state] of acting greedily by `q` [state, action]; 0 in terminal states."""
     return jnp.where(mdp.terminal, 0.0, q.max(-1))
 
 
 def optimality(mdp: MDP, q: Array, gamma: float | Array) -> Array:
     """Bellman's optimality operator: (Tq)(s, a) = r(s, a) + gamma sum_s' P(s' | s, a) max q(s', .).
 
-    It brings any two `q` [state, action] nearer to each other in the largest difference, by the
+    A contraction in the maximum norm: the distance of any two `q` [state, action] shrinks by the
     factor gamma or more (Puterman, 1994, proposition 6.2.4).
     """
     return mdp.reward + gamma * mdp.transition @ worth(mdp, q)
 
 
 def policy_value(mdp: MDP, policy: Array, gamma: float | Array) -> Array:
-    """What each action is worth [state, action] where `policy` [state, action], probabilities,
-    acts ever after: the solution of (I - gamma P) v = r, exact but for rounding."""
+    """The action values [state, action] of `policy` [state, action], a table of probabilities: by
+    the solution of (I - gamma P) v = r, which is exact but for rounding."""
     goes_on = ~mdp.terminal
     chain = jnp.einsum("sa,sat->st", policy, mdp.transition) * goes_on[:, None] * goes_on
     reward = (policy * mdp.reward).sum(-1) * goes_on
@@ -46,9 +46,9 @@ def policy_value(mdp: MDP, policy: Array, gamma: float | Array) -> Array:
 
 
 def value_iteration(mdp: MDP, q: Array, gamma: float | Array, sweeps: int) -> Array:
-    """`q` [state, action] and what it is after each of so many sweeps [sweeps + 1, state, action].
+    """`q` [state, action] before and after each of so many sweeps [sweeps + 1, state, action].
 
-    The last is off by at most gamma / (1 - gamma) times its own last change.
+    The error of the last is at most gamma / (1 - gamma) times its last change.
     """
 
     def sweep(q: Array, _: None) -> tuple[Array, Array]:
@@ -59,10 +59,10 @@ def value_iteration(mdp: MDP, q: Array, gamma: float | Array, sweeps: int) -> Ar
 
 
 def policy_iteration(mdp: MDP, gamma: float | Array) -> tuple[Array, Array, Array]:
-    """The best policy's actions [state], their worth [state, action], and how many policies were
-    valued on the way (Howard, 1960).
+    """The optimal policy's actions [state], the action values [state, action], and the number of
+    policies that were evaluated (Howard, 1960).
 
-    An action is kept unless another is better by more than rounding, so that it ends.
+    An action is kept unless another is better by more than rounding, so that the iteration ends.
     """
 
     def valued(action: Array) -> Array:
@@ -83,12 +83,12 @@ def policy_iteration(mdp: MDP, gamma: float | Array) -> tuple[Array, Array, Arra
 
 
 def distance(q: Array, other: Array) -> Array:
-    """The largest difference over states and actions, the norm in which Bellman's operator
-    contracts."""
+    """The largest difference over states and actions: the norm in which Bellman's operator is a
+    contraction."""
     return jnp.abs(q - other).max((-2, -1))
 
 
 def contraction(errors: Array, floor: float | Array) -> Array:
     """The factor by which each of `errors` [step] is smaller than the one before [step - 1];
-    NaN once that one is below `floor`, where rounding is all there is to see."""
+    NaN where the one before is below `floor`, and rounding dominates."""
     return jnp.where(errors[:-1] > floor, errors[1:] / errors[:-1], jnp.nan)

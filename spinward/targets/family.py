@@ -1,5 +1,5 @@
-"""A family of policies from greedy to curious, each with its reward and its discount (Badia et al.,
-2020, arXiv:2002.06038, appendix A)."""
+"""A family of policies from exploitative to exploratory, each with its bonus weight and discount
+(Badia et al., 2020, arXiv:2002.06038, appendix A)."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax import Array
 
 def betas(policies: int, beta: float | Array) -> Array:
     """The weight of the bonus in the reward of each policy: 0 for the first, `beta` for the last,
-    and between them beta sigmoid(10 (2 i - (N - 2)) / (N - 2)). A family of one is curious."""
+    and between them beta sigmoid(10 (2 i - (N - 2)) / (N - 2)). A family of one has `beta`."""
     i = jnp.arange(policies)
     between = jax.nn.sigmoid(10.0 * (2 * i - (policies - 2)) / max(policies - 2, 1))
     share = jnp.where(i == policies - 1, 1.0, jnp.where(i == 0, 0.0, between))

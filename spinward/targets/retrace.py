@@ -1,7 +1,7 @@
-"""Targets for action values from sequences [time, batch] that another policy acted.
+"""Targets for action values from off-policy sequences [time, batch].
 
-Retrace (Munos et al., 2016, arXiv:1606.02647), and the transform under which values of very
-different sizes are learned alike (Pohlen et al., 2018, arXiv:1805.11593).
+Retrace (Munos et al., 2016, arXiv:1606.02647), and the transform that reduces the scale of large
+values (Pohlen et al., 2018, arXiv:1805.11593).
 """
 
 import jax
@@ -12,7 +12,7 @@ from spinward.core import Transition
 from spinward.networks.distributions import pick
 from spinward.targets.returns import ends, td_target
 
-EPSILON = 1e-3  # share of the identity in the transform, so that it can be undone
+EPSILON = 1e-3  # weight of the identity in the transform, which makes the transform invertible
 
 
 def squashed(x: Array) -> Array:
@@ -24,7 +24,7 @@ def unsquashed(x: Array) -> Array:
     """The inverse of `squashed`.
 
     With v = sqrt(|h^-1(x)| + 1) - 1 it is v (v + 2), and v the root of e v^2 + (1 + 2 e) v = |x|
-    in the form that does not cancel: the published one has an error of 6e-5 at 0 in float32.
+    in the form without cancellation: the published form has an error of 6e-5 at 0 in float32.
     """
     size = jnp.abs(x)
     b = 1.0 + 2.0 * EPSILON
@@ -33,8 +33,8 @@ def unsquashed(x: Array) -> Array:
 
 
 def greedy_probs(q: Array, epsilon: float | Array, allowed: Array | None = None) -> Array:
-    """The probabilities [..., actions] of the best of `q`, or with `epsilon` [...] of any action
-    that is allowed."""
+    """The probabilities [..., actions] of the epsilon-greedy policy: with `epsilon` [...] any
+    allowed action, else the best by `q`."""
     any_ = jnp.ones_like(q) if allowed is None else (allowed != 0).astype(q.dtype)
     share = jnp.asarray(epsilon)[..., None]
     best = jax.nn.one_hot(q.argmax(-1), q.shape[-1])
@@ -55,7 +55,7 @@ def retrace(
     delta_t = r_t + gamma E_pi Q(s_{t+1}, .) - Q(s_t, a_t) (Munos et al., 2016, (3)).
 
     `value` is Q(s_t, a_t), `next_value` E_pi Q(s_{t+1}, .) of the true successor, `trace` c_t of
-    the action at t. `gamma` may be that of each step. A trace ends where the row of steps does.
+    the action at t. `gamma` may differ between steps. A trace is cut where the row of steps ends.
     """
     gamma = jnp.broadcast_to(gamma, value.shape)
     error = batch.weight * (td_target(batch, next_value, gamma) - value)

@@ -1,9 +1,9 @@
-"""Returns of rollouts [time, env]: what came after each step, or of the whole episode it is in.
+"""Returns of rollouts [time, env]: of the rewards after each step, or of the whole episode.
 
-Sutton and Barto (2018), chapters 3, 5, 7 and 12. In each of them an episode is cut off where the
-rollout ends, where it was truncated, and before a step of weight 0 (one that did not happen); what
-is not seen then is worth `next_value`, the value of the true successor. A terminated episode has no
-more. A step of weight 0 has the return 0.
+Sutton and Barto (2018), chapters 3, 5, 7 and 12. Every function here cuts an episode off where the
+rollout ends, where the episode was truncated, and before a step of weight 0 (padding), and there
+bootstraps from `next_value`, the value of the true successor. A terminated episode has no later
+reward. A step of weight 0 has the return 0.
 """
 
 import jax
@@ -15,13 +15,13 @@ from spinward.errors import SettingsError
 
 
 def ends(batch: Transition) -> Array:
-    """Where a row of steps ends: with its episode, the rollout, or where one is lost."""
-    lost = batch.weight == 0
-    return batch.done | lost | jnp.concatenate([lost[1:], jnp.ones_like(lost[:1])])
+    """Where a row of steps ends: with its episode, with the rollout, or before a missing step."""
+    missing = batch.weight == 0
+    return batch.done | missing | jnp.concatenate([missing[1:], jnp.ones_like(missing[:1])])
 
 
 def td_target(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
-    """r_t + gamma V(s_{t+1}), with no V where the episode terminated (Sutton and Barto, (6.2))."""
+    """r_t + gamma V(s_{t+1}), with V 0 where the episode terminated (Sutton and Barto, (6.2))."""
     following = jnp.where(batch.terminated, 0.0, next_value)
     return batch.weight * (batch.reward + gamma * following)
 
@@ -40,11 +40,11 @@ def reward_to_go(batch: Transition, next_value: Array, gamma: float | Array) -> 
 
 
 def total_return(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
-    """R = sum_k gamma^k r_k over the episode that a step is in, the same for all of its steps
+    """R = sum_k gamma^k r_k over the episode of a step, the same for all of its steps
     (Williams, 1992).
 
-    An episode counts from its first step in the rollout. What it earned before cannot depend on
-    the actions that are here, so leaving it out changes no mean.
+    An episode counts from its first step in the rollout. Earlier rewards do not depend on the
+    actions of the rollout, so that leaving them out does not change the mean of the gradient.
     """
     first = starts(batch)
 
@@ -60,8 +60,8 @@ def total_return(batch: Transition, next_value: Array, gamma: float | Array) -> 
 def discounts(batch: Transition, gamma: float | Array) -> Array:
     """gamma^k for the k-th step of each episode, counted from its first in the rollout.
 
-    The factor that the policy gradient of the discounted return has before every form but the
-    total return (Sutton et al., 2000, theorem 1), and that practice leaves out.
+    The factor of the policy gradient of the discounted return in every form but the total return
+    (Sutton et al., 2000, theorem 1), which implementations usually leave out.
     """
 
     def forth(discount: Array, first: Array) -> tuple[Array, Array]:
@@ -77,8 +77,8 @@ def starts(batch: Transition) -> Array:
 
 
 def n_step_return(batch: Transition, next_value: Array, gamma: float | Array, n: int) -> Array:
-    """G_t = sum_{k<n} gamma^k r_{t+k} + gamma^n V(s_{t+n}), shorter where the row ends
-    (Sutton and Barto, (7.1)). With n 1 it is `td_target`, with a large one `reward_to_go`.
+    """G_t = sum_{k<n} gamma^k r_{t+k} + gamma^n V(s_{t+n}), with fewer rewards where the row
+    ends (Sutton and Barto, (7.1)). With n 1 it is `td_target`, with a large n `reward_to_go`.
     """
     last, ending = td_target(batch, next_value, gamma), ends(batch)
 
@@ -110,22 +110,22 @@ def lambda_return(
 
 
 def check_discount(gamma: float | Array) -> None:
-    """That what never ends is worth something finite; of a gamma that JAX traces nothing is said.
+    """Checks that an endless sum of rewards is finite; a gamma that JAX traces is not checked.
 
     Raises:
-        SettingsError: it is not.
+        SettingsError: gamma is not within [0, 1).
     """
     if isinstance(gamma, float | int) and not 0.0 <= gamma < 1.0:
         raise SettingsError(f"gamma={gamma} must be 0 or more and less than 1")
 
 
 def outlasting(bonus: Array, batch: Transition, gamma: float | Array) -> Array:
-    """A bonus [...] for novelty that no end of an episode cuts short, as if the next one went on
-    with it: a step that terminates is paid, besides its own, what a mean bonus is worth for good,
-    gamma / (1 - gamma) of it (Burda et al., 2018, arXiv:1810.12894, section 2.3).
+    """A non-episodic bonus [...] for novelty: a step that terminates is paid, besides its own
+    bonus, the value of the mean bonus for ever after, gamma / (1 - gamma) times that mean (Burda et
+    al., 2018, arXiv:1810.12894, section 2.3).
 
-    Without that, a goal that ends the episode costs all that would have been found in the rest of
-    it, and where this is more than the goal pays, an agent learns to stay away from it.
+    Without that payment, an end of the episode would cost all bonuses of the steps that could have
+    followed. An agent would avoid a goal whose reward is less than these bonuses.
     """
-    usual = bonus.sum() / jnp.maximum(batch.weight.sum(), 1.0)
-    return bonus + batch.weight * batch.terminated * usual * gamma / (1.0 - gamma)
+    mean_bonus = bonus.sum() / jnp.maximum(batch.weight.sum(), 1.0)
+    return bonus + batch.weight * batch.terminated * mean_bonus * gamma / (1.0 - gamma)

@@ -1,9 +1,9 @@
 """Action values of finite decision processes from samples: Q-learning (Watkins and Dayan, 1992)
 and fitted Q iteration (Gordon, 1995; Ernst, Geurts and Wehenkel, 2005).
 
-Departs from the papers: Q-learning's steps fall as visits ** -0.8 (Even-Dar and Mansour, 2003), and
-fitted Q regresses on linear features, whose solution is exact; with one feature for each state and
-action it is value iteration on what was observed.
+Departs from the papers: Q-learning's step sizes fall as visits ** -0.8 (Even-Dar and Mansour,
+2003); fitted Q regresses on linear features, so that each fit is exact. With one feature for each
+state and action, fitted Q is value iteration on the empirical process.
 """
 
 import jax
@@ -18,7 +18,7 @@ STEP_POWER = 0.8  # between 1/2 and 1: Even-Dar and Mansour (2003), theorem 4
 
 @struct
 class Table:
-    """What Q-learning knows, and where it is."""
+    """The state of tabular Q-learning: its values, its visits, and the state of the environment."""
 
     q: Array  # [state, action]
     visits: Array  # [state, action]
@@ -28,11 +28,10 @@ class Table:
 def q_learning(
     mdp: MDP, key: Key, gamma: float | Array, steps: int, points: int, epsilon: float | Array = 1.0
 ) -> Array:
-    """Action values [points, state, action] on the way through so many sampled steps.
+    """Action values [points, state, action] after equal parts of so many sampled steps.
 
-    Q(s, a) += visits(s, a) ** -0.8 (r + gamma max Q(s', .) - Q(s, a)), acting greedily but for a
-    share `epsilon` of random actions. Where an episode ends another starts. `points` divides
-    `steps`.
+    Q(s, a) += visits(s, a) ** -0.8 (r + gamma max Q(s', .) - Q(s, a)), with epsilon-greedy
+    actions. Where an episode ends, another starts. `points` divides `steps`.
     """
 
     def step(table: Table, key: Key) -> tuple[Table, None]:
@@ -42,14 +41,14 @@ def q_learning(
         explores = jax.random.uniform(k_coin) < epsilon
         action = jnp.where(explores, random, q[state].argmax())
         following = jax.random.categorical(k_next, jnp.log(mdp.transition[state, action]))
-        goal = mdp.reward[state, action] + gamma * worth(mdp, q)[following]
+        target = mdp.reward[state, action] + gamma * worth(mdp, q)[following]
         visits = table.visits.at[state, action].add(1)
         size = visits[state, action] ** -STEP_POWER
-        q = q.at[state, action].add(size * (goal - q[state, action]))
+        q = q.at[state, action].add(size * (target - q[state, action]))
         start = jax.random.categorical(k_start, jnp.log(mdp.start))
         return Table(q, visits, jnp.where(mdp.terminal[following], start, following)), None
 
-    def stretch(table: Table, keys: Array) -> tuple[Table, Array]:
+    def chunk(table: Table, keys: Array) -> tuple[Table, Array]:
         table, _ = jax.lax.scan(step, table, keys)
         return table, table.q
 
@@ -57,14 +56,14 @@ def q_learning(
     first = jax.random.categorical(k_first, jnp.log(mdp.start))
     table = Table(jnp.zeros(mdp.reward.shape), jnp.zeros(mdp.reward.shape), first)
     keys = jax.random.split(k_steps, (points, steps // points))
-    return jax.lax.scan(stretch, table, keys)[1]
+    return jax.lax.scan(chunk, table, keys)[1]
 
 
 def empirical(like: MDP, steps: tuple[Array, Array, Array, Array]) -> tuple[MDP, Array]:
-    """The process that `steps` (state, action, reward, next state) [row] were most likely drawn
-    from, of the size of `like`, and how often each state and action was seen [state, action].
+    """The maximum-likelihood process of `steps` (state, action, reward, next state) [row], of the
+    size of `like`, and the visits of each state and action [state, action].
 
-    A state and action that was never seen leads to itself and earns nothing.
+    An unvisited state and action leads to itself and has the reward 0.
     """
     state, action, reward, following = steps
     states, actions = like.reward.shape
@@ -72,9 +71,9 @@ def empirical(like: MDP, steps: tuple[Array, Array, Array, Array]) -> tuple[MDP,
     total = jnp.zeros((states, actions)).at[state, action].add(reward)
     visits = counts.sum(-1)
     stay = jnp.broadcast_to(jnp.eye(states)[:, None], counts.shape)
-    seen = jnp.maximum(visits, 1.0)
-    transition = jnp.where(visits[..., None] > 0, counts / seen[..., None], stay)
-    return MDP(transition, total / seen, like.start, like.terminal), visits
+    divisor = jnp.maximum(visits, 1.0)
+    transition = jnp.where(visits[..., None] > 0, counts / divisor[..., None], stay)
+    return MDP(transition, total / divisor, like.start, like.terminal), visits
 
 
 def fitted_q(
@@ -83,17 +82,17 @@ def fitted_q(
     """Weights [sweeps + 1, dim] and action values [sweeps + 1, state, action] of fitted Q.
 
     In each sweep, q = `features` [state, action, dim] @ w is fitted to Tq by least squares over
-    states and actions, of which each counts by its `weight` [state, action]: the share of the data
-    that it is. Unlike T, the fit is no contraction in the largest difference, and may diverge
-    (Tsitsiklis and Van Roy, 1996).
+    states and actions, each of them weighted by `weight` [state, action], its share of the data.
+    Unlike T, the fit is not a contraction in the maximum norm, and may diverge (Tsitsiklis and Van
+    Roy, 1996).
     """
     rows = features.reshape(-1, features.shape[-1])
     root = jnp.sqrt(weight.reshape(-1))
     solve = jnp.linalg.pinv(root[:, None] * rows)
 
     def sweep(w: Array, _: None) -> tuple[Array, Array]:
-        goal = optimality(mdp, features @ w, gamma).reshape(-1)
-        return (after := solve @ (root * goal)), after
+        target = optimality(mdp, features @ w, gamma).reshape(-1)
+        return (after := solve @ (root * target)), after
 
     first = jnp.ones(features.shape[-1])
     _, trace = jax.lax.scan(sweep, first, None, length=sweeps)

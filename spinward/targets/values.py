@@ -14,8 +14,8 @@ def n_step(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
     """Sum of `window` discounted rewards and the value of the state after them [batch].
 
     y = sum_k gamma^k r_k + gamma^n V(s_n) (Sutton and Barto, 2018, (7.1)), where `next_value`
-    [window, batch] is of each step's true successor. The window ends early where an episode does:
-    with no value if it terminated, with that of its last state if it was truncated.
+    [window, batch] is of each step's true successor. The window ends early where an episode
+    ends: with the value 0 if it terminated, with the value of its last state if it was truncated.
     """
     ends = batch.done.at[-1].set(True)
 
@@ -31,11 +31,11 @@ def n_step(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
 
 
 def unrolled(batch: Transition, gamma: float | Array) -> tuple[Array, Array, Obs]:
-    """The discounted rewards [batch] of each window, the discount [batch] of what comes after, and
-    the state [batch, ...] in which it does.
+    """The discounted rewards [batch] of each window, the discount [batch] of the value after it,
+    and the state [batch, ...] of that value.
 
-    With `reward + discount * value(state)` it is `n_step`, but the network need look at one state
-    of each window only. The discount is 0 where the episode terminated.
+    `reward + discount * value(state)` is `n_step`, but the network evaluates only one state of
+    each window. The discount is 0 where the episode terminated.
     """
     window = batch.reward.shape[0]
     if window == 1:
@@ -51,10 +51,11 @@ def unrolled(batch: Transition, gamma: float | Array) -> tuple[Array, Array, Obs
 
 
 def bootstrap(online: Array, target: Array, double: bool = True, lagged: bool = True) -> Array:
-    """The value [...] of a state, from what both networks say of its actions [..., actions].
+    """The value [...] of a state, from both networks' values of its actions [..., actions].
 
-    The network that values is the target if `lagged`, else the online one; with `double` the
-    *other* one chooses the action (van Hasselt et al., 2018, arXiv:1812.02648, section 3):
+    The state is evaluated by the target network if `lagged`, else by the online network; with
+    `double` the *other* network chooses the action (van Hasselt et al., 2018, arXiv:1812.02648,
+    section 3):
 
     | `lagged` | `double` | |
     | --- | --- | --- |

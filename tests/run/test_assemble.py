@@ -53,11 +53,11 @@ def test_a_language_model_is_opened_once_however_often_it_is_asked_for(count, tm
                   name="judge", model=sft.path)  # fmt: skip
     count.clear()
     place.trained_at.cache_clear()
-    from spinward.rewards.judge import Judge
+    from spinward.rewards.reward_model_score import RewardModelScore
 
     algorithm = tiny(ALGORITHMS["ppo_tokens"], start=None)
     train(algorithm, "Grammar", 16, out=tmp_path, name="ppo", model=sft.path,
-          reward=Judge(str(judge.path)))  # fmt: skip
+          reward=RewardModelScore(str(judge.path)))  # fmt: skip
     opened = [experiment.algorithm.__class__.__name__ for experiment in count]
     assert sorted(opened) == ["PPOTokens", "RewardModel", "SFT"]
     assert place.trained_at.cache_info().misses == 2

@@ -21,7 +21,7 @@ from spinward.errors import DamagedFileError, SettingsError, SpinwardError
 from spinward.language import models as language
 from spinward.language import pretrained
 from spinward.networks.decoder import Decoder, Shape
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.rewards.verifier import Verifier
 from spinward.run.assemble import assemble, of_run
 from spinward.run.assemble import model as model_of
@@ -42,7 +42,7 @@ def steps(tmp_path_factory):
     more = {"data": pairs, "model": sft.path, "name": "judge", **out}
     judge = spinward.train(model, "Grammar", 4, **more)
     settings = PPOTokens(envs=8, rollout=9, epochs=1, kl_target=1.0, kl_horizon=80.0)
-    reward = Judge(str(judge.path), texts=8)
+    reward = RewardModelScore(str(judge.path), texts=8)
     more = {"reward": reward, "model": sft.path, "name": "ppo", **out}
     return sft, judge, spinward.train(settings, "Grammar", 144, seeds=1, **more)
 
@@ -56,7 +56,7 @@ def test_each_step_begins_with_what_the_one_before_has_learned(steps):
     assert model.vocabulary.end == Grammar.end and first_experiment.experiment.env.name == "Grammar"
     point = ppo.points[0]
     assert abs(point["kl"][0]) < 1e-5  # from where it began
-    assert abs(point["judged"][0]) < 2.0 and point["episode_return"] != point["score"]
+    assert abs(point["score"][0]) < 2.0 and point["episode_return"] != point["score"]
     assert of_run(str(judge.path))[0].head is not None
     assert ppo.experiment.model == str(sft.path)
     assert assemble(ppo.experiment).parts.algorithm.start.shape == first.decoder.shape
@@ -104,7 +104,9 @@ def test_prompts_and_judges_that_cannot_be_used_are_refused(steps):
     with pytest.raises(SettingsError, match="Grammar has prompts of its own"):
         assert assemble(Experiment(GRPO(), "Grammar", 1, data="rows.jsonl", **more)).parts
     with pytest.raises(SettingsError, match="--reward-model"):
-        assert assemble(Experiment(PPOTokens(), "Grammar", 1, reward=Judge(), **more)).parts
+        assert assemble(
+            Experiment(PPOTokens(), "Grammar", 1, reward=RewardModelScore(), **more)
+        ).parts
 
 
 def test_a_comparison_without_a_difference_is_refused_by_its_row(steps, tmp_path):
@@ -136,7 +138,7 @@ def test_a_public_checkpoint_learns_from_prompts_of_a_file(checkpoint, tmp_path)
     more = {"data": "rows.jsonl", "model": "model", "reward": reward, "out": tmp_path}
     run = spinward.train(GRPO(envs=8, group=4, rollout=4), "text", 32, **more)
     # "w1 w2" has 2 and "w3" has 2 letters over a multiple of 3
-    assert run.points[0]["judged"] == [2.0] and np.isfinite(run.points[0]["loss"]).all()
+    assert run.points[0]["score"] == [2.0] and np.isfinite(run.points[0]["loss"]).all()
 
 
 def test_a_checkpoint_whose_numbers_are_not_finite_is_refused(checkpoint):
@@ -152,4 +154,6 @@ def test_the_command_line_has_the_model_and_the_judge(steps):
     kind = command.settings.find("algorithms", words[0])
     experiment = command.experiment_of(kind, command.make_parser(kind).read(words))
     assert isinstance(experiment.algorithm, PPOTokens) and experiment.algorithm.envs == 256
-    assert experiment.model == str(sft.path) and experiment.reward == Judge(str(judge.path))
+    assert experiment.model == str(sft.path) and experiment.reward == RewardModelScore(
+        str(judge.path)
+    )

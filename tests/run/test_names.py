@@ -14,6 +14,7 @@ from spinward.models.imagined import hopper, never
 from spinward.networks.recurrent import RecurrentActorCritic, with_memory
 from spinward.networks.towers import Separate
 from spinward.rewards.environment import Environment
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.run.experiment import Experiment
 from spinward.store import names, settings
 
@@ -112,3 +113,10 @@ def test_functions_with_keywords_come_back():
     assert found.func == RecurrentActorCritic.init and found.keywords == {"cell": "gru"}
     chosen = tiny(A2C, network=Separate.init)
     assert settings.from_json(json.loads(json.dumps(settings.to_json(chosen)))) == chosen
+
+
+def test_the_reward_of_an_older_run_with_a_reward_model_opens():
+    reward = RewardModelScore("a", texts=8)
+    content = settings.to_json(reward)
+    assert content["class"] == names.place(RewardModelScore)
+    assert settings.from_json({**content, "class": "spinward.rewards.judge:Judge"}) == reward

@@ -21,7 +21,7 @@ from spinward.language import pretrained
 from spinward.networks.decoder import Decoder, Shape
 from spinward.networks.language_policy import policy
 from spinward.report import results
-from spinward.rewards.judge import Judge
+from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.rewards.verifier import Verifier
 from spinward.run.assemble import assemble, of_run, scorer
 from spinward.run.experiment import DataChoice, Experiment
@@ -137,7 +137,7 @@ def test_a_reward_of_ones_own_is_what_a_run_is_scored_by(runs, capsys):
     assert score.metric.startswith("reward of ") and score.metric.endswith("judge.py:right")
     assert score.returns.mean() == pytest.approx(0.8, abs=0.2)  # the last of five prompts is wrong
     assert set(np.unique(score.returns)) == {0.0, 1.0}
-    assert 0.0 < results.summary(run)["iqm"] == np.mean(run.curves("judged")[1][:, -1])
+    assert 0.0 < results.summary(run)["iqm"] == np.mean(run.curves("score")[1][:, -1])
     told = Progress(run.experiment).value
     point = type("Point", (), {"metrics": run.points[-1]})
     assert told(point).startswith("reward 0.") or told(point) == "reward 1"
@@ -230,9 +230,9 @@ def test_a_reward_model_is_exported_with_its_score_and_judges_from_there(runs, t
     run, folder = scorer(str(runs["judge"])), scorer(str(out))
     jax.tree.map(np.testing.assert_array_equal, run, folder)
     reader = type("Reader", (), {"trained": staticmethod(scorer)})
-    assert Judge(str(out)).opened(reader).model.head.w.shape == (8, 1)
+    assert RewardModelScore(str(out)).opened(reader).model.head.w.shape == (8, 1)
     with pytest.raises(SettingsError, match="trained a policy"):
-        Judge(str(runs["sft"])).opened(reader)
+        RewardModelScore(str(runs["sft"])).opened(reader)
 
 
 def test_the_command_line_says_what_was_left_out_and_held_out(home, tmp_path, capsys, monkeypatch):
