@@ -24,9 +24,14 @@ JIT = {
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"
-    for name in ("classic", "gymnasium", "opening", "ids", "workers", "inspection")
+    for name in ("classic", "given", "gymnasium", "opening", "ids", "workers", "inspection")
 }
-PICKLE = {"envs/processes.py", "envs/workers.py"}  # between a run and its own child processes
+PICKLE = {
+    "envs/processes.py",
+    "envs/workers.py",
+    "envs/given.py",
+    "envs/opening.py",
+}  # between a run and its own child processes
 
 
 # `hasattr` and `getattr` with a literal: on values that are not ours, each with its reason.
@@ -35,6 +40,7 @@ FOREIGN = {
     "envs/envpool.py": "private fields of a pool that tell what it takes",
     "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
     "envs/processes.py": "what the operating system has",
+    "envs/given.py": "an object of the user's own, before it is known what it is",
     "envs/ids.py": "a class of the user's own, before it is known what it is",
     "store/arrays.py": "leaves that may be numbers",
 }

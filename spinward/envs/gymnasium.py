@@ -18,7 +18,7 @@ from spinward.core import (
     config,
     replace,
 )
-from spinward.envs import encoding, opening, workers
+from spinward.envs import encoding, given, opening, workers
 from spinward.envs.classic import is_classic, open_classic
 from spinward.envs.pool import Pool
 from spinward.envs.processes import ask
@@ -71,7 +71,7 @@ class Gymnasium:
     def open_one(self, render: bool = False) -> gymnasium.Env:
         """One environment in this process, with the spaces that Gymnasium gives it."""
         mode = {"render_mode": "rgb_array"} if render else {}
-        return opening.make(self.id, dict(self.kwargs) | mode)
+        return opening.make(self.id, dict(self.kwargs) | mode, registered(self.id))
 
     def _settings(self) -> dict[str, Any]:
         return {"name": (self.id, dict(self.kwargs), registered(self.id))}
@@ -98,6 +98,8 @@ def registered(name: str) -> dict[str, Any] | None:
     Raises:
         SettingsError: there is no such id.
     """
+    if name.startswith(f"{given.PREFIX}:"):
+        return {"packed": given.packed(name)}
     if ":" in name or name.startswith("ALE/"):
         return None
     spec = gymnasium.registry.get(name)

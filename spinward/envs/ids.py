@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spinward.envs import given
 from spinward.errors import SettingsError
 
 OWN = {
@@ -77,6 +78,10 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     if name in OWN:
         return with_settings(name, ours(OWN[name])(), settings)
     prefix, _, rest = name.partition(":")
+    if prefix == given.PREFIX:
+        maker = given.found(name)
+        host = given.is_host(maker)
+        return adapted_host(name, settings) if host else with_settings(name, maker(), settings)
     if rest and prefix in PREFIXES:
         return adapted(prefix, rest, settings)
     if rest:
@@ -86,6 +91,11 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
             return with_settings(name, found(), settings)
     elif not name.startswith("ALE/"):
         check_registered(name)
+    return adapted_host(name, settings)
+
+
+def adapted_host(name: str, settings: dict[str, Any]) -> Any:
+    """An environment that Gymnasium knows by its id, or code of anybody's."""
     return adapted("gymnasium", name, settings)
 
 

@@ -20,6 +20,10 @@ def make(name: str, kwargs: dict[str, Any], registered: dict[str, Any] | None = 
     """
     import gymnasium
 
+    if registered is not None and "packed" in registered:  # an object of the parent process
+        import cloudpickle
+
+        return cloudpickle.loads(registered["packed"])(**kwargs)
     if name.startswith("ALE/"):
         return _atari(name, kwargs)
     if registered is not None and name not in gymnasium.registry:

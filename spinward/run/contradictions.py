@@ -20,6 +20,11 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         )
     if isinstance(want, Texts | Prompts):
         return check_texts(experiment, name, want)
+    if experiment.workers and experiment.env.name.startswith("given:"):
+        raise SettingsError(
+            f"workers={experiment.workers}: actors cannot open {experiment.env}, an object of this "
+            "program; put it in a module, and give its name as 'module:Class'"
+        )
     if experiment.model:
         raise SettingsError(f"{name} does not learn from texts, and cannot use a model")
     if data.skip or data.max_length:

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from spinward.core import Box, Dict, UserReward
+from spinward.core import UserReward
+from spinward.envs import given
 from spinward.envs.prompts import Prompts
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
@@ -20,9 +21,10 @@ from spinward.run import device, folders, shards
 from spinward.run.anchored import anchored
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
-from spinward.run.config import from_config, read_config
+from spinward.run.config import choices, from_config, read_config
 from spinward.run.drive import Options, Watch
-from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+from spinward.run.experiment import DataChoice, Experiment
+from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.store import settings
 from spinward.store.files import write_atomically
@@ -30,7 +32,7 @@ from spinward.store.files import write_atomically
 
 def train(
     algorithm: Any,
-    env: str,
+    env: Any,
     steps: int = 100_000,
     seeds: int = 1,
     seed: int = 0,
@@ -47,9 +49,9 @@ def train(
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
     `algorithm` holds settings, such as `PPO(lr=3e-4)`. `env` is a name (see
-    `spinward.envs.ids.make`), and `env_settings` are the environment's settings. `steps` are env
-    steps of each seed; with only `data` to learn from, they are gradient steps. `more` are further
-    fields of an `Experiment`, such as `workers` or `model`.
+    `spinward.envs.ids.make`), a class or function that makes an environment, or a JAX environment;
+    `env_settings` are its settings. `steps` are env steps of each seed; with only `data` to learn
+    from, gradient steps. `more` are further fields of an `Experiment`.
 
     `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
     ends. `between(state, iteration) -> state` is called there too, and training continues from the
@@ -60,20 +62,13 @@ def train(
         NonFiniteError: training broke; the last finite state is saved.
     """
     more |= {} if reward is None else {"reward": reward}
-    more |= {} if between is None else {"shards": 1}
-    env_choice = EnvChoice(str(env), env_settings or {})
+    env_choice = env_choice_of(env, env_settings)
+    alone = between is not None or is_given(env_choice.name)  # which no other process can have
+    more |= {"shards": 1} if alone else {}
     data_choice = data if isinstance(data, DataChoice) else DataChoice(str(data))
-    fields = {
-        "env": env_choice,
-        "steps": steps,
-        "seeds": seeds,
-        "seed": seed,
-        "data": data_choice,
-        **more,
-    }
-    fields = {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
-    experiment = settings.checked(Experiment, {"algorithm": algorithm, **fields})
-    run = create(experiment, Path(out), name)
+    more |= {"env": env_choice, "steps": steps, "seeds": seeds, "seed": seed, "data": data_choice}
+    more = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
+    run = create(settings.checked(Experiment, {"algorithm": algorithm, **more}), Path(out), name)
     return run.train(watch, checkpoint_s, trust=True, between=between)
 
 
@@ -107,11 +102,16 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     raise AssertionError("names never run out")
 
 
-def load(path: str | Path, trust: bool = False, older: bool = False) -> "Run":
+def load(path: str | Path, trust: bool = False, older: bool = False, env: Any = None) -> "Run":
     """The run in a folder. With `trust`, the run may use code from outside Spinward. With `older`,
-    an older checkpoint replaces a damaged newest one."""
-    run = Run(Path(path), trust, older)
-    run.config  # noqa: B018, raises where there is none
+    an older checkpoint replaces a damaged newest one. `env` is the environment of a run that was
+    trained in an object of its program, given again."""
+    run = Run(Path(path), trust or env is not None, older)
+    name = choices(run.config)[0].name
+    if env is not None:
+        if not is_given(name):
+            raise SettingsError(f"{path} was trained in {name}, which needs no env")
+        given.GIVEN[name] = given.maker_of(env)
     return run
 
 
@@ -219,19 +219,18 @@ class Run:
         episodes: int = 100,
         explore: bool = False,
         seed: int = 0,
-        env: str | EnvChoice = "",
+        env: Any = "",
     ) -> Score:
         """The returns of `episodes` whole episodes of each seed's policy, without exploration.
-        `env` may name another environment. For a run on a user's texts, the score is the loss or
-        the accuracy on held-out texts, or the reward of completions.
+        `env` may be another environment, as in `train`. For a run on texts, the score is the
+        loss or the accuracy on held-out texts, or the reward of completions.
 
         Raises:
             SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents()
         if env:
-            choice = env if isinstance(env, EnvChoice) else EnvChoice(env)
-            agents = agents._replace(env=fitting(choice, self.made))
+            agents = agents._replace(env=fitting(env_choice_of(env), self.made))
         elif isinstance(self.made.env, Prompts):
             return texts.evaluate(self.with_scorer(agents), episodes, explore, seed)
         return evaluate(agents, episodes, explore, seed)
@@ -258,31 +257,3 @@ class Run:
         return TrainedPolicy(
             agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
         )
-
-
-def fitting(choice: EnvChoice, made: Assembled) -> Any:
-    """The environment of a choice, for agents that were trained in another.
-
-    Raises:
-        SettingsError: its observations or actions differ.
-    """
-    env = choice.make()
-    for what in ("obs", "action"):
-        theirs, ours = getattr(env.spec, what), getattr(made.spec, what)
-        if shape_of(theirs) != shape_of(ours):
-            name = {"obs": "shows", "action": "takes"}[what]
-            raise SettingsError(
-                f"{choice} {name} {theirs}; this run was trained in {made.experiment.env}, which "
-                f"{name} {ours}"
-            )
-    return env
-
-
-def shape_of(space: Any) -> Any:
-    """The properties of a space that an agent depends on: parts, shapes, types and choices, but not
-    bounds."""
-    if isinstance(space, Box):
-        return space.shape, space.dtype
-    if isinstance(space, Dict):
-        return tuple((name, shape_of(box)) for name, box in space.items)
-    return space
