@@ -17,7 +17,7 @@ from spinward.errors import SettingsError
 from spinward.learning.steps import Learner
 from spinward.losses.dynamics import gaussian_error, log_likelihood
 from spinward.models import imagined
-from spinward.models.dynamics import Dynamics, Scale, targets_of
+from spinward.models.dynamics import Dynamics, VectorScale, targets_of
 from spinward.models.fitting import Steps, fit, optimiser
 from spinward.models.imagined import Imagined
 from spinward.networks.heads import Policy
@@ -122,7 +122,7 @@ def test_losses_are_those_of_a_gaussian():
 
 def test_a_scale_is_undone_and_heeds_weights():
     rows = jnp.array([[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]])
-    scale = Scale.of(rows, jnp.array([1.0, 1.0, 0.0]))
+    scale = VectorScale.of(rows, jnp.array([1.0, 1.0, 0.0]))
     assert scale.mean.tolist() == [2.0, 5.0] and scale.std.tolist() == [1.0, 1.0]
     np.testing.assert_allclose(scale.undone(scale(rows)), rows, rtol=1e-6)
     assert targets_of(rows, rows[:, 0], rows + 1).tolist()[0] == [1.0, 1.0, 1.0]

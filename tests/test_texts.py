@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from twin import Letters
 
-from spinward.envs.grammar import Grammar, Words
+from spinward.envs.grammar import Grammar, GrammarWords
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.texts import TextBatches
@@ -15,13 +15,13 @@ from spinward.language import reading
 from spinward.language import rows as texts
 from spinward.language.reading import Limits
 from spinward.language.row_files import rows_of
-from spinward.language.rows import Written, laid_out
+from spinward.language.rows import TokenRow, laid_out
 
 GOOD = "was great and good but looked nice"
 BAD = "was sad and rude but looked odd"
 
 
-class Talker(Words):
+class Talker(GrammarWords):
     """A vocabulary with a template: a number for each role, then the words."""
 
     talks = True
@@ -43,13 +43,15 @@ class Talker(Words):
 
 
 def encoded(text):
-    return Words().encode(text)
+    return GrammarWords().encode(text)
 
 
 def test_a_row_is_its_tokens_and_only_the_completion_counts():
-    row = texts.completion("row 1", {"prompt": "<bos> the film", "completion": "was fun"}, Words())
-    assert row == Written(encoded("<bos> the film"), [encoded("was fun <eos>")], None)
-    batch = laid_out([row, Written([0, 2], [[5, 1]])])
+    row = texts.completion(
+        "row 1", {"prompt": "<bos> the film", "completion": "was fun"}, GrammarWords()
+    )
+    assert row == TokenRow(encoded("<bos> the film"), [encoded("was fun <eos>")], None)
+    batch = laid_out([row, TokenRow([0, 2], [[5, 1]])])
     whole = encoded("<bos> the film was fun <eos>")
     assert batch.obs[0, 0].tolist() == whole[:-1] and batch.action[0, 0].tolist() == whole[1:]
     assert batch.next_obs[0, 0].tolist() == whole[1:]
@@ -63,7 +65,7 @@ def test_a_row_is_its_tokens_and_only_the_completion_counts():
 
 
 def test_a_plain_text_is_learned_from_its_second_token_on():
-    row = texts.completion("", {"text": "the film was fun <eos>"}, Words())
+    row = texts.completion("", {"text": "the film was fun <eos>"}, GrammarWords())
     assert laid_out([row]).weight.tolist() == [[[1.0] * 4]]
 
 
@@ -76,7 +78,7 @@ def test_a_plain_text_is_learned_from_its_second_token_on():
     ids=["explicit", "implicit"],
 )
 def test_a_comparison_may_be_written_in_several_ways(row):
-    found = texts.pair("row 1", row, Words())
+    found = texts.pair("row 1", row, GrammarWords())
     whole = [found.prompt + c for c in found.completions]
     assert whole == [encoded(f"the film {text} <eos>") for text in (GOOD, BAD)]
 
@@ -96,7 +98,7 @@ def test_a_conversation_is_encoded_by_its_template_and_learned_where_the_assista
     assert pair.prompt == [104, *encoded("the film"), 109]
     assert pair.completions == [encoded("was fun <eos>"), encoded("was bad <eos>")]
     with pytest.raises(SettingsError, match="row 3: a conversation needs a model with a chat temp"):
-        texts.prompt("row 3", {"prompt": [user]}, Words())
+        texts.prompt("row 3", {"prompt": [user]}, GrammarWords())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_row_that_cannot_be_learned_from_is_named(tmp_path, read, row, error, 
     good = {"prompt": "the film", "chosen": GOOD, "rejected": BAD, "completion": GOOD}
     path.write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n")
     with pytest.raises(error, match=said):
-        [read(*found, Words()) for found in rows_of(path)]
+        [read(*found, GrammarWords()) for found in rows_of(path)]
 
 
 def test_a_file_that_is_none_or_broken_is_named(tmp_path):
@@ -141,13 +143,13 @@ def test_a_file_that_is_none_or_broken_is_named(tmp_path):
 
 
 def test_a_text_that_is_longer_than_the_context_is_named():
-    assert reading.fitted("row 1", Written([0], [[1]]), Limits(4)) == (Written([0], [[1]]), False)
+    assert reading.fitted("row 1", TokenRow([0], [[1]]), Limits(4)) == (TokenRow([0], [[1]]), False)
     with pytest.raises(SettingsError, match=r"row 2: 5 tokens, of which 3 are the prompt.* = 4"):
-        reading.fitted("row 2", Written([0, 2, 3], [[5, 1]]), Limits(4))
+        reading.fitted("row 2", TokenRow([0, 2, 3], [[5, 1]]), Limits(4))
 
 
 def test_every_row_is_read_once_before_any_is_read_again():
-    data = laid_out([Written([0], [[2 + i % 4, 1], [3, 1]]) for i in range(10)])
+    data = laid_out([TokenRow([0], [[2 + i % 4, 1], [3, 1]]) for i in range(10)])
     data.obs[:, 0, 0] = np.arange(10)  # its number, in place of the prompt
     source = TextBatches(data, Letters().spec, updates=2, batch=3)
     state = source.init(jax.random.key(0), ())
@@ -164,5 +166,5 @@ def test_every_row_is_read_once_before_any_is_read_again():
 
 def test_the_grammar_writes_rows_that_can_be_read():
     rows = Grammar().examples("pairs", 5)
-    found = [texts.pair("", row, Words()) for row in rows]
+    found = [texts.pair("", row, GrammarWords()) for row in rows]
     assert laid_out(found).weight.sum((1, 2)).tolist() == [16.0] * len(rows)

@@ -12,7 +12,7 @@ from spinward.algorithms.ppo import PPO
 from spinward.algorithms.sft import SFT
 from spinward.cli import train as command
 from spinward.core import Transition
-from spinward.envs.grammar import WORDS, Grammar, Words
+from spinward.envs.grammar import WORDS, Grammar, GrammarWords
 from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Generation
@@ -26,7 +26,7 @@ from spinward.store import settings
 HERE = "test_verifier"
 
 
-READER = SimpleNamespace(vocabulary=Words, rows=lambda: None)
+READER = SimpleNamespace(vocabulary=GrammarWords, rows=lambda: None)
 
 
 def words_with_o(prompt, completion):
@@ -62,7 +62,7 @@ def batch_of(rows):
     chosen = np.zeros((time, len(rows)))
     for i, row in enumerate(rows):
         before, _, after = row.partition(" | ")
-        before, after = Words().encode(before), Words().encode(after)
+        before, after = GrammarWords().encode(before), GrammarWords().encode(after)
         tokens[: len(before) + len(after), i] = before + after
         chosen[len(before) : len(before) + len(after), i] = 1
     obs, following, weight = tokens[:-1], tokens[1:], chosen[1:]

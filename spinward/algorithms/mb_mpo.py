@@ -39,7 +39,7 @@ from spinward.learning.minibatches import standardise
 from spinward.learning.steps import Learner
 from spinward.losses.policy import policy_gradient, surrogate
 from spinward.losses.trust_region import conjugate_gradient, fisher_product, line_search, longest
-from spinward.models.dynamics import Dynamics, Scale
+from spinward.models.dynamics import Dynamics, VectorScale
 from spinward.models.fitting import Steps, fit, optimiser
 from spinward.models.imagined import Imagined, never
 from spinward.networks.heads import Policy, spread
@@ -53,8 +53,8 @@ class Agent:
     policy: Any
     adapted: Any  # policies, every leaf [models, ...]: those that act
     learner: Learner  # of the models
-    inputs: Scale
-    targets: Scale
+    inputs: VectorScale
+    targets: VectorScale
     steps: Steps
     updates: Array
     real: Spec = static()

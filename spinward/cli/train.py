@@ -77,13 +77,13 @@ def is_environment(name: str) -> bool:
 
 def notes_of(made: Any) -> tuple[str, ...]:
     """What was left out of the texts that a run reads."""
-    from spinward.envs.prompts import Prompts
+    from spinward.envs.prompts import FilePrompts
     from spinward.experience.texts import TextBatches
 
     source = made.parts.source
     if isinstance(source, TextBatches):
         return source.notes
-    return made.env.notes if isinstance(made.env, Prompts) else ()
+    return made.env.notes if isinstance(made.env, FilePrompts) else ()
 
 
 def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:

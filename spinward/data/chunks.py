@@ -1,4 +1,4 @@
-"""Experience on disk as it is collected: npz files of plain arrays, each whole or absent.
+"""Experience on disk while it is collected: npz files of plain arrays, each complete or absent.
 
 A chunk is named for the first of its rows, each a step of all envs, the row after its last, and the
 SHA-256 of its bytes: `0000000000-0000001234-5d41402abc4b2a76.npz`. Each seed has a folder of them.
@@ -40,7 +40,7 @@ RING = 32 * 2**20  # bytes kept of what an algorithm that replays nothing collec
 
 
 def recorded(source: Any, log_every: int) -> Any:
-    """`source` with a ring that holds what it collects between two log points, if it has none.
+    """`source` with a ring for the steps between two log points, if `source` has no ring.
 
     Raises:
         SettingsError: observations that a data set cannot have.
@@ -60,10 +60,10 @@ def recorded(source: Any, log_every: int) -> Any:
 
 
 class DataLog:
-    """The chunks of a shard under way: what is taken is held until there is enough of it."""
+    """The chunks of a running shard: rows are held in memory until there are enough for a file."""
 
     def __init__(self, folder: Path, source: Any, state: TrainState, resumed: bool, seed: int):
-        """Removes what was written after `state`, which is that of a checkpoint if `resumed`."""
+        """Removes rows that were written after `state`, the state of a checkpoint if `resumed`."""
         self.stack = source.layout.stack
         self.folder, self.steps = folder, source.source.stride // source.spec.envs
         self.first = self.taken = stored.rows_written(state.source) if resumed else 0
@@ -75,16 +75,16 @@ class DataLog:
         self.take(state)
 
     def room(self, state: TrainState) -> int:
-        """How many iterations write over no row that was not taken."""
+        """How many iterations can run before they overwrite a row that is not yet taken."""
         waiting = stored.rows_written(state.source) - self.taken
         return (stored.capacity(state.source) - waiting) // self.steps
 
     def due(self, state: TrainState) -> bool:
-        """Whether the next iteration would write over rows that were not taken."""
+        """Whether the next iteration would overwrite rows that are not yet taken."""
         return self.room(state) < 1
 
     def take(self, state: TrainState) -> None:
-        """Copies the rows that are new."""
+        """Copies the new rows."""
         count = stored.rows_written(state.source) - self.taken
         if count:
             ring = replace(state.source, source=())
@@ -95,7 +95,7 @@ class DataLog:
             self.write()
 
     def write(self) -> None:
-        """Writes what is held: a file for each seed, whose rows are those of env 0, env 1, ..."""
+        """Writes the held rows: a file for each seed, with the rows of env 0, then env 1, ..."""
         if not self.held:
             return
         (first, seeds), envs = self.seeds, self.held[0]["reward"].shape[1]
@@ -118,9 +118,9 @@ class DataLog:
 
 
 def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> tuple[str, str]:
-    """Makes `NAME-DIGEST.npz`, or nothing, however this ends, and returns its name and SHA-256.
-    Each field is its pieces one after another, which go from their place to the file: what
-    `np.savez` wants laid together, and lays together itself, is half of what writing costs."""
+    """Makes `NAME-DIGEST.npz`, completely or not at all, and returns its name and SHA-256. Each
+    field is its pieces one after another, which go from their place to the file: what `np.savez`
+    wants laid together, and lays together itself, is half of what writing costs."""
     with files.temporary(folder / f"{name}.npz") as path:
         with open(path, "xb") as file:
             hashed = Hashed(file)
@@ -145,7 +145,7 @@ def write_npz(folder: Path, name: str, fields: dict[str, list[np.ndarray]]) -> t
 
 
 class Hashed:
-    """A file that cannot go back, and the digest of what was written to it."""
+    """A file without seeking, and the digest of the bytes written."""
 
     def __init__(self, file: BinaryIO):
         self.file, self.sha256 = file, hashlib.sha256()
@@ -168,7 +168,7 @@ def span(state: Any, first: int, count: int, stack: int) -> dict[str, np.ndarray
     else:  # views of XLA's own memory, which take a tenth of the time
         views = ((name, np.from_dlpack(getattr(state.data, name))) for name in names)
         rows = {name: x[:, start : start + count] for name, x in views}
-    # A copy always: the ring is written over.
+    # Always a copy, because the ring is overwritten.
     return {name: x.swapaxes(1, 2).copy() for name, x in rows.items()}
 
 
@@ -228,8 +228,8 @@ def listed(path: Path) -> list[Path]:
 
 
 def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays of one npz file, whose bytes are checked where their digest is known: it is given,
-    in the name of a chunk, or at the end of a sealed file."""
+    """The arrays of one npz file. Its bytes are checked if their digest is known: as an argument,
+    from the name of a chunk, or from the end of a sealed file."""
     try:
         with files.opened(path, path.parent, "rb") as reader:
             data = reader.read()
@@ -249,8 +249,8 @@ def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
 
 
 def sealed(data: bytes) -> bytes:
-    """An npz file with the SHA-256 of all its other bytes at its end, where a comment of the
-    archive may stand: NumPy reads it as before."""
+    """An npz file with the SHA-256 of its other bytes at its end, as a comment of the archive,
+    which NumPy ignores."""
     buffer = io.BytesIO(data)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = SEAL + b"0" * 64
@@ -259,7 +259,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def check_seal(path: Path, data: bytes) -> None:
-    """Raises DamagedFileError where a file is sealed, but not with the digest of its bytes."""
+    """Raises DamagedFileError where a sealed file has the digest of other bytes."""
     end = data.rfind(b"PK\5\6")  # the end of the archive: 22 bytes, the comment's size last
     size, comment = int.from_bytes(data[end + 20 : end + 22], "little"), data[end + 22 :]
     if end < 0 or not (comment.startswith(SEAL) or size == len(SEAL) + 64):

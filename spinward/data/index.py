@@ -1,4 +1,4 @@
-"""What belongs to a data set: a list of its chunks, so that a lost first or last one is told.
+"""The index of a data set: a list of its chunks, so that any missing chunk is detected.
 
 Each seed's folder has an `index.jsonl`: whose seed it is, and a line for each chunk with its name
 and the SHA-256 of its bytes. Each line has a digest of itself and of the lines before it. A line is
@@ -44,7 +44,7 @@ def append(folder: Path, seeds: tuple[int, int], name: str, digest: str) -> None
 
 
 def write(folder: Path, index: Index) -> Index:
-    """Makes the index of a folder anew."""
+    """Writes a new index of a folder."""
     texts, chain = [], ""
     for content in index.lines:
         text, chain = line(content, chain)
@@ -54,7 +54,7 @@ def write(folder: Path, index: Index) -> Index:
 
 
 def line(content: dict[str, Any], before: str) -> tuple[bytes, str]:
-    """A line after one whose digest is `before`, and its own digest."""
+    """A line with the digest `before` of the previous line, and the line's own digest."""
     digest = hashlib.sha256((before + json.dumps(content)).encode()).hexdigest()[:16]
     return json.dumps({**content, "chain": digest}).encode() + b"\n", digest
 
@@ -64,7 +64,7 @@ def read(folder: Path) -> Index | None:
     unfinished is skipped.
 
     Raises:
-        DamagedFileError: it is not what was written.
+        DamagedFileError: the index was changed.
     """
     path, chain, found = folder / FILE, "", []
     try:
@@ -114,7 +114,8 @@ def follows(folder: Path, names: list[str]) -> None:
 
 
 def check_seeds(folders: list[Path]) -> None:
-    """Raises DamagedFileError where the folder of a seed, of which others tell, is missing."""
+    """Raises DamagedFileError where the folder of a seed is missing, although other seeds list
+    it."""
     for folder in folders:
         if (found := read(folder)) is None:
             continue

@@ -1,4 +1,4 @@
-"""Logged steps from files, as what an algorithm learns from."""
+"""Logged steps from files, as a Transition to learn from."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def by_environment(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def cut_after(fields: dict[str, Any], env: np.ndarray | None) -> np.ndarray:
-    """After which rows [rows] the next row is not what followed: there the recording was cut."""
+    """The rows [rows] after which the recording was cut: the next row is not the next step."""
     rows = len(fields["reward"])
     cut = np.ones(rows, bool)
     before, after = fields["next_obs"][:-1], fields["obs"][1:]

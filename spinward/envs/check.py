@@ -1,4 +1,4 @@
-"""What is wrong with an environment, for whoever wrote it: in each case what to change."""
+"""Finds mistakes in an environment, for its author, and says what to change."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from spinward.errors import SpinwardError
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. A finding that is fine may still have advice in `fix`."""
+    """The result of one check. A finding that is fine may still have advice in `fix`."""
 
     ok: bool
     what: str
@@ -22,7 +22,7 @@ class Finding(NamedTuple):
 
 
 def check(env: Any, steps: int = 200, timeout_s: int = 60) -> list[Finding]:
-    """The findings on an environment, from so many random steps.
+    """The findings on an environment, from `steps` random steps.
 
     `env` is the id or `module:Class` of a Gymnasium environment, which is run in a process of
     its own, or an environment as it is used in an experiment.
@@ -52,7 +52,7 @@ def _gymnasium(env: Gymnasium, steps: int) -> list[Finding]:
 
 
 def _host(env: HostEnv, steps: int) -> list[Finding]:
-    """Whether the stepper of two environments does what `Step` says."""
+    """Checks that a stepper of two environments follows `Step`."""
     try:
         spec = env.spec
         stepper = env.open(2)
@@ -74,7 +74,7 @@ def _host(env: HostEnv, steps: int) -> list[Finding]:
 
 
 def _device(env: Env, steps: int) -> list[Finding]:
-    """Whether an environment in JAX can be scanned, and does what its spec says."""
+    """Checks that an environment in JAX can be scanned, and follows its spec."""
     spec, key = env.spec, jax.random.key(0)
     actions = spec.action.sample(key, (steps,))
     if isinstance(spec.action, Box):

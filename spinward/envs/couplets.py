@@ -39,7 +39,7 @@ MEANT = 0.5  # share of the couplets that are written to rhyme
 CHANCE = MEANT + (1.0 - MEANT) * (FAMILY - 1) / len(NOUNS)  # that one of them does
 
 
-class Words:
+class CoupletWords:
     """The words of couplets, as numbers."""
 
     end = WORDS.index("<eos>")
@@ -60,8 +60,8 @@ class Couplets:
     """First lines at random, and whether what is written after them rhymes."""
 
     prompt: ClassVar[int] = 4
-    end: ClassVar[int] = Words.end
-    vocabulary: ClassVar[Words] = Words()
+    end: ClassVar[int] = CoupletWords.end
+    vocabulary: ClassVar[CoupletWords] = CoupletWords()
 
     @property
     def spec(self) -> Spec:

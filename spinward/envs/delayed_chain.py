@@ -1,5 +1,5 @@
-"""A chain at whose start one choice decides what its end is worth (Oh et al., 2020,
-arXiv:2007.08794, appendix A.3); rewards on the way may be noise."""
+"""A chain whose first choice decides the reward at its end (Oh et al., 2020, arXiv:2007.08794,
+appendix A.3); rewards on the way may be noise."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 
 
 @struct
-class Level:
+class ChainLevel:
     """What varies between chains."""
 
     length: Array  # steps of an episode
@@ -21,7 +21,7 @@ class Level:
 
 @struct
 class State:
-    level: Level
+    level: ChainLevel
     time: Array  # steps since the reset
     choice: Array  # the first action
 
@@ -35,7 +35,7 @@ class DelayedChain:
     longest: int = 30  # steps of the longest chain
     noisy: bool = True  # half of the chains have rewards of 1 or -1 on the way
     tabular: bool = True  # the number of the state; if not, a vector
-    level: Any = None  # a Level, where all episodes are in one
+    level: Any = None  # a ChainLevel, where all episodes are in one
 
     @property
     def states(self) -> int:
@@ -47,16 +47,16 @@ class DelayedChain:
         return Spec(seen if self.tabular else Box((self.states,), 0, 1, "uint8"), Discrete(2))
 
     def drawn(self, key: Key) -> "DelayedChain":
-        """The same, in a chain that is drawn for good."""
+        """The same environment, fixed to one sampled chain."""
         return replace(self, level=self.one(key))
 
-    def one(self, key: Key) -> Level:
+    def one(self, key: Key) -> ChainLevel:
         if self.level is not None:
             return self.level
         k_length, k_good, k_noise = jax.random.split(key, 3)
         length = jax.random.randint(k_length, (), self.shortest, self.longest + 1)
         noise = self.noisy * jax.random.bernoulli(k_noise).astype(jnp.float32)
-        return Level(length, jax.random.randint(k_good, (), 0, 2), noise)
+        return ChainLevel(length, jax.random.randint(k_good, (), 0, 2), noise)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         state = State(self.one(key), jnp.int32(0), jnp.int32(0))

@@ -1,4 +1,4 @@
-"""A maze whose walls change their colours with every step, and nothing to be found in it.
+"""A maze whose walls change their colours with every step, without any reward.
 
 The random disco maze of Badia et al. (2020, arXiv:2002.06038, section 4.1), smaller: another maze
 in every episode, walls of five colours drawn anew at each step, an end on touching one, and no
@@ -27,7 +27,7 @@ class State:
 
 @config
 class DiscoMaze:
-    """Goes north, east, south or west; a wall ends the episode, and nothing is ever earned."""
+    """Goes north, east, south or west; a wall ends the episode, and the reward is always 0."""
 
     size: int = 11  # cells along a side, walls included; odd; the paper has 21
     limit: int = 150  # steps after which an episode is truncated

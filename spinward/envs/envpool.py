@@ -44,7 +44,7 @@ class EnvPool:
         return spec_of([_channels_last(part) for part in parts], form)
 
     def open(self, envs: int) -> Stepper:
-        """So many environments side by side.
+        """`envs` environments in parallel.
 
         Raises:
             SettingsError: EnvPool is missing, does not know the id, or has unusable spaces.
@@ -54,7 +54,7 @@ class EnvPool:
         return EnvPoolStepper(self.id, options, *self._form(), timeout_s=self.timeout_s)
 
     def on_one_core(self) -> "EnvPool":
-        """The same for a process that has one core, and others beside it."""
+        """The same environment, limited to one core for a process among others."""
         return replace(self, threads=self.threads or 1)
 
     def _form(self) -> tuple[tuple[encoding.Leaf, ...], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Finite decision processes as environments: learning can be held against the exact values."""
+"""Finite decision processes as environments, so that learning can be compared with exact values."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ SLOTS = tuple(i for i, word in enumerate(FORM) if not word)
 FIRST_NOUN, FIRST_ADJECTIVE = len(MARKS), len(MARKS) + len(NOUNS)
 SCORES = np.array(list(SENTIMENT.values()), np.float32) / 31  # [adjectives]
 RATES = np.random.default_rng(0).dirichlet(3 * np.ones(len(SCORES)))  # of each in the grammar
-LABEL_TEMPERATURE = 0.2  # of the scripted judge: how large a difference of scores is felt as one
+LABEL_TEMPERATURE = 0.2  # of the simulated labeller, in units of the score
 
 
 class Optimum(NamedTuple):
@@ -39,7 +39,7 @@ class Optimum(NamedTuple):
     kl: float  # nats of a whole completion, from the grammar
 
 
-class Words:
+class GrammarWords:
     """The words of the grammar, as numbers."""
 
     end = WORDS.index("<eos>")
@@ -60,8 +60,8 @@ class Grammar:
     """Prompts of the grammar, and the sentiment of what is written after them."""
 
     prompt: ClassVar[int] = 3
-    end: ClassVar[int] = Words.end
-    vocabulary: ClassVar[Words] = Words()
+    end: ClassVar[int] = GrammarWords.end
+    vocabulary: ClassVar[GrammarWords] = GrammarWords()
 
     @property
     def spec(self) -> Spec:
@@ -81,8 +81,8 @@ class Grammar:
         return jnp.where(well.all() & (padded[length:] == PAD).all(), sentiment.mean(), -1.0)
 
     def examples(self, kind: str, count: int, seed: int = 0) -> list[dict[str, str]]:
-        """Rows of a data file: of completions of the grammar, or of pairs of them of which a
-        scripted judge has chosen one, with the odds of Bradley and Terry (1952)."""
+        """Rows of a data file: completions of the grammar, or pairs of completions of which a
+        simulated labeller prefers one, with the odds of Bradley and Terry (1952)."""
         random = np.random.default_rng(seed)
         nouns = random.choice(NOUNS, count)
         drawn = random.choice(len(SCORES), (count, 2, len(SLOTS)), p=RATES)

@@ -65,7 +65,7 @@ class Grid:
         return Spec(seen if self.tabular else planes, Discrete(len(MOVES)))
 
     def drawn(self, key: Key) -> "Grid":
-        """The same, in a level that is drawn for good."""
+        """The same environment, fixed to one sampled level."""
         return replace(self, level=self.one(key))
 
     def one(self, key: Key) -> Level:

@@ -112,7 +112,7 @@ class Watchdog:
 
 
 def alarm(signum: int, frame: Any) -> None:
-    """Raises in the main thread if a watchdog has run out; else somebody else's alarm is lost."""
+    """Raises in the main thread if a watchdog has run out; other alarms are passed on."""
     dog = _hung.pop() if _hung else None
     if dog is not None and time.monotonic() > dog.deadline:  # the step may have ended meanwhile
         raise EnvironmentFailedError(dog.message)

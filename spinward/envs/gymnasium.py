@@ -51,7 +51,7 @@ class Gymnasium:
         return spec_of([encoding.Leaf.of(part) for part in found["parts"]], found["form"])
 
     def open(self, envs: int) -> Stepper:
-        """So many environments side by side.
+        """`envs` environments in parallel.
 
         Raises:
             SettingsError: the environment is unknown, or has spaces that cannot be used.
@@ -65,7 +65,7 @@ class Gymnasium:
         return Pool(settings, envs, processes, self.timeout_s, self.restarts)
 
     def on_one_core(self) -> "Gymnasium":
-        """The same for a process that has one core, and others beside it."""
+        """The same environment, limited to one core for a process among others."""
         return self if self.processes or is_classic(self.id) else replace(self, processes=1)
 
     def open_one(self, render: bool = False) -> gymnasium.Env:

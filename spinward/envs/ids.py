@@ -38,7 +38,7 @@ OWN = {
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
     "Grammar": "grammar:Grammar",
     "Couplets": "couplets:Couplets",
-    "text": "prompts:Prompts",
+    "text": "prompts:FilePrompts",
     "Finite-Chain": "finite:chain",
     "Finite-Grid": "finite:grid",
     "Finite-Garnet": "finite:garnet",

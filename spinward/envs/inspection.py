@@ -1,4 +1,4 @@
-"""What is wrong with a Gymnasium environment, found by running it.
+"""Finds mistakes in a Gymnasium environment by running it.
 
 It imports nothing of the package: a worker process loads it without JAX.
 """
@@ -16,7 +16,7 @@ REPEATED = 50  # steps that are compared after seeding twice
 
 
 class Stop(Exception):
-    """There is no point in looking further."""
+    """Ends the inspection: further checks would make no sense."""
 
 
 class Inspection:
@@ -40,7 +40,7 @@ class Inspection:
 
 
 def findings(name: str, kwargs: dict[str, Any], known: Any, steps: int) -> list[Row]:
-    """What was found in so many random steps of the environment called `name`."""
+    """The findings on the environment `name`, from `steps` random steps."""
     report = Inspection()
     with contextlib.suppress(Stop):
         fix = "make the module importable and the class callable with these kwargs"

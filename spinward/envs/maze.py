@@ -1,4 +1,4 @@
-"""A maze seen from within, in pixels: apples, and a portal that is worth finding again.
+"""A maze in pixels, from the agent's view: apples, and a portal that is worth finding again.
 
 After the Labyrinth task of Mnih et al. (2016, arXiv:1602.01783, section 5.6), as small as a laptop
 wants it: cells in place of a 3-D engine. Every episode is in another maze, so what was learned of
@@ -39,8 +39,8 @@ class State:
 
 @config
 class Maze:
-    """Turns left, turns right, or goes ahead; an apple is 1, the portal 10 and takes one anywhere,
-    with all apples back in their places."""
+    """Turns left, turns right, or goes ahead. An apple gives 1. The portal gives 10, moves the
+    agent to a random place, and puts all apples back."""
 
     size: int = 9  # cells along a side, walls included; odd
     apples: int = 4  # in each maze
@@ -105,7 +105,7 @@ def cell(at: Array, size: int) -> Array:
 
 
 def chosen(key: Key, taken: Array, count: int) -> Array:
-    """So many different cells that are not taken, by their number."""
+    """`count` different cells that are not taken, as numbers."""
     score = jnp.where(taken.reshape(-1), -1.0, jax.random.uniform(key, (taken.size,)))
     return jax.lax.top_k(score, count)[1]
 

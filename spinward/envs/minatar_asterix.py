@@ -50,7 +50,7 @@ class State:
 
 
 @struct
-class Spawn:
+class AsterixSpawn:
     """What appears in this step, if something is due."""
 
     lane: Array  # 0 to 7; 8 if all lanes are taken, and nothing appears
@@ -87,7 +87,7 @@ class MinAtarAsterix:
         chance = jax.random.uniform(key, (4,))
         action = stuck(meaning(action, self.actions), state.previous, self.sticky, chance[0])
         lane = free_lane(state.kind == NOBODY, chance[1])
-        spawn = Spawn(lane, chance[2] < 0.5, chance[3] < GOLD_SHARE)
+        spawn = AsterixSpawn(lane, chance[2] < 0.5, chance[3] < GOLD_SHARE)
         state, reward, terminated = advance(state, action, spawn, self.ramping)
         state = replace(state, previous=action, time=state.time + 1)
         truncated = (state.time >= self.limit) & ~terminated
@@ -107,7 +107,7 @@ def free_lane(free: Array, chance: Array) -> Array:
 
 
 def advance(
-    state: State, action: Array, spawn: Spawn, ramping: bool = True
+    state: State, action: Array, spawn: AsterixSpawn, ramping: bool = True
 ) -> tuple[State, Array, Array]:
     """The state, the reward and the end of the game after one of MinAtar's six actions."""
     due = state.spawn_timer == 0

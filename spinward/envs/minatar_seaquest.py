@@ -74,7 +74,7 @@ class State:
 
 
 @struct
-class Spawn:
+class SeaquestSpawn:
     """What appears in this step, if something is due."""
 
     right: Array  # bool: the enemy comes from the left
@@ -125,16 +125,16 @@ class MinAtarSeaquest:
         return picture(planes(state), COLOURS)
 
 
-def drawn(bits: Array) -> tuple[Array, Spawn]:
+def drawn(bits: Array) -> tuple[Array, SeaquestSpawn]:
     """A number in [0, 1) and what may appear, out of two random words [2]."""
     fraction = (bits >> 8).astype(jnp.float32) * 2.0**-24
     low = bits[1].astype(jnp.int32)  # eight bits that the fraction leaves
     row, diver_row = 1 + ((low >> 2) & 7), 1 + ((low >> 5) & 7)
-    return fraction[0], Spawn(low & 1 > 0, fraction[1] < 1 / 3, row, low & 2 > 0, diver_row)
+    return fraction[0], SeaquestSpawn(low & 1 > 0, fraction[1] < 1 / 3, row, low & 2 > 0, diver_row)
 
 
 def advance(
-    state: State, action: Array, spawn: Spawn, ramping: bool = True
+    state: State, action: Array, spawn: SeaquestSpawn, ramping: bool = True
 ) -> tuple[State, Array, Array]:
     """The state, the reward and the end of the game after one of MinAtar's six actions."""
     state = steered(spawned(state, spawn), action)
@@ -163,7 +163,7 @@ def advance(
     return state, reward, met | bombed | lost
 
 
-def spawned(state: State, spawn: Spawn) -> State:
+def spawned(state: State, spawn: SeaquestSpawn) -> State:
     """The state with a new enemy and a new diver, where they are due."""
     old, right = state.enemies, jnp.where(spawn.right, 1, -1)
     # Enemies in one row all move the same way: none appears against the others.

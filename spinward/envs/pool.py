@@ -1,4 +1,4 @@
-"""Host environments in processes of their own, which may crash, hang and be killed."""
+"""Host environments in worker processes, which may crash, hang and be killed."""
 
 import contextlib
 import mmap
@@ -13,7 +13,7 @@ import numpy as np
 from spinward.core import Obs, Step
 from spinward.envs import workers
 from spinward.envs.guards import require_choice, require_finite
-from spinward.envs.processes import Lost, Worker, answer, memory_of, start, stop, worded
+from spinward.envs.processes import EnvWorker, Lost, answer, memory_of, start, stop, worded
 from spinward.errors import EnvironmentFailedError
 
 SEEDS = 0x7FFFFFFF  # the range that all environments take
@@ -22,7 +22,7 @@ BACK_OFF_S = 0.1  # before the second restart in a row, doubled for each further
 
 
 class Pool:
-    """A stepper of `envs` environments that are shared out among worker processes."""
+    """A stepper of `envs` environments, divided among worker processes."""
 
     def __init__(
         self, settings: dict[str, Any], envs: int, processes: int, timeout_s: float, restarts: int
@@ -51,7 +51,7 @@ class Pool:
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
         self.losses = 0
-        self.staff: list[Worker] = []
+        self.staff: list[EnvWorker] = []
         self.close = weakref.finalize(self, stop, self.staff, memory)
         self.last: Obs = None
 
@@ -118,7 +118,8 @@ class Pool:
             raise
 
     def _command(self, command: bytes) -> list[int]:
-        """Has all workers do something; the environments whose worker was lost meanwhile."""
+        """Sends a request to all workers; returns the environments whose worker was lost
+        meanwhile."""
         for worker in self.staff:
             with contextlib.suppress(OSError):  # a death is found when the answer is read
                 worker.link.send(command)
@@ -131,12 +132,12 @@ class Pool:
                 gone += self.shares[share]
         return gone
 
-    def _accept(self, worker: Worker, deadline: float) -> None:
+    def _accept(self, worker: EnvWorker, deadline: float) -> None:
         error = answer(worker, deadline)
         if error is not None:
             raise worded(self.name, error)
 
-    def _start(self, share: int) -> Worker:
+    def _start(self, share: int) -> EnvWorker:
         settings = self.settings | {"worker": share, "indices": self.shares[share]}
         return start(settings, settings["memory"])
 
@@ -158,7 +159,7 @@ class Pool:
                 lost, pause = again, max(2 * pause, BACK_OFF_S)
 
     def _bury(self, share: int, lost: Lost) -> None:
-        """Takes a death to the books, and raises where it makes no sense to go on."""
+        """Counts a death, and raises where the run cannot continue."""
         self.staff[share].process.kill()
         stop([self.staff[share]])
         env, method = self.shared["where"][share].tolist()

@@ -28,7 +28,7 @@ main(int(sys.argv[2]))
 """
 
 
-class Worker(NamedTuple):
+class EnvWorker(NamedTuple):
     process: subprocess.Popen[bytes]
     link: socket.socket
 
@@ -37,8 +37,8 @@ class Lost(Exception):
     """A worker that died or had to be killed, and why."""
 
 
-def start(settings: dict[str, Any], share: int | None = None) -> Worker:
-    """A process that has been told what to do.
+def start(settings: dict[str, Any], share: int | None = None) -> EnvWorker:
+    """A worker process with a request.
 
     Raises:
         SettingsError: the settings hold something that cannot be sent to another process.
@@ -61,10 +61,10 @@ def start(settings: dict[str, Any], share: int | None = None) -> Worker:
     theirs.close()
     with contextlib.suppress(OSError):  # a worker that is dead already is found when it is read
         ours.sendall(struct.pack("<I", len(message)) + message)
-    return Worker(process, ours)
+    return EnvWorker(process, ours)
 
 
-def answer(worker: Worker, deadline: float) -> dict[str, Any] | None:
+def answer(worker: EnvWorker, deadline: float) -> dict[str, Any] | None:
     """What a worker has to say: nothing, if all went well.
 
     Raises:
@@ -87,7 +87,7 @@ def answer(worker: Worker, deadline: float) -> dict[str, Any] | None:
         raise Lost("closed its connection") from None
 
 
-def stop(staff: list[Worker], memory: int | None = None) -> None:
+def stop(staff: list[EnvWorker], memory: int | None = None) -> None:
     """Ends workers, with a moment for each to close its environments, and frees their memory."""
     for worker in staff:
         worker.link.close()

@@ -1,4 +1,4 @@
-"""Prompts of a file, as a task whose completions a reward model judges."""
+"""Prompts of a file, as a task whose completions a reward scores."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from spinward.envs.text import PAD, token_spec
 
 
 @config
-class Prompts:
+class FilePrompts:
     """One of `rows` at random. A completion has no score of its own: it is 0."""
 
     rows: Any = None  # [prompts, tokens], with `PAD` in front

@@ -1,4 +1,4 @@
-"""Several environments as one: which of them an agent is in is drawn, with its task."""
+"""Several environments as one: `reset` samples the environment and its task."""
 
 from typing import Any
 

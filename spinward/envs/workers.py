@@ -130,7 +130,7 @@ def describe(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def inspect(settings: dict[str, Any]) -> dict[str, Any]:
-    """What is to be said of an environment to whoever wrote it."""
+    """The diagnosis of a failed environment, for its author."""
     name, kwargs, known = settings["name"]
     return {"findings": inspection.findings(name, kwargs, known, settings["steps"])}
 

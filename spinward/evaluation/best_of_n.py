@@ -1,4 +1,4 @@
-"""The best of n completions by a proxy, and what it is worth (Gao et al., arXiv:2210.10760)."""
+"""Best-of-n sampling by a proxy reward, and its gold score (Gao et al., arXiv:2210.10760)."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from spinward.errors import SettingsError
 
 
-class Point(NamedTuple):
-    """The best of `n` by a proxy."""
+class BestOfN(NamedTuple):
+    """Best-of-`n` sampling by a proxy."""
 
     n: int
     kl: float  # nats from one that is not chosen
@@ -27,31 +27,31 @@ def divergence(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def chances(drawn: int, n: int) -> np.ndarray:
-    """How often each of so many completions, from the worst to the best, is the best of n that are
-    chosen from them: of all choices, those of n - 1 others that are worse (Nakano et al., 2021,
+def chances(count: int, n: int) -> np.ndarray:
+    """The probability that each of `count` completions, from the worst to the best, is the best of
+    n of them: the share of subsets whose n - 1 others are worse (Nakano et al., 2021,
     arXiv:2112.09332, appendix I).
 
     Raises:
         SettingsError: there are fewer than n.
     """
-    if not 0 < n <= drawn:
-        raise SettingsError(f"the best of n={n} needs as many completions; there are {drawn}")
-    return np.array([math.comb(i, n - 1) / math.comb(drawn, n) for i in range(drawn)])
+    if not 0 < n <= count:
+        raise SettingsError(f"the best of n={n} needs as many completions; there are {count}")
+    return np.array([math.comb(i, n - 1) / math.comb(count, n) for i in range(count)])
 
 
 def best_of_n(proxy: np.ndarray, gold: np.ndarray, n: int) -> float:
-    """An estimate without bias of what the best of n by `proxy` has of `gold`, from scores
-    [..., drawn] of at least n completions of each prompt. Ties go to the later one."""
+    """An unbiased estimate of the `gold` score of the best of n by `proxy`, from the scores [...,
+    completion] of at least n completions of each prompt. Of equals, the later one counts."""
     order = np.argsort(proxy, -1, kind="stable")
     ordered = np.take_along_axis(np.asarray(gold, np.float64), order, -1)
     return float((ordered @ chances(proxy.shape[-1], n)).mean())
 
 
-def curve(proxy: np.ndarray, gold: np.ndarray, counts: Sequence[int]) -> list[Point]:
-    """What the best of each n has of both scores [..., drawn]."""
+def curve(proxy: np.ndarray, gold: np.ndarray, counts: Sequence[int]) -> list[BestOfN]:
+    """Both scores of the best of each n, from the scores [..., completion]."""
     return [
-        Point(n, divergence(n), best_of_n(proxy, proxy, n), best_of_n(proxy, gold, n))
+        BestOfN(n, divergence(n), best_of_n(proxy, proxy, n), best_of_n(proxy, gold, n))
         for n in counts
     ]
 

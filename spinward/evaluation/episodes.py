@@ -23,9 +23,9 @@ class Agents(NamedTuple):
 
     algorithm: Algorithm
     agent: Any
-    env: Any  # of a run that learns from written texts, these
+    env: Any  # for a run that learns from texts, the texts
     seeds: int
-    reward: Any = None  # of what is written, where its task has no score of its own
+    reward: Any = None  # of completions, where the task has no score
     judge: Any = None  # its state [seed]
 
 
@@ -42,7 +42,7 @@ class Score(NamedTuple):
         return np.average(self.returns, 1, self.weight)
 
     def to_json(self) -> dict[str, Any]:
-        """What `evaluate --json` prints; the interval is over seeds' means."""
+        """The output of `evaluate --json`; the interval is over the means of seeds."""
         return {
             "episodes": self.returns.shape[1],
             **described(self.per_seed),
@@ -67,8 +67,8 @@ def evaluate(
         returns, cut = on_host(agents, episodes, explore, keys, limit)
     else:
         algorithm, env = agents.algorithm, agents.env
-        found = on_device(algorithm, env, agents.agent, keys, episodes, explore, limit)
-        returns, cut = map(np.asarray, found)
+        results = on_device(algorithm, env, agents.agent, keys, episodes, explore, limit)
+        returns, cut = map(np.asarray, results)
     return Score(returns, "sampled" if explore else "greedy", int(np.sum(cut)))
 
 
@@ -76,8 +76,8 @@ def evaluate(
 def on_device(
     algorithm: Any, env: Any, agent: Any, keys: Key, episodes: int, explore: bool, limit: int
 ) -> tuple[Array, Array]:
-    """Returns [seed, episode] of all episodes side by side, until the last has ended, and how many
-    [seed] had not at the limit."""
+    """The returns [seed, episode] of all episodes in parallel, until the last has ended, and the
+    number [seed] of episodes that were cut at the limit."""
 
     def one_seed(agent: Any, key: Key) -> tuple[Array, Array]:
         k_reset, key = jax.random.split(key)
@@ -120,7 +120,7 @@ def of_texts(
 def on_host(
     agents: Agents, episodes: int, explore: bool, keys: Key, limit: int
 ) -> tuple[np.ndarray, int]:
-    """Returns [seed, episode], as many from each environment, and how many were cut."""
+    """The returns [seed, episode], equally many from each environment, and how many were cut."""
     envs = min(episodes, 8)
     quota = -(-episodes // envs)
     act = jax.jit(jax.vmap(partial(agents.algorithm.act, explore=explore)))
@@ -144,8 +144,8 @@ next_keys = jax.jit(jax.vmap(lambda key: jax.random.split(key)[0]))
 def play(
     source: Vector, policy: Policy, keys: Key, wanted: np.ndarray, limit: int
 ) -> tuple[Key, list[list[tuple[float, bool]]]]:
-    """Of each environment at most `wanted` episodes: the return, and whether it was cut. A cut one
-    is its last, because an environment leaves no episode by itself."""
+    """The return of at most `wanted` episodes of each environment, and whether it was cut. A cut
+    episode is the last one, because an environment cannot leave an episode."""
     state = source.init(keys, policy.memory(source.envs))
     played: list[list[tuple[float, bool]]] = [[] for _ in wanted]
     over = wanted <= 0

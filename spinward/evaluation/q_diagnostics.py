@@ -27,7 +27,7 @@ POINTS = 20  # of a run at which the network is looked at
 def measure(
     parts: Parts, state: TrainState, peaks: dict[str, np.ndarray], network: bool = True
 ) -> dict[str, list[float | None]]:
-    """What a Q-learner's run reports beside its own metrics; nothing for others.
+    """The diagnostics of a Q-learner's run, besides its metrics; empty for other algorithms.
 
     `peaks` are the largest values [seed] of some metrics since the last log point. What needs the
     `network` is left out without. None where too few returns are known yet, or no reward came.
@@ -35,16 +35,16 @@ def measure(
     algorithm = parts.algorithm
     if "max_abs_q" not in peaks or not isinstance(algorithm, QLearner):
         return {}
-    found = dict(peaks)
-    limit = bound(found.pop("max_reward"), float(algorithm.gamma))
-    found["q_bound"] = np.where(limit > 0, limit, np.nan)
-    over = found["max_abs_q"] > limit
-    found["soft_divergence"] = np.where(limit > 0, over, np.nan)
+    diagnostics = dict(peaks)
+    limit = bound(diagnostics.pop("max_reward"), float(algorithm.gamma))
+    diagnostics["q_bound"] = np.where(limit > 0, limit, np.nan)
+    over = diagnostics["max_abs_q"] > limit
+    diagnostics["soft_divergence"] = np.where(limit > 0, over, np.nan)
     if network and (ring := stored.ring(parts.source, state.source)) is not None:
-        seen = jax.device_get(looked(parts, state, ring))
-        found["effective_rank"] = effective_rank(seen.pop("features"))
-        found |= seen
-    return {name: in_json(values) for name, values in found.items()}
+        probed = jax.device_get(looked(parts, state, ring))
+        diagnostics["effective_rank"] = effective_rank(probed.pop("features"))
+        diagnostics |= probed
+    return {name: in_json(values) for name, values in diagnostics.items()}
 
 
 def in_json(values: np.ndarray) -> list[float | None]:
@@ -76,7 +76,7 @@ def of_seeds(rows: int, stack: int, shared: bool) -> Callable[..., Metrics]:
 def of_one(
     rows: int, stack: int, algorithm: Any, reward: Any, agent: Any, judge: Any, ring: Any
 ) -> Metrics:
-    number = ring.rows - rows + jnp.arange(rows)  # below 0 where nothing was written yet
+    number = ring.rows - rows + jnp.arange(rows)  # below 0 where the ring is empty
     envs = ring.data.reward.shape[1]
     env = jnp.broadcast_to(jnp.arange(envs), (rows, envs))
     steps = stored.steps_at(ring, jnp.broadcast_to(number[:, None], (rows, envs)), env, stack)
@@ -96,7 +96,7 @@ def of_one(
 
 
 def evenly(mask: Array) -> Array:
-    """`SAMPLES` places where `mask` holds, evenly spread among them."""
+    """`SAMPLES` places where `mask` holds, evenly spread."""
     count = jnp.cumsum(mask)
     wanted = 1 + jnp.arange(SAMPLES) * jnp.maximum(count[-1], 1) // SAMPLES
     return jnp.minimum(jnp.searchsorted(count, wanted), mask.size - 1)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 ELEMENTS = 2**22  # redrawn scores in memory at once
-BOOTSTRAP = 10  # seeds from which the interquartile mean and its bootstrap are told
+BOOTSTRAP = 10  # with so many seeds, the interquartile mean and its bootstrap are reported
 
 
 class Estimate(NamedTuple):
-    """What several seeds say of a number, or of each point of a curve."""
+    """An estimate over seeds, of a number or of each point of a curve."""
 
     value: np.ndarray  # the mean, or the interquartile mean: see `statistic`
     low: np.ndarray  # bounds of what `interval` names; NaN of one seed
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
     @property
     def interval(self) -> str:
-        """What the bounds are, with the number of seeds."""
+        """The name of the interval, with the number of seeds."""
         if self.seeds < 2:
             return "one seed: no interval can be told"
         if self.seeds < 3:
@@ -40,8 +40,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(scores: ArrayLike) -> Estimate:
-    """The mean of fewer than 10 seeds with Student's interval, or of 2 with their range; of 10 and
-    more the interquartile mean with its bootstrapped interval. `scores` are [seed, ...]."""
+    """The mean and Student's interval for 3 to 9 seeds, the mean and range for 2, the interquartile
+    mean and its bootstrap interval for 10 or more. `scores` are [seed, ...]."""
     scores = np.asarray(scores, float)
     seeds = len(scores)
     if seeds == 0:
@@ -73,25 +73,31 @@ def widened(seeds: int, level: float = 0.95) -> float:
 
 
 def described(per_seed: ArrayLike) -> dict[str, Any]:
-    """A number of each seed as JSON has it: both means, the one to be told, and its interval.
+    """The statistics of a number of each seed as JSON: both means, the one to report, and its
+    interval.
 
     A seed without a number leaves the means unknown: without that seed they would say something
     else, such as what the quicker seeds reached.
     """
-    told = estimate(per_seed)
+    estimated = estimate(per_seed)
     numbers: dict[str, Any] = {
-        "value": told.value,
+        "value": estimated.value,
         "mean": np.asarray(per_seed, float).mean(),
         "iqm": interquartile_mean(per_seed),
-        "low": told.low,
-        "high": told.high,
+        "low": estimated.low,
+        "high": estimated.high,
     }
     finite = {k: float(v) if np.isfinite(v) else None for k, v in numbers.items()}
-    return {"seeds": told.seeds, "statistic": told.statistic, "interval": told.interval, **finite}
+    return {
+        "seeds": estimated.seeds,
+        "statistic": estimated.statistic,
+        "interval": estimated.interval,
+        **finite,
+    }
 
 
 def sentence(numbers: dict[str, Any], form: str = ".1f") -> str:
-    """What `described` found, as in "mean 12.3 (95 % t interval of 5 seeds: 10.1 to 14.5)"."""
+    """`described` as a sentence: "mean 12.3 (95 % t interval of 5 seeds: 10.1 to 14.5)"."""
     if numbers["value"] is None:
         return "no mean: a seed has no number"
     value, low, high = (
@@ -103,7 +109,7 @@ def sentence(numbers: dict[str, Any], form: str = ".1f") -> str:
 
 
 def interquartile_mean(x: ArrayLike, axis: int | tuple[int, ...] | None = 0) -> np.ndarray:
-    """The mean of what is left when the lowest and the highest quarter are cut off.
+    """The mean of the scores without the lowest and the highest quarter.
 
     A quarter is rounded down to whole scores: of 4 the middle 2 count, of 3 or fewer all do.
     """
@@ -126,7 +132,7 @@ def bootstrap_interval(
     seed: int = 0,
     tasks: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Between which values the interquartile mean lies: a stratified percentile bootstrap.
+    """The interval of the interquartile mean, by a stratified percentile bootstrap.
 
     `scores` are [seed, ...], and the interval is [...]: the same seeds are redrawn for every
     point of a curve. With `tasks` they are [seed, task, ...], the mean is over seeds and tasks,
@@ -151,7 +157,8 @@ def bootstrap_interval(
 
 
 def redrawn_means(points: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Interquartile means [resample, point] of scores [seed, task, point] at drawn seeds."""
+    """The interquartile means [resample, point] of scores [seed, task, point] at resampled
+    seeds."""
     redrawn = points[drawn, np.arange(points.shape[1])]  # [resample, seed, task, point]
     return interquartile_mean(redrawn, axis=(1, 2))
 

@@ -1,5 +1,5 @@
-"""What a run on texts is scored by: the loss, or the accuracy of its comparisons, on texts that it
-does not learn from; or, where it writes, the reward that it learns from."""
+"""Scores of runs on texts: the loss or the accuracy of comparisons on held-out texts; or the reward
+of completions, for an algorithm that writes them."""
 
 from functools import partial
 from typing import Any
@@ -15,14 +15,14 @@ from spinward.experience.generation import Generation
 from spinward.experience.texts import TextBatches
 from spinward.rewards.verifier import Verifier
 
-READ = "read"  # how texts are judged that the policy did not write
+READ = "read"  # the mode of scores on texts that the policy did not write
 PREFIX = "held_out_"  # of metrics in a log
 SIDE_BY_SIDE = 8  # rows that are read at once
 MOST = 256  # rows that are learned from and scored by, where none are held out
 
 
 def evaluate(agents: Agents, episodes: int, explore: bool = False, seed: int = 0) -> Score:
-    """The score of each agent, on all texts held out or on so many prompts.
+    """The score of each agent, on all held-out texts or on so many prompts.
 
     Raises:
         NonFiniteError: a reward that is not finite.
@@ -52,7 +52,7 @@ def on_texts(agents: Agents, source: TextBatches) -> Score:
 
 
 def measure(parts: Any, agent: Any) -> dict[str, list[float]]:
-    """The metrics of agents [seed] on the texts that are held out, for a log; nothing without."""
+    """The metrics of agents [seed] on held-out texts, for a log; empty without such texts."""
     source = parts.source
     if not isinstance(source, TextBatches) or source.held is None:
         return {}
@@ -62,7 +62,7 @@ def measure(parts: Any, agent: Any) -> dict[str, list[float]]:
 
 
 def weights(rows: Transition) -> np.ndarray:
-    """How much each row counts: by the tokens that are learned of it, and a comparison as one."""
+    """The weight of each row: its number of learned tokens; 1 for a comparison."""
     weight = np.asarray(rows.weight)
     return weight.sum((1, 2)) if weight.shape[1] == 1 else np.ones(len(weight))
 
@@ -85,7 +85,7 @@ def rewarded(
     algorithm: Any, task: Any, reward: Any, agent: Any, judge: Any, keys: Key,
     episodes: int, explore: bool,
 ) -> Array:  # fmt: skip
-    """The rewards of so many completions [seed, episode]."""
+    """The rewards of `episodes` completions [seed, episode]."""
     source = Generation(task, episodes, algorithm.rollout)
 
     def one_seed(agent: Any, judge: Any, key: Key) -> Array:

@@ -49,7 +49,7 @@ FACTORS: dict[str, dict[str, Any]] = {  # what each variant changes
 }
 
 
-class Found(NamedTuple):
+class Measured(NamedTuple):
     """What came of one setting."""
 
     target: str
@@ -86,7 +86,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     return Reproduction("deadly-triad", scale, rows, *judged(order), [picture])
 
 
-def swept(seeds: int, updates: int, out: Path) -> Iterator[Found]:
+def swept(seeds: int, updates: int, out: Path) -> Iterator[Measured]:
     """All settings, the seeds of each as one compiled program."""
     for env, (variant, changes), (target, (lagged, double)) in itertools.product(
         ENVS, FACTORS.items(), TARGETS.items()
@@ -100,10 +100,10 @@ def swept(seeds: int, updates: int, out: Path) -> Iterator[Found]:
         over = learned.curves("soft_divergence")[1] > 0.0  # NaN where no reward was seen yet
         first = np.where(over.any(1), at[over.argmax(1)], np.nan)
         diverged = np.where(over.any(1), 1.0, 0.0)
-        yield Found(target, variant, env, largest.max(1), diverged, first, learned.final())
+        yield Measured(target, variant, env, largest.max(1), diverged, first, learned.final())
 
 
-def share(found: list[Found], what: str, published: float | None, **where: str) -> Row:
+def share(found: list[Measured], what: str, published: float | None, **where: str) -> Row:
     """The share of runs that diverge softly, over the settings in `where`."""
     chosen = [f for f in found if all(getattr(f, k) == v for k, v in where.items())]
     return row_of(what, np.stack([f.diverged for f in chosen]).mean(0), published)
@@ -135,7 +135,7 @@ def two_states() -> float:
     return float((weights[-1, 0] / weights[0, 0]) ** (1 / 8))
 
 
-def bars(found: list[Found]) -> Any:
+def bars(found: list[Measured]) -> Any:
     """The share of diverging runs for each target, and their largest |Q|, a panel for each task."""
     from matplotlib.figure import Figure
 

@@ -31,7 +31,7 @@ RULE = (
 )
 
 
-class Task(NamedTuple):
+class ControlTask(NamedTuple):
     env: str
     wanted: float  # return in training
     steps: dict[Any, int]  # real steps of each method
@@ -39,22 +39,22 @@ class Task(NamedTuple):
 
 
 POINT = 1_000  # real steps, the fewest for a point of MB-MPO's curve
-PENDULUM = Task("Pendulum-v1", -250.0, {MBMPO: 6_000, PPO: 300_000, TRPO: 600_000}, {})
-REACHER = Task("Reacher-v5", -10.0, {MBMPO: 5_000, PPO: 200_000, TRPO: 200_000}, {})
-POLE = Task(
+PENDULUM = ControlTask("Pendulum-v1", -250.0, {MBMPO: 6_000, PPO: 300_000, TRPO: 600_000}, {})
+REACHER = ControlTask("Reacher-v5", -10.0, {MBMPO: 5_000, PPO: 200_000, TRPO: 200_000}, {})
+POLE = ControlTask(
     "InvertedPendulum-v5",
     500.0,  # of the 1000 that an episode can earn
     {MBMPO: 15_000, PPO: 150_000, TRPO: 150_000},
     {},
 )
-CHEETAH = Task(
+CHEETAH = ControlTask(
     "HalfCheetah-v4",
     1500.0,
     {MBMPO: 200_000, PPO: 1_000_000, TRPO: 2_000_000},
     {"envs": 5, "rollout": 400, "model_hidden": (512, 512), "updates": 30, "imagined": 50,
      "horizon": 200, "inner_lr": 1e-3, "capacity": 200_000},
 )  # fmt: skip
-SIZES: dict[str, tuple[int, list[Task]]] = {
+SIZES: dict[str, tuple[int, list[ControlTask]]] = {
     "laptop": (5, [PENDULUM, REACHER]),
     "paper": (5, [PENDULUM, REACHER, POLE, CHEETAH]),
 }
@@ -91,7 +91,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     return Reproduction("mb-mpo", scale, rows, verdict, RULE, pictures)
 
 
-def one(task: Task, kind: Any, steps: int, seeds: int, out: Path) -> Run:
+def one(task: ControlTask, kind: Any, steps: int, seeds: int, out: Path) -> Run:
     chosen, reward = preset(kind, task.env, steps)
     more = task.more if kind is MBMPO else {}
     name = f"mb-mpo-{kind.__name__.lower()}-{task.env}"

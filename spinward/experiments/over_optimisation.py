@@ -15,7 +15,7 @@ import numpy as np
 
 from spinward.core import Policy
 from spinward.envs.grammar import Grammar, at_distance
-from spinward.evaluation.best_of_n import Point, curve, decline
+from spinward.evaluation.best_of_n import BestOfN, curve, decline
 from spinward.experience.generation import Generation
 from spinward.experiments import summarise
 from spinward.experiments.reproduction import Reproduction, Row, row_of
@@ -76,7 +76,7 @@ def climbed(out: Path, model: str, judge: Path, seeds: int) -> Climb:
     return Climb(*(run.curves(name)[1] for name in ("kl", "score", "episode_return")))
 
 
-def best_of(model: str, judge: str) -> list[Point]:
+def best_of(model: str, judge: str) -> list[BestOfN]:
     """The best of each n completions of SFT by the reward model."""
     learned, made = assemble.of_run(model)
     settings = made.algorithm
@@ -128,7 +128,7 @@ def verdict(rows: list[Row]) -> tuple[str, str]:
     return ("reproduced" if found else "not reproduced"), told
 
 
-def drawn(climb: Climb, chosen: list[Point]) -> Any:
+def drawn(climb: Climb, chosen: list[BestOfN]) -> Any:
     """Both scores by the root of the distance, of PPO and of the best of n."""
     from matplotlib.figure import Figure
 

@@ -29,7 +29,7 @@ class Template:
 
     def __init__(self, source: Any, tokens: dict[str, str] | None = None):
         self.source, self.tokens = source, tokens or {}
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, TemplateWorker] = {}
 
     @classmethod
     def of(cls, folder: Path, config: dict[str, Any]) -> "Template | None":
@@ -73,7 +73,7 @@ class Template:
         named = by_name(self.source)
         default = named.get("default", next(iter(named.values())))
         source = named.get(TOOLS, default) if tools else default
-        worker = self.workers.setdefault(source, Worker(source))
+        worker = self.workers.setdefault(source, TemplateWorker(source))
         jobs = [
             {**self.tokens, "messages": messages, "add_generation_prompt": continues}
             for messages, continues in asked
@@ -108,7 +108,7 @@ class Template:
         return text, found
 
 
-class Worker:
+class TemplateWorker:
     """The process that renders one template, begun when it is first asked."""
 
     def __init__(self, source: str):

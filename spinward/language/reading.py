@@ -14,7 +14,7 @@ from spinward.errors import SettingsError, SpinwardError
 from spinward.language import row_layouts as layouts
 from spinward.language import rows as texts
 from spinward.language.row_files import Skipped, refuse, rows_of
-from spinward.language.rows import Where, Written
+from spinward.language.rows import TokenRow, Where
 
 READERS = {"completions": texts.completion, "pairs": texts.pair}
 FEWEST, MOST = 8, 256  # rows of a file from which some are held out, and those at most
@@ -42,27 +42,27 @@ class Limits(NamedTuple):
             )
 
 
-class Found(NamedTuple):
+class RowsRead(NamedTuple):
     """What was made of rows, the rows as they stand in their file, and what was left out."""
 
-    texts: list[Written]
+    texts: list[TokenRow]
     rows: list[Row]
     notes: tuple[str, ...]
 
 
 def of_file(
-    path: str | Path, reader: Callable[[Where, Row, Any], Written], vocabulary: Any, limits: Limits
-) -> Found:
+    path: str | Path, reader: Callable[[Where, Row, Any], TokenRow], vocabulary: Any, limits: Limits
+) -> RowsRead:
     """All rows of a file."""
     return read(lambda skipped: rows_of(Path(path), skipped), reader, vocabulary, limits)
 
 
 def read(
     rows: Callable[[Skipped | None], Iterable[tuple[Where, Row]]],
-    reader: Callable[[Where, Row, Any], Written],
+    reader: Callable[[Where, Row, Any], TokenRow],
     vocabulary: Any,
     limits: Limits,
-) -> Found:
+) -> RowsRead:
     """All rows as `reader` has them, none longer than `limits` allow.
 
     Raises:
@@ -88,10 +88,10 @@ def read(
         raise SettingsError(f"no row can be used: {notes[0] if notes else 'there are none'}")
     if cuts:
         notes.append(f"{cuts} of {total} rows cut to {limits.size} tokens")
-    return Found(kept, given, tuple(notes))
+    return RowsRead(kept, given, tuple(notes))
 
 
-def fitted(where: Where, row: Written, limits: Limits) -> tuple[Written, bool]:
+def fitted(where: Where, row: TokenRow, limits: Limits) -> tuple[TokenRow, bool]:
     """A row of no more tokens than may be, and whether it was cut."""
     size = row.size
     if size <= limits.size:
@@ -106,7 +106,7 @@ def fitted(where: Where, row: Written, limits: Limits) -> tuple[Written, bool]:
     return shortened(where, row, limits.size), True
 
 
-class Corpus(NamedTuple):
+class SplitTexts(NamedTuple):
     """Rows to learn from, those held out of them, and what to tell of both."""
 
     data: Transition
@@ -114,22 +114,22 @@ class Corpus(NamedTuple):
     notes: tuple[str, ...]
 
 
-def corpus(found: Found, share: float) -> Corpus:
+def corpus(found: RowsRead, share: float) -> SplitTexts:
     """Rows as steps, a `share` of them held out; none of a few rows."""
     held, rows = held_out(len(found.texts), share), found.texts
     kept = texts.laid_out([row for i, row in enumerate(rows) if i not in held])
     if not held:
-        return Corpus(kept, None, found.notes)
+        return SplitTexts(kept, None, found.notes)
     told = f"{len(held)} of {len(rows)} rows held out to evaluate with"
-    return Corpus(kept, texts.laid_out([rows[i] for i in sorted(held)]), (*found.notes, told))
+    return SplitTexts(kept, texts.laid_out([rows[i] for i in sorted(held)]), (*found.notes, told))
 
 
-def prompts(found: Found) -> np.ndarray:
+def prompts(found: RowsRead) -> np.ndarray:
     """The prompts [row, tokens], with `PAD` in front of the short ones."""
     return padded([row.prompt for row in found.texts])
 
 
-def given(found: Found, vocabulary: Any) -> Callable[[int], Row]:
+def given(found: RowsRead, vocabulary: Any) -> Callable[[int], Row]:
     """The row of a number as its file has it, with its prompt by that name."""
     talks = texts.talks(vocabulary)
     rows = [{**row, "prompt": layouts.asked("", row, talks)["prompt"]} for row in found.rows]
@@ -144,7 +144,7 @@ def held_out(rows: int, share: float) -> set[int]:
     return set(np.random.default_rng(0).permutation(rows)[:count].tolist())
 
 
-def shortened(where: Where, row: Written, size: int) -> Written:
+def shortened(where: Where, row: TokenRow, size: int) -> TokenRow:
     """A row of `size` tokens. A prompt loses its beginning, but for its first token, and what
     follows loses its end, each so that the other has at least half of the room."""
     longest = max(map(len, row.completions))
@@ -156,4 +156,4 @@ def shortened(where: Where, row: Written, size: int) -> Written:
         raise SettingsError(f"{where}: chosen and rejected are the same in {size} tokens")
     if said is not None and not any(said[1:]):
         raise SettingsError(f"{where}: the assistant says nothing in the first {size} tokens")
-    return Written(before, after, said)
+    return TokenRow(before, after, said)

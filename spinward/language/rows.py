@@ -34,7 +34,7 @@ class Talks(Protocol):
     def answers(self, messages: Any, tools: Any = None) -> tuple[list[int], list[bool]]: ...
 
 
-class Written(NamedTuple):
+class TokenRow(NamedTuple):
     """A prompt and what follows it, best first, as token numbers."""
 
     prompt: list[int]
@@ -46,7 +46,7 @@ class Written(NamedTuple):
         return len(self.prompt) + max(map(len, self.completions))
 
 
-def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
+def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     """What `sft` learns from: in a conversation, all that the assistant says."""
     row = layouts.answered(where, row, talks(vocabulary))
     if "text" in row:
@@ -54,10 +54,10 @@ def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
         tokens = ended(opening(where, words, vocabulary), vocabulary)
         if not words.strip() or len(tokens) < 2:
             raise SettingsError(f"{where}: there is nothing to learn in it: {words[:40]!r}")
-        return Written([], [tokens])
+        return TokenRow([], [tokens])
     if "messages" in row:
         return talk(where, row, vocabulary)
-    found = Written(
+    found = TokenRow(
         prompt(where, row, vocabulary).prompt, [following(where, row, "completion", vocabulary)]
     )
     if found.completions[0] == [vocabulary.end]:
@@ -65,7 +65,7 @@ def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     return found
 
 
-def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
+def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     """A conversation, of which the assistant's answers are learned."""
     answers = [m for m in row["messages"] if m["role"] == "assistant"]
     if not any(m["content"].strip() or m.get("tool_calls") for m in answers):
@@ -74,10 +74,10 @@ def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     tokens, said = told(where, able(where, vocabulary).answers, row["messages"], *more)
     if not any(said[1:]):
         raise SettingsError(f"{where}: the chat template leaves out what the assistant says")
-    return Written([], [tokens], said)
+    return TokenRow([], [tokens], said)
 
 
-def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
+def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     """What `reward-model` and `dpo` learn from."""
     row = layouts.compared(where, row, talks(vocabulary))
     if row["chosen"] == row["rejected"]:
@@ -85,10 +85,10 @@ def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
     both = [following(where, row, name, vocabulary) for name in ("chosen", "rejected")]
     if both[0] == both[1]:
         raise SettingsError(f"{where}: chosen and rejected are the same tokens to the model")
-    return Written(prompt(where, row, vocabulary).prompt, both)
+    return TokenRow(prompt(where, row, vocabulary).prompt, both)
 
 
-def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
+def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     """What `ppo-tokens` and `grpo` write after."""
     row = layouts.asked(where, row, talks(vocabulary))
     given = needed(where, row, "prompt")
@@ -102,7 +102,7 @@ def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> Written:
         raise SettingsError(f"{where}: the prompt is a {kind}; expected a text or a conversation")
     if not tokens:
         raise SettingsError(f"{where}: the prompt is empty: the model needs a token to begin with")
-    return Written(tokens, [[]])
+    return TokenRow(tokens, [[]])
 
 
 def following(where: Where, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
@@ -162,7 +162,7 @@ def ended(tokens: list[int], vocabulary: Any) -> list[int]:
     return tokens if tokens and tokens[-1] == end else [*tokens, end]
 
 
-def laid_out(rows: list[Written]) -> Transition:
+def laid_out(rows: list[TokenRow]) -> Transition:
     """Texts as steps [rows, ranked, time]; weight is 1 where a token of a completion is chosen."""
     longest, ranked = max(row.size for row in rows), len(rows[0].completions)
     tokens = np.full((len(rows), ranked, longest), PAD, np.int32)

@@ -1,5 +1,5 @@
-"""What the next state and the reward will be, by several probabilistic networks side by side
-(Chua et al., 2018, arXiv:1805.12114; the clamp as in their code).
+"""Predictions of the next state and the reward by an ensemble of probabilistic networks (Chua et
+al., 2018, arXiv:1805.12114; the clamp as in their code).
 
 Networks read and say normalised numbers; what they say of the state is its change.
 """
@@ -12,22 +12,22 @@ from spinward.core import Key, replace, static, struct
 from spinward.networks.layers import MLP, Linear
 
 BOUNDS = (-10.0, 0.5)  # of the log-variance, at first
-SMALLEST = 1e-6  # deviation of what does not vary, which is then not scaled
+SMALLEST = 1e-6  # a smaller standard deviation counts as constant, and is not scaled
 
 
 @struct
-class Scale:
-    """Mean and deviation of vectors."""
+class VectorScale:
+    """The mean and standard deviation of vectors."""
 
     mean: Array
     std: Array
 
     @classmethod
-    def init(cls, size: int) -> "Scale":
+    def init(cls, size: int) -> "VectorScale":
         return cls(jnp.zeros(size), jnp.ones(size))
 
     @classmethod
-    def of(cls, rows: Array, weight: Array) -> "Scale":
+    def of(cls, rows: Array, weight: Array) -> "VectorScale":
         """Of the rows [row, dim] whose `weight` [row] is 1."""
         count = jnp.maximum(weight.sum(), 1.0)
         mean = (weight[:, None] * rows).sum(0) / count
@@ -66,7 +66,8 @@ class Member:
 
 
 def narrow(key: Key, inputs: int, outputs: int) -> Linear:
-    """Truncated normal weights of deviation 1 / (2 sqrt(inputs)), as in Chua et al.'s code."""
+    """Truncated normal weights of standard deviation 1 / (2 sqrt(inputs)), as Chua et al.'s code
+    has."""
     w = jax.random.truncated_normal(key, -2.0, 2.0, (inputs, outputs))
     return Linear(w / (2.0 * inputs**0.5), jnp.zeros(outputs))
 
@@ -76,9 +77,9 @@ class Dynamics:
     """An ensemble, or one member of it, in the environment's units."""
 
     members: Member  # of an ensemble every leaf is [members, ...]
-    inputs: Scale  # of observation and action
-    targets: Scale  # of reward and change
-    sampled: bool = static(True)  # what comes next is drawn; if not, it is the mean
+    inputs: VectorScale  # of observation and action
+    targets: VectorScale  # of reward and change
+    sampled: bool = static(True)  # whether predictions are sampled; otherwise they are means
 
     @classmethod
     def init(
@@ -86,7 +87,7 @@ class Dynamics:
     ) -> "Dynamics":
         keys = jax.random.split(key, members)
         made = jax.vmap(lambda k: Member.init(k, obs + action, 1 + obs, hidden))(keys)
-        return cls(made, Scale.init(obs + action), Scale.init(1 + obs), True)
+        return cls(made, VectorScale.init(obs + action), VectorScale.init(1 + obs), True)
 
     def member(self, i: int | Array) -> "Dynamics":
         return replace(self, members=jax.tree.map(lambda x: x[i], self.members))

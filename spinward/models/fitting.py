@@ -1,4 +1,4 @@
-"""Steps that are kept for a model of the environment, and its fit to them.
+"""Stored steps for a model of the environment, and the model's fit to the steps.
 
 Every fifth row is held out for good: a model is fitted until none of its members comes closer to
 those rows than before, and each keeps the weights with which it was closest (Janner et al., 2019,
@@ -15,7 +15,7 @@ from jax import Array
 from spinward.core import Key, Metrics, Spec, Transition, replace, struct
 from spinward.learning.steps import Learner, descend, with_clipping
 from spinward.losses.dynamics import gaussian_error, log_likelihood
-from spinward.models.dynamics import Dynamics, Member, Scale, inputs_of, targets_of
+from spinward.models.dynamics import Dynamics, Member, VectorScale, inputs_of, targets_of
 from spinward.trees import where
 
 HELD_OUT = 5  # of so many rows one
@@ -47,7 +47,7 @@ class Steps:
         return jnp.minimum(self.count, self.capacity)
 
     def add(self, batch: Transition, bounded: bool) -> "Steps":
-        """With those steps of a batch [time, env] that happened."""
+        """The ring with the steps of a batch [time, env] that happened."""
         action = jnp.clip(batch.action, -1.0, 1.0) if bounded else batch.action
         fields = batch.obs, action, batch.reward, batch.next_obs
         new = [x.reshape(-1, *x.shape[2:]).astype(jnp.float32) for x in fields]
@@ -67,19 +67,19 @@ class Steps:
         return inputs_of(obs, action), targets_of(obs, reward, next_obs)
 
     def seen(self, key: Key) -> Array:
-        """An observation, any that was made."""
+        """A random stored observation."""
         row = jax.random.randint(key, (), 0, jnp.maximum(self.size, 1))
         return jnp.take(self.obs, row, 0, mode="clip")
 
 
 @struct
 class Fit:
-    """A fit under way."""
+    """The state of a fit."""
 
     learner: Learner  # of the members
     best: Any  # the members as they were closest
     score: Array  # [members] their log-likelihood of held-out rows, in nats per number
-    error: Array  # [members] and their squared error, of numbers of deviation 1
+    error: Array  # [members] and their squared error, of normalised targets
     epochs: Array
     waited: Array  # epochs since one of them came closer
 
@@ -112,7 +112,7 @@ def fit(
     def epoch(state: Fit) -> Fit:
         keys = jax.random.split(jax.random.fold_in(key, state.epochs), batches)
         learner, _ = jax.lax.scan(one_batch, state.learner, keys)
-        return closer(state, learner, *judge(learner.model, *held))
+        return closer(state, learner, *held_out_loss(learner.model, *held))
 
     def one_batch(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
         inputs, targets = steps.taken(bootstrap(key, steps.size, (members, batch)))
@@ -135,19 +135,21 @@ def scaled(model: Dynamics, steps: Steps) -> tuple[Dynamics, tuple[Array, ...]]:
     rows = jnp.arange(0, steps.capacity, HELD_OUT)
     known = (jnp.arange(steps.capacity) < steps.size).astype(jnp.float32)
     inputs, targets = steps.taken(jnp.arange(steps.capacity))
-    model = replace(model, inputs=Scale.of(inputs, known), targets=Scale.of(targets, known))
+    model = replace(
+        model, inputs=VectorScale.of(inputs, known), targets=VectorScale.of(targets, known)
+    )
     return model, (model.inputs(inputs[rows]), model.targets(targets[rows]), known[rows])
 
 
 def bootstrap(key: Key, size: Array, shape: tuple[int, ...]) -> Array:
-    """Rows below `size` drawn with replacement, none of which is held out."""
+    """Rows below `size`, sampled with replacement, without held-out rows."""
     count = jnp.maximum(size - (size + HELD_OUT - 1) // HELD_OUT, 1)
     r = jax.random.randint(key, shape, 0, count)
     return r // (HELD_OUT - 1) * HELD_OUT + r % (HELD_OUT - 1) + 1
 
 
 def closer(state: Fit, learner: Learner, score: Array, error: Array) -> Fit:
-    """The fit after an epoch, in which members that came closer are kept."""
+    """The fit after an epoch; members that improved are kept."""
     waited = jnp.where((error < 0.99 * state.error).any(), 0, state.waited + 1)
     then = state.best, state.score, state.error
     kept = where(error < state.error, (learner.model, score, error), then)
@@ -161,7 +163,9 @@ def loss(members: Member, inputs: Array, targets: Array) -> tuple[Array, Metrics
     return errors + BOUND_COEF * (members.most.sum() - members.least.sum()), {}
 
 
-def judge(members: Member, inputs: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
+def held_out_loss(
+    members: Member, inputs: Array, targets: Array, weight: Array
+) -> tuple[Array, Array]:
     """The log-likelihood and squared error [members] of rows whose `weight` is 1."""
     mean, log_var = jax.vmap(Member.__call__, (0, None))(members, inputs)
     count = jnp.maximum(weight.sum(), 1.0)

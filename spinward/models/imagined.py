@@ -1,4 +1,4 @@
-"""A fitted model behind the two functions of an environment."""
+"""A fitted model as an environment with `reset` and `step`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ class State:
 
 
 def never(obs: Array) -> Array:
-    """Nothing that is seen ends an episode."""
+    """No observation ends an episode."""
     return jnp.zeros(obs.shape[:-1], bool)
 
 
@@ -40,7 +40,7 @@ def inverted_pendulum(obs: Array) -> Array:
 
 @config
 class Imagined:
-    """Goes on from where somebody really was, as `model` says, for `limit` steps.
+    """Starts from a real observation and follows `model` for `limit` steps.
 
     Actions are in [-1, 1] where those of the real environment have bounds. When an episode ends is
     no part of the model: `terminal` knows it from what is seen.
@@ -68,7 +68,7 @@ class Imagined:
     ) -> tuple[State, Array, Array, Array, Array]:
         obs, reward = self.model(state.obs, action, key)
         box = self.real.obs
-        if isinstance(box, Box) and box.bounded:  # nobody has ever been elsewhere
+        if isinstance(box, Box) and box.bounded:  # real observations are within the bounds
             obs = jnp.clip(obs, *(np.asarray(bound, np.float32) for bound in (box.low, box.high)))
         time = state.time + 1
         terminated = self.terminal(obs)

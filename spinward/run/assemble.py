@@ -20,7 +20,7 @@ from spinward.core import (
 )
 from spinward.data import chunks
 from spinward.data.steps import read_data
-from spinward.envs.prompts import Prompts as FilePrompts
+from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
 from spinward.experience import replay_bytes as stored_bytes

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spinward.core import Key, Transition
-from spinward.envs.prompts import Prompts, padded
+from spinward.envs.prompts import FilePrompts, padded
 from spinward.envs.text import PAD
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import Sample, sample
@@ -144,7 +144,7 @@ def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], S
     a completion, unless the score depends on the prompt."""
     is_run = (Path(model) / "shards").is_dir()
     task: Any = assemble.of_run(model)[1].env if is_run else None
-    if task is None or isinstance(task, Prompts):
+    if task is None or isinstance(task, FilePrompts):
         if not given:
             raise SettingsError(f"{model} has no prompts of its own: give one with --prompt")
         return given, None

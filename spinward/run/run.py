@@ -11,7 +11,7 @@ import numpy as np
 
 from spinward.core import UserReward
 from spinward.envs import given
-from spinward.envs.prompts import Prompts
+from spinward.envs.prompts import FilePrompts
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
@@ -231,7 +231,7 @@ class Run:
         agents = self.agents()
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
-        elif isinstance(self.made.env, Prompts):
+        elif isinstance(self.made.env, FilePrompts):
             return texts.evaluate(self.with_scorer(agents), episodes, explore, seed)
         return evaluate(agents, episodes, explore, seed)
 

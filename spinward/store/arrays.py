@@ -44,7 +44,8 @@ def is_key(leaf: Any) -> bool:
 
 
 def stored(leaf: Any) -> Any:
-    """A leaf as it is on disk: an array with NumPy's shape and dtype; a typed key's numbers."""
+    """A leaf as stored on disk: an array with NumPy's shape and dtype, or the numbers of a typed
+    key."""
     if is_key(leaf):
         return jax.random.key_data(leaf)
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
@@ -56,7 +57,7 @@ def shape_of(leaf: Any) -> Any:
 
 
 def restored(array: np.ndarray, like: Any) -> Any:
-    """A leaf from what is on disk: the array itself, or a typed key of its numbers."""
+    """A leaf from an array on disk: the array itself, or a typed key."""
     if not is_key(like):
         return array
     impl = jax.random.key_impl(jnp.empty((0,), like.dtype))  # `like` may be a shape alone
@@ -93,7 +94,7 @@ def size(text: str) -> int:
 
 
 def header(kinds: dict[str, str]) -> bytes:
-    """The head of a file with leaves of these kinds, which lie in the order of their names."""
+    """The header of a file with leaves of these kinds, in the order of their names."""
     entries, start = {}, 0
     for name in sorted(kinds):
         dtype, shape = parsed(kinds[name])
@@ -121,7 +122,7 @@ def write(path: Path, leaves: dict[str, Any]) -> str:
 
 
 def read(reader: BinaryIO, digest: Any, arrays: dict[str, np.ndarray] | None) -> None:
-    """Reads what follows the head into `arrays`, or nowhere, and takes it into the digest."""
+    """Reads the bytes after the header into `arrays`, if given, and adds them to the digest."""
     if arrays is None:
         while chunk := reader.read(CHUNK):
             digest.update(chunk)

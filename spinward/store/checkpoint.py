@@ -41,7 +41,7 @@ class Manifest(NamedTuple):
 
 
 def save(folder: Path, iteration: int, state: Any, info: dict[str, Any], keep: int = 3) -> Path:
-    """Writes a checkpoint whole or not at all, then removes all but the last `keep`.
+    """Writes a checkpoint completely or not at all, then removes all but the last `keep`.
 
     `info` is whatever JSON can hold. What was there before is not touched until this one is safe.
 
@@ -79,8 +79,8 @@ def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]
     wanted = {name: arrays.shape_of(leaf) for name, leaf in arrays.named(like).items()}
     with advice(path):
         manifest = read_manifest(path)
-    found = {n: kind for n, kind in manifest.leaves.items() if whole or n in wanted}
-    compare(path, found, {name: arrays.kind(leaf) for name, leaf in wanted.items()})
+    kinds = {n: kind for n, kind in manifest.leaves.items() if whole or n in wanted}
+    compare(path, kinds, {name: arrays.kind(leaf) for name, leaf in wanted.items()})
     state = {}
     for name, kind in manifest.leaves.items():
         dtype, shape = arrays.parsed(kind)
@@ -93,7 +93,7 @@ def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]
 
 
 def latest(folder: Path) -> tuple[Path, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with each newer one.
+    """The newest undamaged checkpoint, and a line on each newer, damaged one.
 
     Raises:
         DamagedFileError: none is whole.
@@ -111,14 +111,14 @@ def latest(folder: Path) -> tuple[Path, list[str]]:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, whole or not, the newest first."""
+    """The checkpoints of a folder, damaged or not, the newest first."""
     found = folder.iterdir() if folder.is_dir() else ()
     mine = [path for path in found if NAME.fullmatch(path.name)]
     return sorted(mine, key=lambda path: (-number(path), path.name))
 
 
 def verify(path: Path) -> Manifest:
-    """Reads all of a checkpoint, in little memory.
+    """Reads a whole checkpoint with little memory.
 
     Raises:
         DamagedFileError: a file that is not, to the last bit, what was saved.
@@ -142,7 +142,7 @@ def number(path: Path) -> int:
 
 
 def replaced(path: Path) -> Path:
-    """The name that a checkpoint bears while another takes its place."""
+    """The name of a checkpoint while another checkpoint replaces it."""
     return path.with_name(path.name + ".replaced")
 
 
@@ -159,7 +159,7 @@ def put(name: Path, path: Path) -> None:
 
 @contextmanager
 def advice(path: Path) -> Iterator[None]:
-    """Adds to the news of damage which checkpoint to turn to."""
+    """The error with advice on which checkpoint to use."""
     try:
         yield
     except DamagedFileError as error:
@@ -170,27 +170,27 @@ def advice(path: Path) -> Iterator[None]:
 
 
 def compare(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
-    """Tells how the leaves of a file differ from those that are wanted.
+    """Compares the leaves of a file with the wanted leaves.
 
     Raises:
         DamagedFileError: where they do.
     """
     names = [n for n in sorted(found.keys() | wanted.keys()) if found.get(n) != wanted.get(n)]
     if names:
-        told = [
+        differences = [
             f"{ascii(n)[1:-1]:.120} (expected {wanted.get(n, 'none')}, "
             f"found {found.get(n, 'none')})"
             for n in names[:5]
         ]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise DamagedFileError(
-            f"{path / STATE} was saved with other settings: {', '.join(told)}{more}; load it with "
-            "the settings and the version in the run's config.json"
+            f"{path / STATE} was saved with other settings: {', '.join(differences)}{more}; load "
+            "it with the settings and the version in the run's config.json"
         )
 
 
 def manifest_text(manifest: Manifest) -> bytes:
-    """The manifest as it stands in its file, which begins with the checksum of all the rest."""
+    """The manifest as written in its file, which begins with the checksum of the rest."""
     content = {
         "checksum": "",
         "format": FORMAT,
@@ -208,7 +208,7 @@ def manifest_text(manifest: Manifest) -> bytes:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """An ordinary file to read, and its bytes. What cannot be read counts as damaged."""
+    """An ordinary file, open for reading, and its size. An unreadable file counts as damaged."""
     try:
         if path.parent.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
             raise DamagedFileError(f"{path}: expected an ordinary file, found a link or a device")
@@ -221,7 +221,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a manifest says. Nothing of it is parsed before its checksum holds.
+    """The content of a manifest. It is parsed only after its checksum is checked.
 
     Raises:
         DamagedFileError: it is not, to the last bit, what was saved.
@@ -268,7 +268,7 @@ def understood(content: Any, path: Path) -> Manifest:
 
 
 def read_state(path: Path, manifest: Manifest, into: dict[str, np.ndarray] | None) -> None:
-    """Reads the arrays into those given by name, or nowhere, and checks every byte.
+    """Reads the arrays into the given ones by name, or nowhere, and checks every byte.
 
     Raises:
         DamagedFileError: the file's size, head or SHA-256 is not the manifest's.

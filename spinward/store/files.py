@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, synced, then renamed.
+"""Files that are complete or absent: written under a temporary name, synced, then renamed.
 
 A run's folder may come from anybody, so nothing in it is opened through a symbolic link, and
 nothing that is not an ordinary file.
@@ -24,7 +24,7 @@ _writing: set[Path] = set()  # what this process is at work on
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Makes `path` hold `data`, or leaves it as it was, however this ends.
+    """Writes `data` to `path`; on any failure, `path` is unchanged.
 
     Raises:
         OSError: naming `path`, where the disk is full or may not be written to.
@@ -78,7 +78,7 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         match = TEMPORARY.fullmatch(path.name)
         if match and path.absolute() not in _writing and not lives_elsewhere(int(match[1])):
-            with suppress(OSError):  # left for the next time: they harm nobody
+            with suppress(OSError):  # the next call removes them; until then they do no harm
                 remove(path)
 
 
@@ -177,7 +177,7 @@ def read(path: Path, run: Path, limit: int) -> bytes:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """What is named by a number in a folder, in the order of the numbers."""
+    """The files and folders in a folder that are named by a number, in order."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(
         (p for p in found if re.fullmatch(r"[0-9]{1,6}", p.name)), key=lambda p: int(p.name)

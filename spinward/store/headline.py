@@ -1,4 +1,4 @@
-"""Which metric of a log says how a run does, and what people call it."""
+"""The metric of a log that measures a run's success, and its label for people."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ OF_TEXTS = (Headline("held_out_nll", "held-out loss per token"), Headline("nll",
 
 
 def headline(env: str, names: Iterable[str]) -> Headline:
-    """That of a run in an environment whose log has metrics of these names."""
+    """The headline of a run, from its environment's name and the names of its metrics."""
     known = set(names)
     if env == "text" and REWARD.metric in known:
         return REWARD
@@ -36,5 +36,5 @@ def headline(env: str, names: Iterable[str]) -> Headline:
 
 
 def of_points(env: str, points: Iterable[dict[str, Any]]) -> Headline:
-    """That of a run with these log points, not all of which have all metrics."""
+    """The headline of a run with these log points; some points may lack some metrics."""
     return headline(env, {name for point in points for name in point})

@@ -1,4 +1,4 @@
-"""Whether a run's settings and logs are those that its checkpoints vouch for."""
+"""Checks a run's settings and logs against the digests in its checkpoints."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ LIMIT = 2**20  # bytes of a config; those of the longest settings are a hundredt
 
 
 class Vouched(NamedTuple):
-    """What a checkpoint says of its run's files; the first had no digests of these."""
+    """The digests of a run's files in a checkpoint; the oldest checkpoints have none."""
 
     config: str | None  # SHA-256 of config.json
     settings: str | None  # in place of it, that of a shard's settings
@@ -23,7 +23,7 @@ class Vouched(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The checkpoint to use, and what is wrong with each that is newer."""
+    """The checkpoint to use, and a line on each newer, damaged one."""
 
     path: Path
     damaged: list[str]
@@ -62,33 +62,33 @@ def first_digest(run: Path, seed: int, seeds: int) -> str:
 
 
 def vouched(path: Path, info: dict[str, Any]) -> Vouched:
-    """What the info of a checkpoint says of its run's files.
+    """The digests in the info of a checkpoint.
 
     Raises:
         DamagedFileError: nothing, or something else.
     """
     names = ("config_file_sha256", "config_sha256", "log_bytes", "log_sha256")
     values: list[Any] = [info.get(name) for name in names]
-    found = Vouched(*values)
-    texts = [x for x in (found.config, found.settings, found.digest) if x is not None]
-    sized = type(found.size) is int and found.size >= 0
+    digests = Vouched(*values)
+    texts = [x for x in (digests.config, digests.settings, digests.digest) if x is not None]
+    sized = type(digests.size) is int and digests.size >= 0
     if not (sized and texts and all(isinstance(x, str) for x in texts)):
         raise DamagedFileError(f"{path}: expected digests of a run's files, found {info!r:.120}")
-    return found
+    return digests
 
 
-def check_config(run: Path, path: Path, told: Vouched, seed: int, seeds: int) -> None:
-    """Compares a run's settings with what a checkpoint of its shard with these seeds says.
+def check_config(run: Path, path: Path, vouched: Vouched, seed: int, seeds: int) -> None:
+    """Compares a run's settings with the digest in a checkpoint of its shard with these seeds.
 
     Raises:
         DamagedFileError: the checkpoint was saved under other settings.
     """
-    found = config_digest(run) if told.config else first_digest(run, seed, seeds)
-    expected = told.config or told.settings or ""
-    if found != expected:
+    digest = config_digest(run) if vouched.config else first_digest(run, seed, seeds)
+    expected = vouched.config or vouched.settings or ""
+    if digest != expected:
         raise DamagedFileError(
             f"{run / CONFIG}: expected SHA-256 {expected:.12}, as {path} was saved under, found "
-            f"{found:.12}; undo the change to it, or train a new run"
+            f"{digest:.12}; undo the change to it, or train a new run"
         )
 
 
@@ -114,8 +114,8 @@ def check(run: Path, shards: list[tuple[Path, int, int]], older: bool = False) -
 
 
 def newest(folder: Path) -> tuple[tuple[Path, Vouched] | None, list[str]]:
-    """The newest checkpoint whose manifest can be read, and what it says of the run; and what is
-    wrong with each newer one."""
+    """The newest checkpoint with a readable manifest, and its digests; and a line on each newer,
+    damaged one."""
     damaged: list[str] = []
     for path in checkpoint.checkpoints(folder):
         try:
@@ -126,7 +126,7 @@ def newest(folder: Path) -> tuple[tuple[Path, Vouched] | None, list[str]]:
 
 
 def drop_newer(folder: Path, iteration: int) -> None:
-    """Removes the damaged checkpoints that were passed over for that of an iteration."""
+    """Removes the damaged checkpoints that are newer than an iteration."""
     for path in checkpoint.checkpoints(folder):
         if checkpoint.number(path) > iteration:
             files.discard(path)

@@ -1,4 +1,4 @@
-"""A run's numbers on disk: what was learned, and beside it how long that took.
+"""A run's numbers on disk: its metrics, and in a second file its times.
 
 `metrics.jsonl` has a line for each log point with a list over seeds for each metric, and nothing
 that two runs of the same seed would differ in. Times go to `times.jsonl`.
@@ -22,8 +22,8 @@ EPISODE = ("episode_return", "episode_length")  # means over episodes, not over 
 
 
 class Interval:
-    """What the iterations since the last log point came to, added up one after another: so that it
-    does not depend on how many of them ran in a row, and a checkpoint can hold it."""
+    """The sums of metrics since the last log point. They are added up one iteration at a time, so
+    they do not depend on the chunks, and a checkpoint can hold them."""
 
     def __init__(self, saved: dict[str, Any] | None = None) -> None:
         found = saved or {"count": 0, "sums": {}, "peaks": {}}
@@ -32,7 +32,7 @@ class Interval:
         self.peaks = {k: np.array(v, np.float64) for k, v in found["peaks"].items()}
 
     def add(self, metrics: Metrics) -> None:
-        """With metrics [seed, iteration]."""
+        """Adds metrics [seed, iteration]."""
         values = {k: np.asarray(v, np.float64) for k, v in metrics.items() if k != "finite"}
         self.count += next(iter(values.values())).shape[1] if values else 0
         if "episodes" in values:  # means over episodes, not over iterations
@@ -58,7 +58,7 @@ class Interval:
         return {**point, **{name: (total / self.count).tolist() for name, total in sums.items()}}
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
+        """The JSON for a checkpoint."""
         sums, peaks = (
             {k: v.tolist() for k, v in found.items()} for found in (self.sums, self.peaks)
         )
@@ -66,7 +66,7 @@ class Interval:
 
 
 def interval(path: Path, info: dict[str, Any]) -> Interval:
-    """What a checkpoint holds of the iterations since the last log point.
+    """The sums in a checkpoint since the last log point.
 
     Raises:
         DamagedFileError: nothing of that kind.
@@ -84,7 +84,7 @@ class Log:
         """Appends to `path`, of which the first `size` bytes are kept, all if None.
 
         Raises:
-            DamagedFileError: they are not those that were written.
+            DamagedFileError: these bytes were changed.
         """
         kept = content(path, run) if size is None else verified(path, run, size, digest)
         self.sha256 = hashlib.sha256(kept)
@@ -99,7 +99,7 @@ class Log:
         self.sha256.update(text)
 
     def sync(self) -> int:
-        """Makes the log safe on disk, and returns its size in bytes."""
+        """Syncs the log to disk, and returns its size in bytes."""
         os.fsync(self.file.fileno())
         return self.file.tell()
 
@@ -142,7 +142,7 @@ def verified(path: Path, run: Path, size: int, digest: str | None) -> bytes:
 
 
 def read(path: Path, run: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; what a killed process left unfinished at its end is skipped.
+    """The complete lines of a log; an unfinished line of a killed process at its end is skipped.
 
     Raises:
         DamagedFileError: a line is no log point.
@@ -160,13 +160,13 @@ def read(path: Path, run: Path) -> list[dict[str, Any]]:
 
 
 class Tail:
-    """Reads what a log has gained since it was last asked, each line once."""
+    """Reads the new lines of a log, each line once."""
 
     def __init__(self, path: Path, run: Path) -> None:
         self.path, self.run, self.at, self.rest = path, run, 0, b""
 
     def read(self) -> list[dict[str, Any]]:
-        """The whole lines that are new; none where the log is not there yet."""
+        """The new complete lines; none if there is no log yet."""
         if not self.path.is_file():
             return []
         with files.opened(self.path, self.run, "rb") as file:

@@ -1,4 +1,4 @@
-"""What the settings of a class mean: the comment in the source of each field."""
+"""The meanings of a class's settings: the source comment of each field."""
 
 import ast
 import inspect
@@ -22,13 +22,13 @@ def meanings(kind: Any) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     notes = dict(comments(source))
-    found = {}
+    by_field = {}
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             if note := " ".join(notes[line] for line in lines if line in notes):
-                found[node.target.id] = note
-    return found
+                by_field[node.target.id] = note
+    return by_field
 
 
 def comments(source: str) -> Iterator[tuple[int, str]]:

@@ -41,7 +41,7 @@ def is_ours(name: str) -> bool:
 
 
 def settings_class(name: str, trust: bool = False) -> Any:
-    """The class of settings that bears a name.
+    """The settings class with a name.
 
     Raises:
         SettingsError: we have none of that name; or it is not ours, and there is no `trust`.
@@ -60,7 +60,7 @@ def settings_class(name: str, trust: bool = False) -> Any:
 
 
 def function(name: str, trust: bool = False) -> Any:
-    """The function that bears a name: what makes a network, or one of those that settings choose.
+    """The function with a name: it makes a network, or is one of those that settings may name.
 
     Raises:
         SettingsError: we have none of that name; or it is not ours, and there is no `trust`.
@@ -107,7 +107,7 @@ def imported_module(package: str, module: str, name: str) -> Any:
 
 
 def anybodys(name: str, trust: bool) -> Any:
-    """What `module:Name.attribute` names in code that is not ours."""
+    """The value of `module:Name.attribute` in code from outside Spinward."""
     if not trust:
         raise SettingsError(
             f"this run uses {name!r:.200}, which is not Spinward's; --trust runs it"

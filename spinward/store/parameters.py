@@ -1,4 +1,4 @@
-"""What was learned elsewhere, for an algorithm that builds on it: arrays by name, and info."""
+"""Learned parameters from elsewhere, which an algorithm starts from: arrays by name, and info."""
 
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         path = integrity.choose(folder).path
     manifest = checkpoint.read_manifest(path)
     try:
-        found = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}
+        arrays = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}
     except (ValueError, MemoryError) as error:
         raise DamagedFileError(f"{path}: {error}") from None
-    checkpoint.read_state(path, manifest, found)
-    return found, manifest.info
+    checkpoint.read_state(path, manifest, arrays)
+    return arrays, manifest.info
 
 
 def kinds(leaves: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the numbers of settings may be, by their names and by what their names end in.
+"""The ranges of numeric settings, by the settings' names and the last words of the names.
 
 `Experiment.check` asks this before anything is made. What depends on two settings, or on the
 environment, the class itself checks.
@@ -70,7 +70,7 @@ RANGES = {name: allowed for allowed, names in NAMES for name in names.split()}
 
 
 def range_of(name: str) -> Range:
-    """What a setting may be: by its whole name, else by its last word, else any finite number."""
+    """The range of a setting: by its name, else by its name's last word, else any finite number."""
     return RANGES.get(name) or RANGES.get(name.rpartition("_")[2], FINITE)
 
 
@@ -83,8 +83,8 @@ def check(value: Any) -> None:
     for field in dataclasses.fields(kind):
         given, hint = getattr(value, field.name), hints[field.name]
         if not settings.fits(given, hint):
-            told = f"{field.name}={given!r} is a {type(given).__name__}"
-            raise SettingsError(f"{kind.__name__}: {told}; expected {settings.describe(hint)}")
+            problem = f"{field.name}={given!r} is a {type(given).__name__}"
+            raise SettingsError(f"{kind.__name__}: {problem}; expected {settings.describe(hint)}")
         allowed = range_of(field.name)
         for number in given if isinstance(given, tuple) else (given,):
             real = isinstance(number, numbers.Real) and not isinstance(number, bool)

@@ -1,4 +1,4 @@
-"""Settings to JSON and back, to flags, and to one line for each mistake."""
+"""Settings to and from JSON, from flags, and one line for each mistake."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ def find(package: str, name: str) -> Any:
 
 
 def only_config(module: Any) -> Any:
-    """The settings class a module defines: the one whose fields all have defaults."""
+    """The settings class that a module defines: the class whose fields all have defaults."""
     for value in vars(module).values():
         own = isinstance(value, type) and value.__module__ == module.__name__
         law = "wants" if module.__name__.startswith("spinward.algorithms") else "label"
@@ -59,7 +59,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any, trust: bool = False) -> Any:
-    """What `to_json` wrote. Code that is not ours is only looked up if `trust` is given."""
+    """The value that `to_json` wrote. Code from outside Spinward is used only with `trust`."""
     if isinstance(value, list):
         return tuple(from_json(x, trust) for x in value)
     if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from spinward.envs.couplets import (
     NOUNS,
     WORDS,
     Couplets,
-    Words,
+    CoupletWords,
     rhymes,
 )
 from spinward.envs.text import PAD
@@ -38,7 +38,7 @@ TASK = Couplets()
     ],
 )
 def test_a_line_is_scored_by_its_sound_and_its_form(second, score):
-    tokens = Words().encode(second)
+    tokens = CoupletWords().encode(second)
     padded = np.array(tokens + [PAD] * (6 - len(tokens)), np.int32)
     noun = WORDS.index("kite")
     assert TASK.score(noun, padded) == score
@@ -48,8 +48,8 @@ def test_a_line_is_scored_by_its_sound_and_its_form(second, score):
 
 def test_numbers_and_words_say_the_same_of_all_pairs_of_nouns():
     pairs = np.array(list(itertools.product(range(len(NOUNS)), repeat=2))) + FIRST_NOUN
-    and_a_big = [Words().encode("and a big")] * len(pairs)
-    lines = np.c_[and_a_big, pairs[:, 1], np.full(len(pairs), Words.end)]
+    and_a_big = [CoupletWords().encode("and a big")] * len(pairs)
+    lines = np.c_[and_a_big, pairs[:, 1], np.full(len(pairs), CoupletWords.end)]
     found = jax.vmap(TASK.score)(pairs[:, 0], lines)
     told = [rhymes(f"a big {WORDS[a]}", f"and a big {WORDS[b]}") for a, b in pairs]
     assert found.tolist() == told and sum(told) == 48 * 5
@@ -74,4 +74,4 @@ def test_rows_rhyme_as_often_as_they_are_said_to():
 
 def test_a_word_that_is_none_is_refused():
     with pytest.raises(SettingsError, match="no word 'zebra'"):
-        Words().encode("a big zebra")
+        CoupletWords().encode("a big zebra")

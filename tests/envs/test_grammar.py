@@ -10,7 +10,7 @@ from spinward.envs.grammar import (
     RATES,
     SCORES,
     Grammar,
-    Words,
+    GrammarWords,
     at_distance,
     best_of,
     entropy,
@@ -59,14 +59,14 @@ def test_the_best_of_several_is_that_over_all_completions():
     ],
 )
 def test_a_completion_has_the_mean_of_its_adjectives_or_minus_one(text, score):
-    tokens = Words().encode(text)
+    tokens = GrammarWords().encode(text)
     for length in (len(tokens), 12):
         padded = jnp.array(tokens + [PAD] * (length - len(tokens)))
         assert float(Grammar().score((), padded)) == pytest.approx(score, abs=1e-6)
 
 
 def test_its_rows_are_its_own_completions_and_a_judge_who_errs_as_bradley_and_terry_say():
-    task, words = Grammar(), Words()
+    task, words = Grammar(), GrammarWords()
     assert isinstance(task, Text)
 
     def score(text):
@@ -83,5 +83,5 @@ def test_its_rows_are_its_own_completions_and_a_judge_who_errs_as_bradley_and_te
 
 def test_a_word_that_it_has_not_is_named():
     with pytest.raises(SettingsError, match="'purple'"):
-        Words().encode("the purple film")
-    assert Words().decode(Words().encode("the film was fun")) == "the film was fun"
+        GrammarWords().encode("the purple film")
+    assert GrammarWords().decode(GrammarWords().encode("the film was fun")) == "the film was fun"

@@ -7,8 +7,8 @@ import pytest
 
 from spinward.core import Box, replace
 from spinward.envs import grids, ids
+from spinward.envs.delayed_chain import ChainLevel as Chain
 from spinward.envs.delayed_chain import DelayedChain
-from spinward.envs.delayed_chain import Level as Chain
 from spinward.envs.grids import Grid, Level
 from spinward.envs.pendulum import Pendulum
 from spinward.envs.several import Several, toys, toys_in_features

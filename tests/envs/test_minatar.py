@@ -114,7 +114,7 @@ def test_breakout_does_what_the_package_does():
 
 def test_asterix_does_what_the_package_does():
     table, state = recorded("asterix", MinAtarAsterix())
-    spawn = minatar_asterix.Spawn(
+    spawn = minatar_asterix.AsterixSpawn(
         *(jnp.asarray(table[f"spawn_{name}"]) for name in ("lane", "right", "gold"))
     )
     step = jax.jit(jax.vmap(minatar_asterix.advance))
@@ -154,7 +154,7 @@ def members(group):
 def test_seaquest_does_what_the_package_does():
     table, state = recorded("seaquest", MinAtarSeaquest())
     names = ("right", "sub", "row", "diver_right", "diver_row")
-    spawn = minatar_seaquest.Spawn(*(jnp.asarray(table[f"spawn_{name}"]) for name in names))
+    spawn = minatar_seaquest.SeaquestSpawn(*(jnp.asarray(table[f"spawn_{name}"]) for name in names))
     spawn = replace(
         spawn, right=spawn.right > 0, sub=spawn.sub > 0, diver_right=spawn.diver_right > 0
     )

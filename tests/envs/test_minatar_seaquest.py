@@ -22,7 +22,7 @@ def under_water(**values):
 
 def nothing_appears():
     row = jnp.int32(1)
-    return minatar_seaquest.Spawn(*[jnp.bool_(False)] * 2, row, jnp.bool_(False), row)
+    return minatar_seaquest.SeaquestSpawn(*[jnp.bool_(False)] * 2, row, jnp.bool_(False), row)
 
 
 @pytest.mark.parametrize(

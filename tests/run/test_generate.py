@@ -12,8 +12,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from spinward.cli.main import main
 from spinward.core import config
-from spinward.envs.grammar import Grammar, Words
-from spinward.envs.prompts import Prompts
+from spinward.envs.grammar import Grammar, GrammarWords
+from spinward.envs.prompts import FilePrompts
 from spinward.errors import NonFiniteError, SettingsError
 from spinward.experience.generation import sample
 from spinward.language import models as language
@@ -54,12 +54,12 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def runs(monkeypatch, tmp_path):
     """A run of a policy on the grammar, and reward models that like or cannot read its words."""
-    decoder = model(Words.size)
+    decoder = model(GrammarWords.size)
     head = Linear(jnp.cos(jnp.arange(16.0))[:, None], jnp.ones(1))
     found = {"judge": head, "policy": None, "broken": Linear(jnp.full((16, 1), jnp.nan), head.b)}
     made = SimpleNamespace(env=Grammar())
     monkeypatch.setattr(assemble, "of_run", lambda n: (Trained(decoder, found[n]), made))
-    monkeypatch.setattr(assemble, "model", lambda name: language.Model(decoder, Words()))
+    monkeypatch.setattr(assemble, "model", lambda name: language.Model(decoder, GrammarWords()))
     (tmp_path / "policy" / "shards").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return decoder, head
@@ -107,7 +107,7 @@ def test_completions_come_the_best_first_with_the_reward_models_scores(runs):
     rows = np.full((4, 11), -1)
     for row, c in zip(rows, answer.completions, strict=True):
         words = ["<bos> the film", c.text, "<eos>" * c.finished]
-        tokens = Words().encode(" ".join(words))
+        tokens = GrammarWords().encode(" ".join(words))
         row[: len(tokens)] = tokens
     last = (rows >= 0).sum(1) - 1
     hidden = jax.jit(lambda d: d.hidden(jnp.asarray(rows), rows >= 0))(decoder)
@@ -159,7 +159,7 @@ def test_reward_models_that_do_not_fit_are_told(runs, monkeypatch, folder):
         generate("policy", (), 8, 4, reward_model="broken")
     monkeypatch.setattr(assemble, "model", language.public)
     with pytest.raises(
-        SettingsError, match=f"{Words.size} tokens and the model has 257: they do not fit"
+        SettingsError, match=f"{GrammarWords.size} tokens and the model has 257: they do not fit"
     ):
         generate(str(folder), ["abc"], 6, 4, reward_model="judge")
 
@@ -176,7 +176,7 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
     assert kept == best._asdict() and "at most 0.636 nats" in out.err
     assert main([*words, "--count", "4"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=Prompts())))
+    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=FilePrompts())))
     assert main([*words, "--best-of", "4"]) == 2
     assert "needs a judge" in capsys.readouterr().err
     assert main([*words, "--best-of", "4", "--count", "2"]) == 2
