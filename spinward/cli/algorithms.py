@@ -1,4 +1,4 @@
-"""`spinward algorithms`: what can be trained."""
+"""`spinward algorithms`: lists the algorithms."""
 
 from spinward.cli.parser import Parser, print_json
 

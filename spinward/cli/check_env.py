@@ -1,4 +1,4 @@
-"""`spinward check-env ENV`: what is wrong with an environment, and what to change."""
+"""`spinward check-env ENV`: finds mistakes in an environment, and says what to change."""
 
 from spinward.cli.parser import Parser, print_json
 

@@ -1,4 +1,4 @@
-"""`spinward envs`: environments of our own, and how to name those of others."""
+"""`spinward envs`: Spinward's environments, and the names of other packages' environments."""
 
 from spinward.cli.parser import Parser, print_json
 

@@ -1,4 +1,4 @@
-"""`spinward generate MODEL`: what a language model writes, or the best of several."""
+"""`spinward generate MODEL`: completions of a language model, or the best of several."""
 
 import argparse
 from typing import Any
@@ -20,17 +20,17 @@ def run(words: list[str]) -> int:
     sampling = Sampling(ask.temperature, ask.top_k, ask.top_p)
     count = ask.best_of or ask.count
     more = ask.reward_model, ask.data, ask.seed, ask.older
-    found = generate(ask.model, prompts(ask), ask.tokens, count, sampling, *more)
+    answers = generate(ask.model, prompts(ask), ask.tokens, count, sampling, *more)
     if ask.best_of:
-        if any(a.completions[0].score is None for a in found):
-            parser.error("--best-of needs a judge: name the run of a reward model, --reward-model")
-        found = [a._replace(completions=a.completions[:1]) for a in found]
+        if any(a.completions[0].score is None for a in answers):
+            parser.error("--best-of needs a score: name the run of a reward model, --reward-model")
+        answers = [a._replace(completions=a.completions[:1]) for a in answers]
         say(f"best of {count}: at most {divergence(count):.3f} nats from the model itself")
     if ask.json:
-        texts = [(a.prompt, [c._asdict() for c in a.completions]) for a in found]
+        texts = [(a.prompt, [c._asdict() for c in a.completions]) for a in answers]
         print_json([{"prompt": prompt, "completions": written} for prompt, written in texts])
         return 0
-    for answer in found:
+    for answer in answers:
         for completion in answer.completions:
             show(answer.prompt, completion)
     return 0
@@ -59,7 +59,7 @@ def make_parser() -> Parser:
 
 
 def prompts(ask: argparse.Namespace) -> list[Any]:
-    """Texts, or conversations that a user begins."""
+    """Texts, or conversations that start with a user's message."""
     if not (ask.chat or ask.system):
         return ask.prompt
     system = [{"role": "system", "content": ask.system}] if ask.system else []
@@ -67,9 +67,9 @@ def prompts(ask: argparse.Namespace) -> list[Any]:
 
 
 def show(prompt: str, completion: Any) -> None:
-    """The completion, for whoever reads it, and beside it what is known of it."""
+    """Prints a completion, and on standard error its length, log-probability and score."""
     score = "" if completion.score is None else f", score {completion.score:.3f}"
     cut = "" if completion.finished else ", cut off"
-    known = f"{completion.tokens} tokens, log-probability {completion.log_prob:.1f}{score}{cut}"
-    say(f"> {prompt[-80:]}  ({known})")
+    facts = f"{completion.tokens} tokens, log-probability {completion.log_prob:.1f}{score}{cut}"
+    say(f"> {prompt[-80:]}  ({facts})")
     print(completion.text.strip())

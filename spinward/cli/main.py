@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def guarded(words: list[str], debug: bool) -> int:
-    """Runs a command; whatever goes wrong is one line, unless in `debug`."""
+    """Runs a command; an error is one line, except with `debug`."""
     from spinward.errors import SpinwardError
 
     name = words[0].replace("-", "_")
@@ -87,12 +87,12 @@ def guarded(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        told = str(error).strip().splitlines() or [""]
-        return fail(f"unexpected {type(error).__name__}: {told[0]} (--debug shows where)", 1)
+        lines = str(error).strip().splitlines() or [""]
+        return fail(f"unexpected {type(error).__name__}: {lines[0]} (--debug shows where)", 1)
 
 
 def missing(error: ImportError) -> str:
-    """What is not installed, and the extra that brings it."""
+    """The message for a missing module, with the command that installs it."""
     if error.name is None:
         return str(error)
     from spinward.errors import install

@@ -9,7 +9,7 @@ from spinward.errors import SettingsError, nearest
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something: neither an empty text nor False."""
+    """Shows defaults in the help, except for an empty text and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         silent = action.default is False or action.default == ""
@@ -21,7 +21,7 @@ OLDER = "use an older checkpoint where the newest is damaged"
 
 class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, about: str, parts: tuple[str, ...] = ()):
-        """`parts` may be given settings of their own, as in `--env.size 8`: see `own_settings`."""
+        """`parts` are the parts of a run with settings as flags, such as `--env.size 8`."""
         self.parts = parts
         super().__init__(
             f"spinward {command}", description=about, allow_abbrev=False, formatter_class=Formatter
@@ -31,11 +31,11 @@ class Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; {self.prog} --help lists what it takes")
 
     def places(self, words: list[str]) -> list[str]:
-        """The words that are neither options nor values of options, before anything is read.
+        """The positional arguments, before the options are read.
 
-        An option that this parser does not know is taken to have a value.
+        An unknown option is assumed to have a value.
         """
-        found, value = [], False
+        positional, value = [], False
         for word in words:
             option = word.startswith("-") and not word[1:2].isdigit()
             if option:
@@ -44,50 +44,50 @@ class Parser(argparse.ArgumentParser):
             elif value:
                 value = False
             else:
-                found.append(word)
-        return found
+                positional.append(word)
+        return positional
 
     def read(self, words: list[str]) -> argparse.Namespace:
-        """The arguments; an unknown flag is an error that names the nearest."""
+        """The arguments. The error for an unknown flag names the nearest known one."""
         words, own = own_settings(words, self.parts)
-        found, unknown = self.parse_known_args(words)
-        found.own = own
+        namespace, unknown = self.parse_known_args(words)
+        namespace.own = own
         if unknown:
             flags = [f for action in self._actions for f in action.option_strings]
             word = unknown[0].split("=")[0]
             near = nearest(word, flags)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unexpected {unknown[0]!r}{hint}")
-        return found
+        return namespace
 
 
 def own_settings(
     words: list[str], parts: tuple[str, ...]
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The words that are left, and what `--PART.KEY VALUE` says, by part. A value is read as JSON
-    where it is that: a number, true, a list.
+    """The remaining words, and the settings `--PART.KEY VALUE` by part. A value is read as JSON if
+    it is JSON: a number, true, a list.
 
     Raises:
         SettingsError: a key without a value.
     """
     rest: list[str] = []
-    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    left = iter(words)
-    for word in left:
+    by_part: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    remaining = iter(words)
+    for word in remaining:
         flag, equals, value = word.partition("=")
         part, _, key = flag.removeprefix("--").partition(".")
-        if not (flag.startswith("--") and part in found and key):
+        if not (flag.startswith("--") and part in by_part and key):
             rest.append(word)
             continue
-        value = value if equals else next(left, "")
+        value = value if equals else next(remaining, "")
         if not value or (not equals and value.startswith("--")):
             raise SettingsError(f"{flag} needs a value: {flag} VALUE")
-        found[part][key.replace("-", "_")] = read_value(value)
-    return rest, found
+        by_part[part][key.replace("-", "_")] = read_value(value)
+    return rest, by_part
 
 
 def read_value(text: str) -> Any:
-    """A number, true, false or a list, where that is what it says; else the text itself."""
+    """A number, true, false or a list, if the text is one; otherwise the text."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -101,5 +101,5 @@ def print_json(content: Any) -> None:
 
 
 def say(line: str = "") -> None:
-    """A line on what happens, on standard error; results go to standard output."""
+    """Prints a line of progress on standard error; results go to standard output."""
     print(line, file=sys.stderr)

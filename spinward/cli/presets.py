@@ -1,4 +1,4 @@
-"""`spinward presets [ALGORITHM]`: settings known to work, and what they are for."""
+"""`spinward presets [ALGORITHM]`: settings that are known to work, and their tasks."""
 
 import textwrap
 from typing import Any
@@ -16,13 +16,13 @@ def run(words: list[str]) -> int:
     from spinward.store import settings
 
     names = [ask.algorithm] if ask.algorithm else with_presets()
-    found = {name: presets_of(settings.find("algorithms", name)) for name in names}
+    by_algorithm = {name: presets_of(settings.find("algorithms", name)) for name in names}
     if ask.json:
-        print_json([described(name, p) for name, presets in found.items() for p in presets])
+        print_json([described(name, p) for name, presets in by_algorithm.items() for p in presets])
         return 0
-    if not any(found.values()):
+    if not any(by_algorithm.values()):
         say(f"{ask.algorithm} has no presets: `spinward explain {ask.algorithm}` has its defaults")
-    for name, presets in found.items():
+    for name, presets in by_algorithm.items():
         for p in presets:
             print(f"{name} {p.name}: {p.serves}")
             text = listed(dict(p.settings))
@@ -31,12 +31,12 @@ def run(words: list[str]) -> int:
 
 
 def described(algorithm: str, preset: Any) -> dict[str, Any]:
-    """A preset as JSON; a setting that JSON has no form for is told in words."""
+    """A preset as JSON; a setting without a JSON form is a text."""
     plain = (bool, int, float, str, tuple)
-    told = {k: v if isinstance(v, plain) else written(v) for k, v in preset.settings.items()}
+    values = {k: v if isinstance(v, plain) else written(v) for k, v in preset.settings.items()}
     return {
         "algorithm": algorithm,
         "name": preset.name,
         "for": preset.serves,
-        "settings": told,
+        "settings": values,
     }

@@ -1,4 +1,4 @@
-"""How training goes: one line that is redrawn in a terminal, and plain lines elsewhere."""
+"""The progress of training: one line that is redrawn in a terminal, and plain lines elsewhere."""
 
 import sys
 import time
@@ -15,13 +15,13 @@ REDRAW_S, PLAIN_S = 0.1, 30.0  # least time between two lines
 
 
 class Progress:
-    """Tells of log points on standard error: by redrawing a line at nearly each of them where that
-    is a terminal, and otherwise by a plain line every half minute, as a log file wants them."""
+    """Prints log points on standard error: in a terminal as one line that is redrawn, and otherwise
+    as a plain line every half minute, for a log file."""
 
     def __init__(self, experiment: Any):
         self.terminal = sys.stderr.isatty()
         self.seeds, self.env = experiment.seeds, experiment.env.name
-        self.metrics: dict[str, Any] = {}  # the newest of each: some are of every few points
+        self.metrics: dict[str, Any] = {}  # the newest values: some metrics are not at every point
         self.printed_at = 0.0 if self.terminal else time.monotonic()
         if self.terminal:
             print("compiling ...", end="", file=sys.stderr, flush=True)
@@ -49,7 +49,7 @@ class Progress:
         )
 
     def value(self, point: "Point") -> str:
-        """The newest value of the metric that says how the run does."""
+        """The newest value of the run's headline metric."""
         shown = headline.headline(self.env, self.metrics)
         values = [x for x in self.metrics[shown.metric] if x is not None]
         if shown is headline.RETURN:

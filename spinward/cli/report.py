@@ -1,4 +1,4 @@
-"""`spinward report RUN...`: one HTML file that holds everything and loads nothing."""
+"""`spinward report RUN...`: one self-contained HTML file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`spinward resume RUN`: goes on where it stopped, with the settings it has."""
+"""`spinward resume RUN`: continues a run where it stopped, with its settings."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`spinward rewards`: what can be learned from."""
+"""`spinward rewards`: lists the rewards."""
 
 from spinward.cli import algorithms
 

@@ -1,4 +1,4 @@
-"""`spinward runs`: what is in a folder of runs."""
+"""`spinward runs`: lists the runs of a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ def run(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     folder = Path(ask.out)
-    found = [describe(p.parent) for p in sorted(folder.glob("*/config.json"))]
+    rows = [describe(p.parent) for p in sorted(folder.glob("*/config.json"))]
     if ask.json:
-        print_json(found)
+        print_json(rows)
         return 0
-    if not found:
+    if not rows:
         say(f"{folder} holds no runs; begin with: spinward train ppo CartPole-v1")
-    for row in found:
+    for row in rows:
         if "error" in row:
             print(f"{row['run']:<40}{row['error']}")
             continue

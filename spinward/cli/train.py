@@ -11,7 +11,7 @@ from spinward.cli.progress import Progress
 from spinward.cli.used import choice_of, for_all, statement, used, written
 from spinward.store import settings
 
-PARTS = ("env", "reward", "data")  # that may be given settings of their own
+PARTS = ("env", "reward", "data")  # the parts with settings as flags
 LENGTHS = {"steps": 100_000, "updates": 10_000}
 
 
@@ -62,7 +62,7 @@ def show_help(words: list[str], name: str, env: str) -> int:
 
 
 def is_environment(name: str) -> bool:
-    """Whether a name that stands alone is an environment's, and no algorithm's."""
+    """Whether a single name is an environment's, and not an algorithm's."""
     from spinward.envs import ids
     from spinward.errors import SettingsError
 
@@ -76,7 +76,7 @@ def is_environment(name: str) -> bool:
 
 
 def notes_of(made: Any) -> tuple[str, ...]:
-    """What was left out of the texts that a run reads."""
+    """The notes on texts that a run leaves out."""
     from spinward.envs.prompts import FilePrompts
     from spinward.experience.texts import TextBatches
 
@@ -86,7 +86,7 @@ def notes_of(made: Any) -> tuple[str, ...]:
     return made.env.notes if isinstance(made.env, FilePrompts) else ()
 
 
-def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
+def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     about = "Train an algorithm in an environment, or on logged data."
     parser = Parser("train", about, PARTS)
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
@@ -114,25 +114,25 @@ def make_parser(kind: Any, chosen: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
     add_running(parser)
     if kind is not None:
-        add_settings(parser, kind, chosen or {})
+        add_settings(parser, kind, preset or {})
     return parser
 
 
-def add_settings(parser: Parser, kind: Any, chosen: dict[str, Any]) -> None:
-    """A flag for each setting of an algorithm, whose help has its default and what is used."""
+def add_settings(parser: Parser, kind: Any, preset: dict[str, Any]) -> None:
+    """Adds a flag for each setting of an algorithm; its help has the default and the used value."""
     group = parser.add_argument_group(f"settings of {kind.__name__}")
-    for one in used(kind, chosen):
+    for one in used(kind, preset):
         value = f"default: {written(one.default)}"
         if one.value != one.default:
             value = f"used: {written(one.value)}; {value}"
-        truth = one.hint is bool
-        more: dict[str, Any] = {"nargs": "?", "const": True} if truth else {}
+        is_flag = one.hint is bool
+        more: dict[str, Any] = {"nargs": "?", "const": True} if is_flag else {}
         group.add_argument(
             f"--{one.name.replace('_', '-')}",
             dest=f"set_{one.name}",
             type=checked(one.hint),
             default=argparse.SUPPRESS,
-            metavar="BOOL" if truth else settings.describe(one.hint).split()[-1].upper(),
+            metavar="BOOL" if is_flag else settings.describe(one.hint).split()[-1].upper(),
             help=f"{one.meaning} ({value})".replace("%", "%%"),
             **more,
         )
@@ -163,7 +163,7 @@ def given(ask: argparse.Namespace) -> dict[str, Any]:
 
 
 def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any:
-    """The experiment that was asked for; what was not is as the preset has it."""
+    """The experiment of the flags; settings without a flag come from the preset."""
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
     choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
@@ -193,13 +193,13 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
 
 
 def reward_of(name: str) -> Any:
-    """A reward of ours or of anybody's; a function of two texts is one too."""
-    found = settings.find("rewards", name)
-    return found() if isinstance(found, type) else settings.find("rewards", "verifier")(name)
+    """A reward by name: Spinward's, a user's class, or a user's function of two texts."""
+    reward = settings.find("rewards", name)
+    return reward() if isinstance(reward, type) else settings.find("rewards", "verifier")(name)
 
 
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
-    """Writes the report, and says how it went."""
+    """Writes the report, and prints the result."""
     from spinward.evaluation.statistics import sentence
     from spinward.report.results import shown, summary, write_report
     from spinward.store.headline import RETURN

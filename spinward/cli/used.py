@@ -1,4 +1,4 @@
-"""The settings that a run would use: an algorithm's defaults, and a preset's in their place."""
+"""The settings that a run would use: a preset's values, and otherwise the algorithm's defaults."""
 
 import importlib
 from functools import partial
@@ -11,14 +11,14 @@ class Setting(NamedTuple):
     name: str
     hint: Any
     default: Any
-    value: Any  # that a run uses
+    value: Any  # the value that a run uses
     meaning: str
 
 
-def used(kind: Any, chosen: dict[str, Any]) -> list[Setting]:
+def used(kind: Any, preset: dict[str, Any]) -> list[Setting]:
     """All settings of an algorithm that are flags, with the values of a preset."""
     return [
-        Setting(name, hint, default, chosen.get(name, default), note)
+        Setting(name, hint, default, preset.get(name, default), note)
         for name, hint, default, note in settings.flags(kind)
     ]
 
@@ -26,7 +26,7 @@ def used(kind: Any, chosen: dict[str, Any]) -> list[Setting]:
 def choice_of(
     kind: Any, env: str, steps: int, asked: str = "", own: dict[str, Any] | None = None
 ) -> Any:
-    """What the preset for an environment, with settings of its `own`, makes of a run."""
+    """The choice of a preset for an environment; `own` are the environment's settings."""
     from spinward.envs import ids
     from spinward.presets.choice import choose
     from spinward.presets.kinds import task_of
@@ -46,22 +46,22 @@ def listed(values: dict[str, Any]) -> str:
 
 
 def statement(choice: Any, given: Any = (), with_reward: bool = True) -> str:
-    """What a preset sets, but for what was `given` in its place; empty where it sets nothing."""
-    kept = {name: value for name, value in choice.settings.items() if name not in given}
+    """A sentence on a preset's settings, without those that were `given`; empty if none remain."""
+    settings_kept = {name: value for name, value in choice.settings.items() if name not in given}
     reward = type(choice.reward).__name__.lower()
-    said = f"preset {choice.name}: {listed(kept)}" if kept else ""
+    text = f"preset {choice.name}: {listed(settings_kept)}" if settings_kept else ""
     if with_reward and reward != "environment":
-        said += f"{'; ' if said else ''}reward {reward}"
-    return said
+        text += f"{'; ' if text else ''}reward {reward}"
+    return text
 
 
 def for_all(env: str, steps: int, asked: str = "") -> list[str]:
-    """A line for each algorithm whose presets have one for an environment."""
+    """A line for each algorithm that has a preset for an environment."""
     from spinward.presets.choice import with_presets
 
     kinds = {name: settings.find("algorithms", name) for name in with_presets()}
-    found = {name: choice_of(kind, env, steps, asked) for name, kind in kinds.items()}
-    return [f"{name:<14}{statement(choice)}" for name, choice in found.items() if choice.name]
+    choices = {name: choice_of(kind, env, steps, asked) for name, kind in kinds.items()}
+    return [f"{name:<14}{statement(choice)}" for name, choice in choices.items() if choice.name]
 
 
 def docstring(kind: Any) -> str:

@@ -1,4 +1,4 @@
-"""Runs on one page: a self-contained HTML file that loads nothing and runs nothing."""
+"""A report as one self-contained HTML file, which loads nothing and runs no code."""
 
 import base64
 import hashlib
@@ -66,10 +66,10 @@ def html(
 
     `summary` holds the headline, as `statistics.described` has it, and any further facts, `rows`
     the final table, a mapping of column to cell for each seed. `config` may be nested; its entry
-    `versions` gets a table of its own. `values` says what the headline and the curves are of.
+    `versions` gets a separate table. `values` is the name of the quantity in headline and curves.
 
     Raises:
-        SettingsError: a video that is no GIF, WebP or MP4.
+        SettingsError: a video that is not a GIF, WebP or MP4.
     """
     settings = flat({name: value for name, value in config.items() if name != "versions"})
     versions = flat(config.get("versions", {}))
@@ -91,7 +91,7 @@ def html(
 
 
 def head(title: str) -> list[str]:
-    """The head, with a policy that lets the browser load nothing but what is in the page."""
+    """The head, with a content policy that lets the browser load nothing from elsewhere."""
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
@@ -112,29 +112,29 @@ def head(title: str) -> list[str]:
 
 
 def headline(summary: Mapping[str, Any], values: str = "episode return") -> str:
-    """The mean of the seeds, how sure it is, and further facts."""
+    """The mean over seeds, its interval, and further facts."""
     lines = []
     value, unknown = number(summary.get("value")), summary.get("unknown", 0)
     if value is not None:
         low, high = number(summary.get("low")), number(summary.get("high"))
-        sure = str(summary["interval"])
+        interval = str(summary["interval"])
         if low is not None and high is not None:
-            sure = f"{sure}: {cell(low)} to {cell(high)}"
+            interval = f"{interval}: {cell(low)} to {cell(high)}"
         lines += [
             f'<p class="number">{cell(value)}</p>',
             f'<p class="faint">{escape(summary["statistic"])} of the {escape(values)}; '
-            f"{escape(sure)}</p>",
+            f"{escape(interval)}</p>",
         ]
     elif unknown:
         who = f"in {unknown} of {summary['seeds']} seeds"
         lines.append(f'<p class="faint">no mean: no episode ended {who} in the last tenth</p>')
     facts = flat({name: value for name, value in summary.items() if name not in HEADLINE})
     if facts:
-        told = "".join(
+        items = "".join(
             f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{cell(value)}</dd></div>"
             for name, value in facts.items()
         )
-        lines.append(f"<dl>{told}</dl>")
+        lines.append(f"<dl>{items}</dl>")
     return f'<div class="result">{"".join(lines)}</div>' if lines else ""
 
 
@@ -173,7 +173,7 @@ def section(title: str, content: str) -> str:
 
 
 def grid(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table whose columns are all that any row has, in the order of their first showing."""
+    """A table with the columns of all rows, in the order of their first appearance."""
     if not rows:
         return ""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -188,7 +188,7 @@ def grid(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """A table of names and values, which stand as they would be typed."""
+    """A table of names and values, written as a user would type them."""
     if not values:
         return ""
     lines = [
@@ -200,13 +200,13 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested mappings as one, with names such as `algorithm.lr`."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{before}{name}.")
+            merged |= flat(value, f"{before}{name}.")
         else:
-            found[f"{before}{name}"] = value
-    return found
+            merged[f"{before}{name}"] = value
+    return merged
 
 
 def number(value: Any) -> float | None:

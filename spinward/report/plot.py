@@ -36,26 +36,26 @@ FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 
 
 class Curve(NamedTuple):
-    """What the seeds of one run returned, as the environment counts it."""
+    """The returns of one run's seeds, in the environment's own reward."""
 
     name: str
     steps: np.ndarray  # [point] environment steps
     returns: np.ndarray  # [seed, point]; NaN where no episode has ended yet
-    expected: float | None = None  # the score that others reached
+    expected: float | None = None  # a published score to compare with
 
 
 class Summary(NamedTuple):
-    """A curve's seeds as one: where they all have a score."""
+    """The mean over a curve's seeds, at the points where all seeds have a score."""
 
     steps: np.ndarray  # [point]
     means: Estimate  # [point]
-    held: bool  # whether some point shows a seed's last score, for want of a new one
+    held: bool  # whether some point uses a seed's previous score, because there is no new one
 
 
 def summary(curve: Curve) -> Summary:
-    """The mean over all seeds and its interval, from when each seed has a score.
+    """The mean over all seeds and its interval, from the first point where each seed has a score.
 
-    There are no points where a seed never ended an episode: the mean of the others is of others.
+    If a seed never ended an episode, there are no points: a mean of the other seeds would mislead.
     """
     returns = np.asarray(curve.returns, float)
     filled = last_seen(returns)
@@ -74,8 +74,8 @@ def last_seen(x: np.ndarray) -> np.ndarray:
 def figure(
     curves: Sequence[Curve], title: str, dark: bool = False, values: str = "episode return"
 ) -> "Figure":
-    """The curves in one picture: thin lines for seeds, a band for the interval of their mean;
-    `values` says what they are of."""
+    """The curves in one picture: thin lines for seeds, and a band for the interval of their mean.
+    `values` is the name of the quantity."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -83,26 +83,29 @@ def figure(
         raise SettingsError("a figure needs at least one curve, found none")
     theme = DARK if dark else LIGHT
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    drawn = Figure(figsize=(7.2, 4.4), layout=layout, facecolor=theme.page)
-    axes = drawn.add_subplot()
+    picture = Figure(figsize=(7.2, 4.4), layout=layout, facecolor=theme.page)
+    axes = picture.add_subplot()
     summaries = [summary(curve) for curve in curves]
     tracks = []
-    for n, (curve, seen) in enumerate(zip(curves, summaries, strict=True)):
+    for n, (curve, mean_curve) in enumerate(zip(curves, summaries, strict=True)):
         colour = theme.curves[n % len(theme.curves)]
-        tracks.append(draw(axes, curve, seen, colour, STYLES[n // len(PALETTE) % len(STYLES)]))
+        tracks.append(
+            draw(axes, curve, mean_curve, colour, STYLES[n // len(PALETTE) % len(STYLES)])
+        )
     draw_expected(axes, curves, theme.faint)
     dress(axes, title, values, theme)
     label(axes, [track for track in tracks if track])
-    drawn.supxlabel(caption(curves, summaries), x=0.01, ha="left", fontsize=8, color=theme.faint)
-    return drawn
+    picture.supxlabel(caption(curves, summaries), x=0.01, ha="left", fontsize=8, color=theme.faint)
+    return picture
 
 
 def profiles(finals: Mapping[str, np.ndarray], title: str) -> "Figure":
-    """Performance profiles: of each run the share of seeds that reached a return, over returns."""
+    """Performance profiles: for each run, the share of seeds that reached a return, over
+    returns."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor=LIGHT.page)
-    axes = drawn.add_subplot()
+    picture = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor=LIGHT.page)
+    axes = picture.add_subplot()
     known = np.concatenate([x[np.isfinite(x)] for x in finals.values()] or [[]])
     if not len(known):
         raise SettingsError("a profile needs a seed that ended an episode; found none")
@@ -110,18 +113,18 @@ def profiles(finals: Mapping[str, np.ndarray], title: str) -> "Figure":
     at = np.linspace(known.min() - margin, known.max() + margin, 500)
     for n, (name, scores) in enumerate(finals.items()):
         colour, style = PALETTE[n % len(PALETTE)], STYLES[n // len(PALETTE) % len(STYLES)]
-        told = escaped(f"{name}, {len(scores)} seeds")
+        name_and_seeds = escaped(f"{name}, {len(scores)} seeds")
         shares = performance_profile(scores, at)
-        axes.step(at, shares, where="post", color=colour, linestyle=style, label=told)
+        axes.step(at, shares, where="post", color=colour, linestyle=style, label=name_and_seeds)
     dress(axes, title, "share of seeds with at least this return", LIGHT)
     axes.set_xlim(at[0], at[-1])
     axes.set_xlabel("return over the last tenth of training", color=LIGHT.faint)
     axes.legend(frameon=False)
-    return drawn
+    return picture
 
 
 def dress(axes: "Axes", title: str, values: str, theme: Theme) -> None:
-    """Titles, ticks and as few lines as will do."""
+    """Sets titles and ticks, and removes needless lines."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_title(
@@ -143,7 +146,7 @@ def dress(axes: "Axes", title: str, values: str, theme: Theme) -> None:
 
 
 def draw(
-    axes: "Axes", curve: Curve, seen: Summary, colour: str, style: str
+    axes: "Axes", curve: Curve, mean_curve: Summary, colour: str, style: str
 ) -> tuple[float, str, str] | None:
     """Draws a curve; returns the height at which it ends, its name and its colour."""
     faint: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0.7}
@@ -151,14 +154,16 @@ def draw(
         finite = np.isfinite(returns)
         steps = np.asarray(curve.steps)[finite]
         axes.plot(steps, returns[finite], marker="." if len(steps) == 1 else "", **faint)
-    if not len(seen.steps):
+    if not len(mean_curve.steps):
         return None
-    means = seen.means
-    if len(seen.steps) == 1:  # too short for a line or a band
-        axes.vlines(seen.steps, means.low, means.high, color=colour, alpha=0.4, linewidth=4)
-        axes.plot(seen.steps, means.value, color=colour, marker="o", markersize=6)
-    axes.fill_between(seen.steps, means.low, means.high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(seen.steps, means.value, color=colour, linestyle=style, linewidth=2)
+    means = mean_curve.means
+    if len(mean_curve.steps) == 1:  # too short for a line or a band
+        axes.vlines(mean_curve.steps, means.low, means.high, color=colour, alpha=0.4, linewidth=4)
+        axes.plot(mean_curve.steps, means.value, color=colour, marker="o", markersize=6)
+    axes.fill_between(
+        mean_curve.steps, means.low, means.high, color=colour, alpha=0.18, linewidth=0
+    )
+    axes.plot(mean_curve.steps, means.value, color=colour, linestyle=style, linewidth=2)
     return float(means.value[-1]), curve.name, colour
 
 
@@ -173,7 +178,7 @@ def draw_expected(axes: "Axes", curves: Sequence[Curve], colour: str) -> None:
 
 
 def label(axes: "Axes", tracks: list[tuple[float, str, str]]) -> None:
-    """Writes each name where its curve ends, and moves those apart that would overlap."""
+    """Writes each name at the end of its curve, and moves overlapping names apart."""
     low, high = axes.get_ylim()
     space = 0.055 * (high - low)  # the height of a line of text
     tracks = sorted(tracks)
@@ -191,33 +196,37 @@ def label(axes: "Axes", tracks: list[tuple[float, str, str]]) -> None:
 
 
 def caption(curves: Sequence[Curve], summaries: list[Summary]) -> str:
-    """What the picture shows, of how many seeds, and what it does not show."""
-    drawn = {seen.means.seeds: seen.means for seen in summaries if len(seen.steps)}
+    """The caption: the statistic, the number of seeds, and seeds without a score."""
+    by_seeds = {
+        mean_curve.means.seeds: mean_curve.means
+        for mean_curve in summaries
+        if len(mean_curve.steps)
+    }
     lines = [
         f"{means.statistic.capitalize()}; band: {means.interval}; thin lines: single seeds."
         if seeds > 1
         else "One seed: no interval can be told."
-        for seeds, means in sorted(drawn.items())
+        for seeds, means in sorted(by_seeds.items())
     ]
     if lines:
         lines[-1] += " Not smoothed."
-    if any(seen.held for seen in summaries):
+    if any(mean_curve.held for mean_curve in summaries):
         lines.append("A seed with no new episode at a point counts with its last one.")
     for curve in curves:
         lost, seeds = int((~np.isfinite(curve.returns)).all(1).sum()), len(curve.returns)
         if lost:
-            told = f"no episode ended in {lost} of {seeds} seeds, so there is no mean."
-            lines.append(f"{curve.name}: {told}")
+            sentence = f"no episode ended in {lost} of {seeds} seeds, so there is no mean."
+            lines.append(f"{curve.name}: {sentence}")
     return escaped("\n".join(lines))
 
 
 def escaped(name: str) -> str:
-    """A name that is not read as mathematics."""
+    """A name that matplotlib does not read as mathematics."""
     return name.replace("$", r"\$")
 
 
 def short(x: float) -> str:
-    """A number as people say it: 1500 is 1.5k, 2e6 is 2M."""
+    """A number in short form: 1500 is 1.5k, 2e6 is 2M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= size:
             return f"{x / size:.4g}{letter}"
@@ -250,20 +259,20 @@ def rendered(figure: "Figure", kind: str) -> bytes:
 
 
 def table(curves: Sequence[Curve]) -> str:
-    """The last point of each curve: mean, interval, steps, and the score that was expected."""
+    """The last point of each curve: mean, interval, steps and expected score."""
     rows = [("run", "", "return", "interval", "steps", "expected")]
     for curve in curves:
         steps, means, _ = summary(curve)
         expected = "-" if curve.expected is None else f"{curve.expected:g}"
         if not len(steps):
             lost = int((~np.isfinite(curve.returns)).all(1).sum())
-            told = f"no episode ended in {lost} of {len(curve.returns)} seeds"
-            rows.append((curve.name, "-", "-", told, "-", expected))
+            interval = f"no episode ended in {lost} of {len(curve.returns)} seeds"
+            rows.append((curve.name, "-", "-", interval, "-", expected))
             continue
         low, high = float(means.low[-1]), float(means.high[-1])
         bounds = "" if math.isnan(low) else f": {low:.2f} to {high:.2f}"
-        told, value = f"{means.interval}{bounds}", f"{means.value[-1]:.2f}"
-        rows.append((curve.name, means.statistic, value, told, f"{int(steps[-1]):,}", expected))
+        interval, value = f"{means.interval}{bounds}", f"{means.value[-1]:.2f}"
+        rows.append((curve.name, means.statistic, value, interval, f"{int(steps[-1]):,}", expected))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:

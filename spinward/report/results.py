@@ -1,4 +1,4 @@
-"""What came out of a run, in numbers, curves, a report and a video."""
+"""The results of a run: numbers, curves, a report and a video."""
 
 import os
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ NOTES = {
 
 
 def shown(run: Run) -> Headline:
-    """The metric that says how a run does, which of a run on texts is no return."""
+    """The headline metric of a run; for a run on texts, this is not a return."""
     return of_points(choices(run.config)[0].name, run.points)
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """The final training returns: their mean over seeds, its interval, and each seed's. Of a run
-    on texts of one's own, the loss, accuracy or reward that it came to.
+    """The final training returns: their mean over seeds, its interval, and each seed's return. For
+    a run on a user's texts: the final loss, accuracy or reward.
 
     Where a seed ended no episode in the last tenth, there is no mean: `unknown` counts such seeds.
     """
@@ -69,7 +69,7 @@ def require_metric(run: Run, metric: str) -> None:
 
 
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
-    """One HTML file on a run, with the curves of `others` beside its own."""
+    """Writes one HTML file on a run, with the curves of `others` too."""
     config, result, headline = run.config, summary(run), shown(run)
     first = config["seed"]
     rows = [
@@ -102,7 +102,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
 
 
 def column(headline: Headline) -> str:
-    """The heading of a table of what each seed came to."""
+    """The heading of the table with each seed's result."""
     if headline is RETURN:
         return "return (last tenth of training)"
     return (
@@ -113,7 +113,7 @@ def column(headline: Headline) -> str:
 
 
 def resume_note(run: Run) -> str:
-    """What a resume of the run gives, and why."""
+    """A sentence on whether the run resumes exactly, and why."""
     from spinward.core import HostEnv
     from spinward.envs import ids
 
@@ -130,14 +130,14 @@ def resume_note(run: Run) -> str:
 
 
 def newest_video(run: Run) -> Path | None:
-    """The video in a run's folder that was made last.
+    """The newest video in a run's folder.
 
     Raises:
         DamagedFileError: a video, or their folder, is a link or no ordinary file.
     """
     folder = files.inside(run.path, run.path / "videos")
-    found = folder.iterdir() if folder.is_dir() else ()
-    videos = [p for p in found if p.suffix.lower() in report.TYPES]
+    files_found = folder.iterdir() if folder.is_dir() else ()
+    videos = [p for p in files_found if p.suffix.lower() in report.TYPES]
     times = {}
     for path in videos:
         with files.opened(path, run.path, "rb") as file:

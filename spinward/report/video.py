@@ -1,4 +1,4 @@
-"""Frames to a file that shows them: an animated picture, or a film where FFmpeg is installed."""
+"""Writes frames as an animated picture, or as a film where FFmpeg is installed."""
 
 import io
 import itertools
@@ -36,7 +36,7 @@ def write(frames: Iterable[np.ndarray], path: Path, fps: float = 30) -> None:
 
 
 def checked(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
-    """The frames, each looked at.
+    """The frames, each checked.
 
     Raises:
         SettingsError: there are none, or one is no picture of the first one's size.

@@ -178,7 +178,7 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
     assert len(capsys.readouterr().out.splitlines()) == 4
     monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=FilePrompts())))
     assert main([*words, "--best-of", "4"]) == 2
-    assert "needs a judge" in capsys.readouterr().err
+    assert "needs a score" in capsys.readouterr().err
     assert main([*words, "--best-of", "4", "--count", "2"]) == 2
     monkeypatch.setattr(assemble, "model", language.public)
     assert main(["generate", str(folder / "nowhere"), "--prompt", "a"]) == 2
