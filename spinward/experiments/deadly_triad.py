@@ -83,7 +83,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     rows.append(Row(toy, two_states(), np.nan, np.nan, 1.98))
     picture = out / "divergence.png"
     plot.save(bars(found), picture)
-    return Reproduction("deadly-triad", scale, rows, *judged(order), [picture])
+    return Reproduction("deadly-triad", scale, rows, *verdict(order), [picture])
 
 
 def swept(seeds: int, updates: int, out: Path) -> Iterator[Measured]:
@@ -109,21 +109,21 @@ def share(found: list[Measured], what: str, published: float | None, **where: st
     return row_of(what, np.stack([f.diverged for f in chosen]).mean(0), published)
 
 
-def judged(order: list[Row]) -> tuple[str, str]:
+def verdict(order: list[Row]) -> tuple[str, str]:
     rule = (
         "the rule: Q-learning, inverse double and the larger of the two that value by the target "
         "network diverge less and less, and the 95 % intervals of the first and the last are apart"
     )
     plain, inverse, lagged = *order[:2], max(order[2:], key=lambda row: row.measured)
     shares = ", ".join(f"{row.measured:.0%}" for row in order)
-    told = f"shares of softly diverging runs, in the paper's order: {shares} ({rule})"
+    reason = f"shares of softly diverging runs, in the paper's order: {shares} ({rule})"
     if plain.low != plain.low:
-        return "cannot tell", f"one seed has no interval; {told}"
+        return "cannot tell", f"one seed has no interval; {reason}"
     if plain.measured > inverse.measured > lagged.measured and plain.low > lagged.high:
-        return "reproduced", told
+        return "reproduced", reason
     if plain.low > lagged.high:
-        return "cannot tell", f"a target network helps, inverse double not surely; {told}"
-    return ("not reproduced" if plain.high < lagged.low else "cannot tell"), told
+        return "cannot tell", f"a target network helps, inverse double not surely; {reason}"
+    return ("not reproduced" if plain.high < lagged.low else "cannot tell"), reason
 
 
 def two_states() -> float:

@@ -58,10 +58,10 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     pictures = [out / "variance.png", out / "returns.png"]
     plot.save(bars(variance), pictures[0])
     plot.save(plot.figure(curves, f"{ENV}, {count} seeds"), pictures[1])
-    return Reproduction("policy-gradient", scale, rows, *judged(falls, count), pictures)
+    return Reproduction("policy-gradient", scale, rows, *verdict(falls, count), pictures)
 
 
-def judged(falls: list[Row], seeds: int) -> tuple[str, str]:
+def verdict(falls: list[Row], seeds: int) -> tuple[str, str]:
     rule = "the rule: from form to form, the 95 % interval of the ratio of variances is below 1"
     if seeds < 2:
         return "cannot tell", f"one seed has no interval; {rule}"

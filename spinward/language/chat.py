@@ -33,7 +33,7 @@ class Template:
 
     @classmethod
     def of(cls, folder: Path, config: dict[str, Any]) -> "Template | None":
-        """That of a folder with such a `tokenizer_config.json`.
+        """The template of a folder with such a `tokenizer_config.json`.
 
         Raises:
             DamagedFileError: what stands there is no template.
@@ -60,7 +60,8 @@ class Template:
     def render(
         self, messages: list[dict[str, Any]], continues: bool = False, tools: Any = None
     ) -> str:
-        """The text of a conversation; with `continues` it stops where the assistant is to speak.
+        """The text of a conversation; with `continues`, up to the place where the assistant
+        answers.
 
         Raises:
             SettingsError: the template refuses the conversation, fails, or takes too much time or
@@ -69,7 +70,7 @@ class Template:
         return self.rendered([(messages, continues)], tools)[0]
 
     def rendered(self, asked: list[Asked], tools: Any = None) -> list[str]:
-        """Several texts of a conversation, of one call of the process."""
+        """Several texts of a conversation, from one call of the process."""
         named = by_name(self.source)
         default = named.get("default", next(iter(named.values())))
         source = named.get(TOOLS, default) if tools else default
@@ -81,15 +82,15 @@ class Template:
         plain = [{**job, "tools": None} for job in jobs]
         if not tools:
             return worker.render(plain)
-        found = worker.render([{**job, "tools": tools} for job in jobs])
-        if found == worker.render(plain):
+        texts = worker.render([{**job, "tools": tools} for job in jobs])
+        if texts == worker.render(plain):
             raise SettingsError("the chat template writes no tools, and the conversation has some")
-        return found
+        return texts
 
     def spans(
         self, messages: list[dict[str, Any]], tools: Any = None
     ) -> tuple[str, list[tuple[int, int]]]:
-        """The text of a conversation, and from where to where the assistant speaks in it.
+        """The text of a conversation, and the spans of the assistant's answers in the text.
 
         Raises:
             SettingsError: what stands before an answer is not what the assistant had to answer.
@@ -109,7 +110,7 @@ class Template:
 
 
 class TemplateWorker:
-    """The process that renders one template, begun when it is first asked."""
+    """The process that renders one template; it starts with the first request."""
 
     def __init__(self, source: str):
         self.source, self.lock = source, threading.Lock()
@@ -125,10 +126,10 @@ class TemplateWorker:
             answer = self.asked(line)
         if not answer:
             raise SettingsError(f"the chat template {self.died()}")
-        found = json.loads(answer)
-        if isinstance(found, str):
-            raise SettingsError(f"the chat template {found}")
-        return found
+        texts_or_error = json.loads(answer)
+        if isinstance(texts_or_error, str):
+            raise SettingsError(f"the chat template {texts_or_error}")
+        return texts_or_error
 
     def asked(self, line: bytes) -> bytes:
         if self.process is None or self.process.poll() is not None:
@@ -143,7 +144,7 @@ class TemplateWorker:
         return self.process.stdout.readline()
 
     def died(self) -> str:
-        """What the process ended of."""
+        """The reason why the process ended."""
         assert self.process is not None
         code = self.process.wait()
         if code == -signal.SIGPROF:
@@ -152,7 +153,7 @@ class TemplateWorker:
 
 
 def started() -> subprocess.Popen[bytes]:
-    """A process that imports nothing of ours, nor anything from where it was started."""
+    """Starts a process that imports nothing of Spinward, and nothing from the current folder."""
     if importlib.util.find_spec("jinja2") is None:
         raise SettingsError("a chat template needs jinja2: pip install -e '.[language]'")
     command = [sys.executable, "-P", template_worker.__file__]
@@ -163,7 +164,7 @@ def started() -> subprocess.Popen[bytes]:
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
-    """Stops a process that nobody will ask again."""
+    """Stops a process that gets no more requests."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):

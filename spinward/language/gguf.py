@@ -1,4 +1,4 @@
-"""Llama models in GGUF files, as llama.cpp quantises them, and SmolLM2, which a package ships.
+"""Llama models in GGUF files, quantised by llama.cpp, and SmolLM2, which comes in a package.
 
 Numbers are read with the package `gguf` and become ordinary floats: the decoder knows nothing of
 quantisation.
@@ -79,8 +79,8 @@ def load(path: Path, dtype: str = "float32") -> tuple[Decoder, Tokenizer]:
     for name, array in named.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             if array.ndim != 2 or array.shape[0] % shape.head_dim:
-                told = f"{name} is {list(array.shape)}, with heads of {shape.head_dim}"
-                raise DamagedFileError(f"{path} is damaged: {told}")
+                problem = f"{name} is {list(array.shape)}, with heads of {shape.head_dim}"
+                raise DamagedFileError(f"{path} is damaged: {problem}")
             named[name] = in_halves(array, shape.head_dim)
     decoder, tokenizer = assembled(named, shape, path, dtype), tokenizer_of(values, path)
     check_size(tokenizer, shape.vocab, path)
@@ -124,11 +124,11 @@ def to_shape(values: dict[str, Any], path: Path, tied: bool) -> Shape:
 
 
 def needed(values: dict[str, Any], path: Path, name: str, kind: Any = object) -> Any:
-    """A value of the file, which has to be there and of a kind."""
-    found = values.get(name)
-    if found is None or not isinstance(found, kind):
-        raise DamagedFileError(f"{path} is damaged: {name} is {found!a:.40}")
-    return found
+    """A value of the file, which must be present and of a type."""
+    value = values.get(name)
+    if value is None or not isinstance(value, kind):
+        raise DamagedFileError(f"{path} is damaged: {name} is {value!a:.40}")
+    return value
 
 
 def public(name: str) -> str:
@@ -139,8 +139,8 @@ def public(name: str) -> str:
 
 
 def in_halves(rows: np.ndarray, dim: int) -> np.ndarray:
-    """A projection to heads of `dim` [outputs, inputs] whose rotated pairs stand side by side, as
-    they do in these files, with the first of all pairs before the second."""
+    """A projection to heads of `dim` [outputs, inputs], reordered: these files interleave the
+    rotated pairs, and the result has the first element of all pairs before the second."""
     apart = rows.reshape(-1, dim // 2, 2, rows.shape[1])
     return apart.swapaxes(1, 2).reshape(rows.shape)
 

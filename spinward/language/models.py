@@ -14,7 +14,7 @@ Stamp = tuple[tuple[str, int, int], ...]  # of each file its name, size and time
 
 
 class Model(NamedTuple):
-    """A language model, and how text becomes its tokens."""
+    """A language model and its vocabulary."""
 
     decoder: Decoder
     vocabulary: Any
@@ -36,14 +36,14 @@ def public(name: str) -> Model:
 
 
 def stamp(path: Path) -> Stamp:
-    """What tells whether a file, or one of a folder, has changed since."""
+    """The versions of a file, or of the files in a folder: a changed stamp means changed files."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     return tuple((str(p), s.st_size, s.st_mtime_ns) for p in files for s in (p.stat(),))
 
 
 @functools.lru_cache(maxsize=2)
 def opened(name: str, path: Path, stamp: Stamp) -> Model:
-    """The model at a path; a second call finds it, unless a file has changed."""
+    """The model at a path; cached until a file changes."""
     from spinward.language import gguf, pretrained, tokenizer
 
     if path.suffix == ".gguf":
@@ -52,10 +52,10 @@ def opened(name: str, path: Path, stamp: Stamp) -> Model:
     return finite(name, Model(decoder, tokenizer.load(path, decoder.shape.vocab)))
 
 
-def finite(name: str, found: Model) -> Model:
-    """Raises DamagedFileError for a model whose numbers are not finite, as no text's would be."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(found.decoder):
+def finite(name: str, model: Model) -> Model:
+    """Raises DamagedFileError for a model with numbers that are not finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.decoder):
         if not bool(jnp.isfinite(leaf).all()):
             part = jax.tree_util.keystr(path).lstrip(".")
             raise DamagedFileError(f"model={name!r}: {part} has numbers that are not finite")
-    return found
+    return model

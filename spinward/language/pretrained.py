@@ -69,13 +69,13 @@ def load(folder: Path, dtype: str = "") -> Decoder:
         DamagedFileError: a file is corrupt.
     """
     shape = to_shape(weights.read_json(folder / "config.json"), folder)
-    found = weights.read(folder)
+    named = weights.read(folder)
     if shape.family == "gpt2":
-        found = unfused(found, shape)
-    return assembled(found, shape, folder, dtype)
+        named = unfused(named, shape)
+    return assembled(named, shape, folder, dtype)
 
 
-def assembled(found: dict[str, np.ndarray], shape: Shape, origin: Any, dtype: str = "") -> Decoder:
+def assembled(named: dict[str, np.ndarray], shape: Shape, origin: Any, dtype: str = "") -> Decoder:
     """A decoder of arrays by their public names, each layer's by itself."""
     like = jax.eval_shape(lambda: Decoder.init(jax.random.key(0), shape))
     leaves, wrong, used = [], [], set()
@@ -84,14 +84,14 @@ def assembled(found: dict[str, np.ndarray], shape: Shape, origin: Any, dtype: st
         wanted = stored_shape(ours, leaf, shape)
         used.update(names)
         for name in names:
-            if name not in found:
+            if name not in named:
                 wrong.append(f"{name} is missing")
-            elif found[name].shape != wanted:
-                wrong.append(f"{name} is {list(found[name].shape)}, not {list(wanted)}")
+            elif named[name].shape != wanted:
+                wrong.append(f"{name} is {list(named[name].shape)}, not {list(wanted)}")
         if not wrong:
-            leaves.append(stacked([found[name] for name in names], ours, shape, dtype))
+            leaves.append(stacked([named[name] for name in names], ours, shape, dtype))
     tied = {"lm_head.weight"} if shape.tied else set()
-    extra = found.keys() - used - tied - {SCORE}
+    extra = named.keys() - used - tied - {SCORE}
     wrong += [f"{n} is not part of it" for n in sorted(extra) if not n.endswith(BUFFERS)]
     if wrong:
         what = f"{origin} is no {shape.family} as its config has it"
@@ -100,7 +100,7 @@ def assembled(found: dict[str, np.ndarray], shape: Shape, origin: Any, dtype: st
 
 
 def public(ours: str, shape: Shape) -> list[str]:
-    """The public names of one of our leaves: one, or one for each layer."""
+    """The public names of a leaf of the decoder: one name, or one for each layer."""
     pattern = (GPT2 if shape.family == "gpt2" else LLAMA)[ours]
     return [pattern.format(i) for i in range(shape.layers)] if "{}" in pattern else [pattern]
 
@@ -111,23 +111,24 @@ def turned_over(ours: str, shape: Shape) -> bool:
 
 
 def stored_shape(ours: str, leaf: Any, shape: Shape) -> tuple[int, ...]:
-    """That of each array in the file that goes into one of our leaves."""
+    """The shape of each array in the file that belongs to a leaf of the decoder."""
     size = leaf.shape[1:] if ours.startswith("layers.") else leaf.shape
     return size[::-1] if turned_over(ours, shape) else size
 
 
 def stacked(parts: list[np.ndarray], ours: str, shape: Shape, dtype: str) -> jax.Array:
-    """One of our leaves. Half precision becomes float32, because float16 overflows in training."""
+    """A leaf of the decoder. float16 becomes float32, because float16 overflows in training."""
     kind = dtype or ("float32" if parts[0].dtype == np.float16 else parts[0].dtype)
     parts = [x.T for x in parts] if turned_over(ours, shape) else parts
     whole = np.stack(parts) if ours.startswith("layers.") else parts[0]
     return jnp.asarray(whole, kind)
 
 
-def unfused(found: dict[str, np.ndarray], shape: Shape) -> dict[str, np.ndarray]:
-    """GPT-2's arrays with queries, keys and values apart, and with the prefix some files lack."""
+def unfused(named: dict[str, np.ndarray], shape: Shape) -> dict[str, np.ndarray]:
+    """GPT-2's arrays with separate queries, keys and values, and with the prefix that some files
+    lack."""
     result: dict[str, np.ndarray] = {}
-    for name, array in found.items():
+    for name, array in named.items():
         bare = name.startswith(("wte.", "wpe.", "h.", "ln_f."))
         name = f"transformer.{name}" if bare else name
         whole = array.shape[-1:] == (3 * shape.width,)

@@ -23,9 +23,9 @@ Row = dict[str, Any]
 
 
 class Limits(NamedTuple):
-    """How long a row may be, and what becomes of one that cannot be used."""
+    """The length limit of rows, and whether unusable rows are skipped."""
 
-    room: int  # tokens: the context of the model, less what is to be written
+    room: int  # tokens: the model's context, less the length of completions
     skip: bool = False  # pass over rows that cannot be used, in place of an error
     max_length: int = 0  # tokens that a longer row is cut to, or with skip passed over; 0: room
 
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 
 
 class RowsRead(NamedTuple):
-    """What was made of rows, the rows as they stand in their file, and what was left out."""
+    """The rows as tokens, the rows as in their file, and notes on rows that were left out."""
 
     texts: list[TokenRow]
     rows: list[Row]
@@ -63,7 +63,7 @@ def read(
     vocabulary: Any,
     limits: Limits,
 ) -> RowsRead:
-    """All rows as `reader` has them, none longer than `limits` allow.
+    """All rows as `reader` reads them, none longer than `limits` allow.
 
     Raises:
         SettingsError: a row that cannot be used, unless it may be skipped; no row can.
@@ -92,52 +92,54 @@ def read(
 
 
 def fitted(where: Where, row: TokenRow, limits: Limits) -> tuple[TokenRow, bool]:
-    """A row of no more tokens than may be, and whether it was cut."""
+    """A row within the limit of tokens, and whether the row was cut."""
     size = row.size
     if size <= limits.size:
         return row, False
     if limits.skip or not limits.max_length:
         most = "max_length" if limits.max_length else "the room of the model's context"
-        told = f", of which {len(row.prompt)} are the prompt," if any(row.completions) else ""
+        of_prompt = f", of which {len(row.prompt)} are the prompt," if any(row.completions) else ""
         instead = "" if limits.skip else "; --max-length cuts longer rows, --skip leaves them out"
         raise SettingsError(
-            f"{where}: {size} tokens{told} are more than {most} = {limits.size}{instead}"
+            f"{where}: {size} tokens{of_prompt} are more than {most} = {limits.size}{instead}"
         )
     return shortened(where, row, limits.size), True
 
 
 class SplitTexts(NamedTuple):
-    """Rows to learn from, those held out of them, and what to tell of both."""
+    """Rows to learn from, held-out rows, and notes on both."""
 
     data: Transition
     held: Transition | None
     notes: tuple[str, ...]
 
 
-def corpus(found: RowsRead, share: float) -> SplitTexts:
+def corpus(rows_read: RowsRead, share: float) -> SplitTexts:
     """Rows as steps, a `share` of them held out; none of a few rows."""
-    held, rows = held_out(len(found.texts), share), found.texts
+    held, rows = held_out(len(rows_read.texts), share), rows_read.texts
     kept = texts.laid_out([row for i, row in enumerate(rows) if i not in held])
     if not held:
-        return SplitTexts(kept, None, found.notes)
-    told = f"{len(held)} of {len(rows)} rows held out to evaluate with"
-    return SplitTexts(kept, texts.laid_out([rows[i] for i in sorted(held)]), (*found.notes, told))
+        return SplitTexts(kept, None, rows_read.notes)
+    note = f"{len(held)} of {len(rows)} rows held out to evaluate with"
+    return SplitTexts(
+        kept, texts.laid_out([rows[i] for i in sorted(held)]), (*rows_read.notes, note)
+    )
 
 
-def prompts(found: RowsRead) -> np.ndarray:
+def prompts(rows_read: RowsRead) -> np.ndarray:
     """The prompts [row, tokens], with `PAD` in front of the short ones."""
-    return padded([row.prompt for row in found.texts])
+    return padded([row.prompt for row in rows_read.texts])
 
 
-def given(found: RowsRead, vocabulary: Any) -> Callable[[int], Row]:
-    """The row of a number as its file has it, with its prompt by that name."""
+def given(rows_read: RowsRead, vocabulary: Any) -> Callable[[int], Row]:
+    """A function from a row's number to the row as in its file, with its prompt as `prompt`."""
     talks = texts.talks(vocabulary)
-    rows = [{**row, "prompt": layouts.asked("", row, talks)["prompt"]} for row in found.rows]
+    rows = [{**row, "prompt": layouts.asked("", row, talks)["prompt"]} for row in rows_read.rows]
     return rows.__getitem__
 
 
 def held_out(rows: int, share: float) -> set[int]:
-    """Which of so many rows are not learned from: the same ones in every process."""
+    """Which of `rows` rows are held out: the same ones in every process."""
     if share <= 0.0 or rows < FEWEST:
         return set()
     count = min(max(1, round(share * rows)), MOST, rows - 1)

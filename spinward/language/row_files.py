@@ -53,7 +53,7 @@ def rows_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[str, d
 
 
 def values(path: Path) -> Iterator[tuple[str, Any]]:
-    """What stands in each row of a file, or the error that reading it gave."""
+    """The value of each row of a file, or the error of reading the row."""
     lines = lines_of(path)
     number, offset, line = next(lines, (1, 0, b""))
     if line.startswith(WIDE):

@@ -1,4 +1,4 @@
-"""The layouts in which others publish rows, each turned into one of ours.
+"""Converts the layouts of published rows to Spinward's layouts.
 
 Ours are those of TRL: `text`; `messages`; `prompt` and `completion`; `prompt`, `chosen` and
 `rejected`. A text may be a conversation: a list of messages, each with a `role` and a `content`.
@@ -88,7 +88,7 @@ def compared(where: str, row: Row, talks: bool = True) -> Row:
 
 
 def of_talks(where: str, row: Row, chosen: list[Row], rejected: list[Row]) -> Row:
-    """A comparison of two conversations, of which each may repeat what was asked."""
+    """A comparison of two conversations; each may repeat the prompt."""
     prompt, size = row.get("prompt"), shared(chosen, rejected)
     if isinstance(prompt, list):
         prompt = conversation(where, prompt)
@@ -130,7 +130,8 @@ def summarised(where: str, info: Any) -> str:
 
 
 def instructed(where: str, row: Row, talks: bool) -> Any:
-    """What is asked in a row of Alpaca's; an instruction that is a conversation stays one."""
+    """The prompt of a row of Alpaca's; an instruction that is a conversation stays a
+    conversation."""
     if not isinstance(row["instruction"], str):
         return row["instruction"]
     more = next((row[name] for name in ("input", "context") if row.get(name)), "")
@@ -152,7 +153,7 @@ def text(where: str, row: Row, name: str) -> str:
 
 
 def shared(one: Any, other: Any) -> int:
-    """How much two texts, in whole words, or two conversations have in common at first."""
+    """The length of the common beginning of two texts, in whole words, or of two conversations."""
     same = itertools.takewhile(lambda x: x[0] == x[1], zip(one, other, strict=False))
     size = sum(1 for _ in same)
     return one.rfind(" ", 0, size) + 1 if isinstance(one, str) else size
@@ -211,12 +212,12 @@ def worded(where: str, content: Any) -> str:
 
 def tools_of(where: str, row: Row) -> list[Any]:
     """The tools that a conversation may call, which some files have as JSON in a text."""
-    found: Any = row.get("tools")
-    if isinstance(found, str):
+    tools: Any = row.get("tools")
+    if isinstance(tools, str):
         try:
-            found = json.loads(found or "null")
+            tools = json.loads(tools or "null")
         except (ValueError, RecursionError):
             raise SettingsError(f"{where}: tools is no JSON: {row['tools'][:40]!r}") from None
-    if found is not None and not isinstance(found, list):
-        raise SettingsError(f"{where}: tools is a {type(found).__name__}; expected a list")
-    return found or []
+    if tools is not None and not isinstance(tools, list):
+        raise SettingsError(f"{where}: tools is a {type(tools).__name__}; expected a list")
+    return tools or []

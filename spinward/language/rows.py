@@ -1,4 +1,4 @@
-"""Rows of texts as arrays of tokens to learn from, or to write after.
+"""Rows of texts as arrays of tokens, to learn from or to complete.
 
 Which layouts are read is in layouts.py, which files in rows.py; what becomes of rows that cannot be
 used, or are too long, in reading.py.
@@ -47,7 +47,7 @@ class TokenRow(NamedTuple):
 
 
 def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
-    """What `sft` learns from: in a conversation, all that the assistant says."""
+    """A row for `sft`: of a conversation, all answers of the assistant are learned."""
     row = layouts.answered(where, row, talks(vocabulary))
     if "text" in row:
         words = layouts.text(where, row, "text")
@@ -71,14 +71,14 @@ def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     if not any(m["content"].strip() or m.get("tool_calls") for m in answers):
         raise SettingsError(f"{where}: the assistant says nothing; there is nothing to learn in it")
     more = tools(where, row)
-    tokens, said = told(where, able(where, vocabulary).answers, row["messages"], *more)
+    tokens, said = tokens_of(where, able(where, vocabulary).answers, row["messages"], *more)
     if not any(said[1:]):
         raise SettingsError(f"{where}: the chat template leaves out what the assistant says")
     return TokenRow([], [tokens], said)
 
 
 def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
-    """What `reward-model` and `dpo` learn from."""
+    """A row for `reward-model` and `dpo`."""
     row = layouts.compared(where, row, talks(vocabulary))
     if row["chosen"] == row["rejected"]:
         raise SettingsError(f"{where}: chosen and rejected are the same text")
@@ -89,12 +89,12 @@ def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
 
 
 def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
-    """What `ppo-tokens` and `grpo` write after."""
+    """A row for `ppo-tokens` and `grpo`: a prompt."""
     row = layouts.asked(where, row, talks(vocabulary))
     given = needed(where, row, "prompt")
     if isinstance(given, list):
         messages, more = layouts.conversation(where, given), tools(where, row)
-        tokens = told(where, able(where, vocabulary).chat, messages, True, *more)
+        tokens = tokens_of(where, able(where, vocabulary).chat, messages, True, *more)
     elif isinstance(given, str):
         tokens = opening(where, given, vocabulary)
     else:
@@ -106,26 +106,27 @@ def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
 
 
 def following(where: Where, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
-    """Token numbers of what comes after the prompt of a row."""
+    """The token numbers after the prompt of a row."""
     if not isinstance(row["prompt"], list):
         needed(where, row, name)
         words = layouts.text(where, row, name)
-        return ended(told(where, vocabulary.encode, words), vocabulary)
+        return ended(tokens_of(where, vocabulary.encode, words), vocabulary)
     said = needed(where, row, name)
     said = [layouts.message("assistant", said)] if isinstance(said, str) else said
     parts = layouts.conversation(where, row["prompt"]), layouts.conversation(where, said)
     more = tools(where, row)
-    return ended(told(where, able(where, vocabulary).answer, *parts, *more), vocabulary)
+    return ended(tokens_of(where, able(where, vocabulary).answer, *parts, *more), vocabulary)
 
 
 def opening(where: Where, words: str, vocabulary: Any) -> list[int]:
     """Token numbers of a text, after the token that begins one where the model knows such."""
     begins = isinstance(vocabulary, Begins)
-    return told(where, vocabulary.prompt if begins else vocabulary.encode, words)
+    return tokens_of(where, vocabulary.prompt if begins else vocabulary.encode, words)
 
 
 def tools(where: Where, row: dict[str, Any]) -> list[Any]:
-    """The tools of a row as the last argument of what renders its conversation, if it has any."""
+    """The tools of a row, as the last argument for rendering its conversation; empty without
+    tools."""
     found = layouts.tools_of(where, row)
     return [found] if found else []
 
@@ -148,8 +149,8 @@ def able(where: Where, vocabulary: Any) -> Any:
     return vocabulary
 
 
-def told(where: Where, encode: Any, *words: Any) -> Any:
-    """Token numbers; an error says in which row it was."""
+def tokens_of(where: Where, encode: Any, *words: Any) -> Any:
+    """The token numbers of `words`; an error names the row."""
     try:
         return encode(*words)
     except SettingsError as error:
@@ -157,7 +158,7 @@ def told(where: Where, encode: Any, *words: Any) -> Any:
 
 
 def ended(tokens: list[int], vocabulary: Any) -> list[int]:
-    """With the end token after it, so that it is learned too."""
+    """The tokens with the end token, so that the end is learned too."""
     tokens, end = list(tokens), vocabulary.end
     return tokens if tokens and tokens[-1] == end else [*tokens, end]
 

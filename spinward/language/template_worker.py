@@ -22,7 +22,7 @@ def main() -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is told, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process gets the signal, and ends us
     templates: dict[str, Any] = {}
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -32,16 +32,16 @@ def main() -> None:
 
 
 def answered(templates: dict[str, Any], source: str, jobs: list[dict[str, Any]]) -> list[str] | str:
-    """The text of each job, or what went wrong."""
+    """The text of each job, or an error."""
     try:
         if source not in templates:
             templates[source] = environment().from_string(source)
     except Exception as error:
-        return f"cannot be read: {told(error)}"
+        return f"cannot be read: {short_error(error)}"
     try:
         return [written(templates[source], job) for job in jobs]
     except Exception as error:
-        return f"refuses the conversation: {told(error)}"
+        return f"refuses the conversation: {short_error(error)}"
 
 
 def environment() -> Any:
@@ -76,7 +76,7 @@ def written(template: Any, job: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def told(error: Exception) -> str:
+def short_error(error: Exception) -> str:
     """An error in one short line."""
     text = str(error) or type(error).__name__
     return " ".join(text.split())[:200]
@@ -93,7 +93,7 @@ def now(form: str) -> str:
 
 
 def refuse(message: str) -> None:
-    """What a template calls where it cannot go on."""
+    """Raises an error for a template that calls `raise_exception`."""
     raise ValueError(message)
 
 

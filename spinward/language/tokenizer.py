@@ -1,4 +1,4 @@
-"""Text to token numbers and back, as the folder of a public checkpoint says."""
+"""Text to token numbers and back, by the tokenizer of a public checkpoint."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PANIC = "PanicException"  # what the package raises, below Exception, where its 
 
 @contextmanager
 def panics(message: str, kind: type[Exception] = SettingsError) -> Iterator[None]:
-    """Turns whatever the package raises into one line: it has no error class of its own."""
+    """Turns the package's exceptions into one line; the package has no error class of its own."""
     try:
         yield
     except BaseException as error:
@@ -32,7 +32,7 @@ def panics(message: str, kind: type[Exception] = SettingsError) -> Iterator[None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the package's Rust code writes on standard error where it panics."""
+    """Hides the text that the package's Rust code writes to standard error in a panic."""
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
@@ -74,7 +74,7 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """One more than the largest number."""
+        """The largest token number plus one."""
         return max(self.own.get_vocab().values(), default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
@@ -92,10 +92,10 @@ class Tokenizer:
             return self.own.decode(numbers, skip_special_tokens=True)
 
     def prompt(self, text: str) -> list[int]:
-        """A text to continue, after the tokens that begin one where the model knows such."""
+        """The tokens of a text to continue, after the model's begin tokens if there are any."""
         tokens = self.encode(text)
-        written = tokens[: len(self.begin)] == self.begin
-        return tokens if written else [*self.begin, *tokens]
+        has_begin = tokens[: len(self.begin)] == self.begin
+        return tokens if has_begin else [*self.begin, *tokens]
 
     def chat(
         self, messages: list[dict[str, Any]], continues: bool = False, tools: Any = None
@@ -107,7 +107,8 @@ class Tokenizer:
     def answer(
         self, before: list[dict[str, Any]], said: list[dict[str, Any]], tools: Any = None
     ) -> list[int]:
-        """What the last messages of a conversation add to `chat(before, continues=True)`."""
+        """The tokens that the last messages of a conversation add to `chat(before,
+        continues=True)`."""
         text, prompt = self.templated().rendered([(before + said, False), (before, True)], tools)
         if not text.startswith(prompt):
             raise SettingsError("the chat template changes a prompt when it is answered")
@@ -124,10 +125,10 @@ class Tokenizer:
                 so that nobody can say what the model would have seen.
         """
         text, spans = self.templated().spans(messages, tools)
-        found = self.encoding(text)
-        inside = [any(a <= x and y <= b for a, b in spans) for x, y in found.offsets]
-        return found.ids, [
-            said and x < y for said, (x, y) in zip(inside, found.offsets, strict=True)
+        encoding = self.encoding(text)
+        inside = [any(a <= x and y <= b for a, b in spans) for x, y in encoding.offsets]
+        return encoding.ids, [
+            said and x < y for said, (x, y) in zip(inside, encoding.offsets, strict=True)
         ]
 
     @property
@@ -198,13 +199,13 @@ def load(folder: Path, vocab: int) -> Tokenizer:
     return found
 
 
-def check_size(found: Tokenizer, vocab: int, folder: Path) -> None:
-    if not vocab - SPARE <= found.size <= vocab:
+def check_size(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
+    if not vocab - SPARE <= tokenizer.size <= vocab:
         raise SettingsError(
-            f"{folder}: the tokenizer has numbers up to {found.size - 1} and the model has {vocab} "
-            "tokens: they do not belong together"
+            f"{folder}: the tokenizer has numbers up to {tokenizer.size - 1} and the model has "
+            f"{vocab} tokens: they do not belong together"
         )
-    for what, number in (("ends", found.end), *(("begins", n) for n in found.begin)):
+    for what, number in (("ends", tokenizer.end), *(("begins", n) for n in tokenizer.begin)):
         if not 0 <= number < vocab:
             raise DamagedFileError(f"{folder}: the token {number} that {what} a text is none")
 

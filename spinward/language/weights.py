@@ -20,7 +20,7 @@ TYPES = {code: dtype for dtype, code in arrays.CODES.items()}
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint's folder, which stay on the disk until they are used.
+    """The arrays of a checkpoint's folder, mapped from the disk.
 
     Raises:
         SettingsError: the folder has no such files.
@@ -60,7 +60,7 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, none of whose names may come twice."""
+    """A JSON object without duplicate names."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name comes twice")
@@ -68,7 +68,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_apart(places: list[list[int]]) -> None:
-    """Raises ValueError where two arrays lie over one another."""
+    """Raises ValueError where two arrays overlap."""
     ordered = sorted((start, end) for start, end in places if start != end)
     for (_, end), (start, _) in itertools.pairwise(ordered):
         if start < end:
@@ -89,7 +89,7 @@ def part(body: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]
 
 
 def write(folder: Path, named: dict[str, Any]) -> None:
-    """Makes `model.safetensors` of a folder hold these arrays."""
+    """Writes these arrays to `model.safetensors` in a folder."""
     with temporary(folder / WHOLE) as name:
         arrays.write(name, named)
         name.replace(folder / WHOLE)

@@ -119,7 +119,7 @@ def test_a_row_of_seeds_has_their_mean_its_interval_and_the_numbers_it_is_made_o
 )
 def test_the_variance_is_said_to_fall_only_where_the_intervals_say_so(bounds, seeds, verdict):
     falls = [Row("fall", (low + high) / 2, low, high) for low, high in bounds]
-    assert policy_gradient.judged(falls, seeds)[0] == verdict
+    assert policy_gradient.verdict(falls, seeds)[0] == verdict
 
 
 def test_a_run_of_an_experiment_is_gone_on_with_unless_its_settings_differ(tmp_path, monkeypatch):
