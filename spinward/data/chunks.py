@@ -10,6 +10,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -208,7 +209,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     digests = {f: index.digests(f, [p.name for p in found if p.parent == f]) for f in folders}
     parts = [arrays(p, digests[p.parent].get(p.name)) for p in found]
     for part, path in zip(parts, found, strict=True):
-        part["seed"] = np.full(len(part["reward"]), int(path.parent.name.removeprefix("seed-")))
+        match = re.fullmatch(r"seed-(\d{1,18})", path.parent.name, re.ASCII)  # else the user's name
+        seed = int(match[1]) if match else folders.index(path.parent)
+        part["seed"] = np.full(len(part["reward"]), seed)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -92,6 +92,11 @@ MALFORMED = {
         "algorithm", "fields",
         network={"function": "spinward.networks.towers:Separate.init", "keywords": [1]},
     ),
+    "settings of an environment as a list": changed(env={"name": "CartPole-v1", "settings": [1]}),
+    "settings of an environment in depth": changed(env={"name": "x", "settings": {"a": {"b": 1}}}),
+    "environment of a number": changed(env={"name": 1}),
+    "data of a number": changed(data={"path": "x", "share": "much"}),
+    "data beyond all": changed(data={"path": "x", "share": 2.0}),
     "text for a number": changed("algorithm", "fields", lr="0.1"),
     "true for a number": changed("algorithm", "fields", epochs=True),
 }  # fmt: skip
