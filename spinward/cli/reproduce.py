@@ -10,6 +10,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("name", nargs="?", default="", help="an experiment; none lists them")
     parser.add_argument("--scale", default="laptop", help="laptop: minutes; paper: in full")
     parser.add_argument("--seeds", type=int, default=None, help="in place of the experiment's own")
+    parser.add_argument("--seed", type=int, default=1000, help="the first; fresh from 1000 on")
     parser.add_argument("--out", default="", help="folder of what is written")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
@@ -23,7 +24,7 @@ def run(words: list[str]) -> int:
             print("\n".join(f"{row['name']:<26}{row['about']}" for row in rows))
         return 0
     out = Path(ask.out) if ask.out else Path("runs/reproduce") / ask.name
-    result = reproduction.reproduce(ask.name, ask.scale, ask.seeds, out)
+    result = reproduction.reproduce(ask.name, ask.scale, ask.seeds, out, ask.seed)
     if ask.json:
         print_json(reproduction.to_json(result, out))
     else:

@@ -20,7 +20,7 @@ from spinward.algorithms.r2d2 import R2D2
 from spinward.core import Key, replace
 from spinward.envs.rooms import PRESS
 from spinward.experience.rollout import with_last_reward
-from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
 from spinward.rewards.count import Count
 from spinward.rewards.environment import Environment
@@ -106,7 +106,7 @@ def explored(learned: Run, explore: bool) -> Explored:
     def one(agent: Any, key: Key) -> Explored:
         return walked(agents.algorithm, agent, env, key, explore)
 
-    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(1000, 1000 + agents.seeds))
+    keys = jax.vmap(jax.random.PRNGKey)(first_seed() + jnp.arange(1000, 1000 + agents.seeds))
     found = jax.vmap(one)(jax.tree.map(jnp.asarray, agents.agent), keys)
     return Explored(*(x.mean(1) for x in found))
 

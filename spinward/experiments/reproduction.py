@@ -2,7 +2,8 @@
 
 The first line of its docstring says what is claimed and by whom. `run(scale, seeds, out)` goes
 through the public interface, lays curves and pictures in the folder `out`, and returns a
-`Reproduction`. Experiments are found by walking the folder; `spinward reproduce` runs them.
+`Reproduction`. Its runs are made by `trained`, whose seeds begin at `first_seed()`. Experiments are
+found by walking the folder; `spinward reproduce` runs them.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,7 @@ import spinward
 from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import estimate
 from spinward.report import page as report
+from spinward.run import provenance
 from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.run import Run, create, load
 from spinward.store.files import discard, write_atomically
@@ -28,6 +31,7 @@ from spinward.store.settings import modules
 
 SCALES = ("laptop", "paper")
 VERDICTS = ("reproduced", "not reproduced", "cannot tell")
+FRESH = 1000  # first seed of verdicts: settings are chosen on seeds below
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml", **report.TYPES}
 
 
@@ -41,7 +45,7 @@ class Row:
     high: float
     published: float | None = None
     interval: str = ""  # what the bounds are, and of how many seeds
-    scores: tuple[float, ...] = ()  # the number of each seed, of which the bounds are made
+    scores: tuple[float, ...] = ()  # of each seed, which the bounds are made of; or of each task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,25 @@ class Reproduction:
     verdict: str  # reproduced, not reproduced or cannot tell
     why: str  # in one or two sentences, with the rule the verdict was made by
     pictures: list[Path] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Record:
+    """What a reproduction in progress is made of."""
+
+    commit: str  # of the code
+    seed: int = 0  # the first of each of its runs
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # of each run, by its name
+    reused: list[str] = dataclasses.field(default_factory=list)  # runs that were there already
+
+
+IN_PROGRESS: ContextVar[Record | None] = ContextVar("reproduction in progress", default=None)
+
+
+def first_seed() -> int:
+    """The first seed of the reproduction in progress; 0 where there is none."""
+    record = IN_PROGRESS.get()
+    return record.seed if record else 0
 
 
 def names() -> list[str]:
@@ -71,14 +94,7 @@ def about(name: str) -> str:
     return " ".join((module(name).__doc__ or "").split("\n\n")[0].split())
 
 
-def reproduce(
-    name: str, scale: str = "laptop", seeds: int | None = None, out: Path | None = None
-) -> Reproduction:
-    """Runs an experiment; its folder then holds `rows.json`, `report.html` and raw curves.
-
-    Raises:
-        SettingsError: there is no such experiment or scale, or fewer than one seed.
-    """
+def check(name: str, scale: str, seeds: int | None, seed: int) -> None:
     known = names()
     if name not in known:
         near = nearest(name, known, 3) or known
@@ -87,23 +103,58 @@ def reproduce(
         raise SettingsError(f"scale={scale!r} is not one of {', '.join(SCALES)}")
     if seeds is not None and seeds < 1:
         raise SettingsError(f"seeds={seeds} must be at least 1")
+    if seed < 0:
+        raise SettingsError(f"seed={seed} must be at least 0")
+
+
+def reproduce(
+    name: str,
+    scale: str = "laptop",
+    seeds: int | None = None,
+    out: Path | None = None,
+    seed: int = FRESH,
+) -> Reproduction:
+    """Runs an experiment on seeds from `seed` on; its folder then holds `rows.json`, `report.html`
+    and raw curves.
+
+    Raises:
+        SettingsError: there is no such experiment or scale, fewer than one seed, or a negative one.
+    """
+    check(name, scale, seeds, seed)
     folder = out or Path("runs/reproduce") / name
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    result = module(name).run(scale, seeds, folder)
+    began, used = time.monotonic(), provenance.cpu_seconds()
+    record = Record(provenance.commit(), seed)
+    result = recorded(record, name, scale, seeds, folder)
     if result.verdict not in VERDICTS:
         raise ValueError(f"verdict {result.verdict!r} is not one of {', '.join(VERDICTS)}")
     facts = {
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(provenance.cpu_seconds() - used, 1),
         "seeds": seeds,
+        "seed": seed,
+        "commit": record.commit,
+        "reused": record.reused,
         "spinward": spinward.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    content = json.dumps(to_json(result, folder) | facts, indent=1) + "\n"
-    write_atomically(folder / "rows.json", content.encode())
+    content = to_json(result, folder) | facts | {"settings": record.settings}
+    write_atomically(folder / "rows.json", (json.dumps(content, indent=1) + "\n").encode())
     write_atomically(folder / "report.html", html(result, facts).encode())
+    return result
+
+
+def recorded(
+    record: Record, name: str, scale: str, seeds: int | None, folder: Path
+) -> Reproduction:
+    """What comes of an experiment, whose runs are written down in `record`."""
+    token = IN_PROGRESS.set(record)
+    try:
+        result: Reproduction = module(name).run(scale, seeds, folder)
+    finally:
+        IN_PROGRESS.reset(token)
     return result
 
 
@@ -158,7 +209,7 @@ def html(result: Reproduction, facts: dict[str, Any]) -> str:
         for path in result.pictures
     )
     told = f'<p class="number">{escape(result.verdict)}</p><p>{escape(result.why)}</p>'
-    command = f"spinward reproduce {result.name} --scale {result.scale}"
+    command = f"spinward reproduce {result.name} --scale {result.scale} --seed {facts['seed']}"
     body = [
         f"<h1>{escape(result.name)}</h1>",
         f"<p>{escape(about(result.name))}</p>",
@@ -185,24 +236,41 @@ def trained(
     """A run with these settings, whose curves are kept in `out/curves/NAME.json`.
 
     The run itself is in `runs/reproduce/runs`, and is gone on with if it is there already with the
-    same settings. `more` are fields of an `Experiment`: `reward`, `seed`, `shards` or `logs`.
+    same settings, by the same commit. `more` are fields of an `Experiment`: `reward`, `shards`,
+    `logs`, or `seed`, which is counted from `first_seed()`.
     """
+    more["seed"] = first_seed() + more.get("seed", 0)
     experiment = Experiment(algorithm, EnvChoice(env), steps, seeds, **more)
-    folder = Path("runs/reproduce/runs")
-    wanted = json.loads(experiment.to_json())
-    if (folder / name / "config.json").is_file():
-        run = load(folder / name)
-        if run.config != wanted:
-            discard(folder / name)
-    if not (folder / name).is_dir():
-        create(experiment, folder, name)
-    run = load(folder / name).train(trust=True)
+    record = IN_PROGRESS.get() or Record(provenance.commit())
+    run = found(experiment, Path("runs/reproduce/runs"), name, record).train(trust=True)
+    record.settings[name] = run.config
     at, returns = run.curves()
     finite = [[None if x != x else round(float(x), 3) for x in row] for row in returns]
     content = {"config": run.config, "steps": at.tolist(), "returns": finite}
     (out / "curves").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "curves" / f"{name}.json", (json.dumps(content) + "\n").encode())
     return run
+
+
+def found(experiment: Experiment, folder: Path, name: str, record: Record) -> Run:
+    """The run of this name, anew unless its settings and the commit that began it are these.
+
+    Of code with changes that are not committed nothing is known, so that its runs serve the
+    reproduction that made them alone.
+    """
+    path, begun_by = folder / name, folder / f"{name}.commit"
+    if path.is_dir():
+        kept = begun_by.read_text() if begun_by.is_file() else None
+        same = kept == record.commit and not record.commit.endswith("+changes")
+        usable = (same or name in record.settings) and (path / "config.json").is_file()
+        if not usable or load(path).config != json.loads(experiment.to_json()):
+            discard(path)
+        elif name not in record.settings:
+            record.reused.append(name)
+    if not path.is_dir():
+        create(experiment, folder, name)
+        write_atomically(begun_by, record.commit.encode())
+    return load(path)
 
 
 def row_of(what: str, per_seed: Any, published: float | None = None) -> Row:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spinward.envs.finite import Finite, chain, garnet, grid
-from spinward.experiments.reproduction import Reproduction, Row, row_of
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of
 from spinward.report import plot
 from spinward.store.files import write_atomically
 from spinward.targets.dynamic_programming import (
@@ -76,7 +76,7 @@ def swept(name: str, mdp: MDP, gamma: float) -> tuple[list[Row], np.ndarray]:
 def sampled(mdp: MDP, seeds: int, steps: int) -> np.ndarray:
     """How far Q-learning is from the optimal values [seed, point], the start included."""
     _, best, _ = policy_iteration(mdp, SAMPLED)
-    keys = jax.vmap(jax.random.PRNGKey)(np.arange(seeds))
+    keys = jax.vmap(jax.random.PRNGKey)(first_seed() + np.arange(seeds))
     tables = jax.vmap(lambda k: q_learning(mdp, k, SAMPLED, steps, POINTS))(keys)
     start = jnp.broadcast_to(jnp.abs(best).max(), (seeds, 1))
     return np.asarray(jnp.concatenate([start, distance(tables, best)], 1), float)

@@ -12,6 +12,7 @@ from PIL import Image
 from spinward.cli.main import main
 from spinward.experiments import a3c_maze, lpg, policy_gradient, reproduction
 from spinward.experiments.reproduction import Reproduction, Row, reproduce, row_of
+from spinward.run import provenance
 
 ROWS = [
     Row("a return", 490.25, 480.0, 495.5, 500.0),
@@ -85,6 +86,7 @@ def test_json_is_one_document_with_no_number_that_is_none(claim, capsys):
         (["a-clam"], "there is no experiment 'a-clam'; expected one of a-claim"),
         (["a-claim", "--scale", "huge"], "scale='huge' is not one of laptop, paper"),
         (["a-claim", "--seeds", "0"], "seeds=0 must be at least 1"),
+        (["a-claim", "--seed", "-1"], "seed=-1 must be at least 0"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told_in_one_line(claim, capsys, words, said):
@@ -157,18 +159,58 @@ def test_rules_that_are_level_with_the_like_a2c_do_not_beat_it(ratio, times, ver
     assert ("level" in why) == (verdict == "cannot tell")
 
 
-def test_a_run_of_an_experiment_is_gone_on_with_unless_its_settings_differ(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(claim, monkeypatch, tmp_path):
+    """An experiment of two tiny runs, by the commit `one`; a function that makes it again."""
     from spinward.algorithms.a2c import A2C
 
-    monkeypatch.chdir(tmp_path)
-    tiny = A2C(hidden=(4,), envs=2)
+    claim.lr, claim.commit = 1e-3, "one"
+    monkeypatch.setattr(provenance, "commit", lambda: claim.commit)
 
-    def folder(algorithm):
-        run = reproduction.trained(algorithm, "Probe-Value", 40, 2, tmp_path, "x", shards=1)
-        kept = json.loads((tmp_path / "curves/x.json").read_text())
+    def run(scale, seeds, out):
+        agent = A2C(hidden=(4,), envs=2, lr=claim.lr)
+        for name, seed in (("x", 0), ("y", 7)):
+            made = reproduction.trained(agent, "Probe-Value", 40, 2, out, name, seed=seed, shards=1)
+        rows = [row_of("a return", made.final())]
+        return Reproduction("a-claim", scale, rows, "cannot tell", "it was tiny")
+
+    def again(**more):
+        reproduce("a-claim", out=tmp_path / "out", **more)
+        kept = json.loads((tmp_path / "out/curves/x.json").read_text())
         assert len(kept["returns"]) == 2 and len(kept["returns"][0]) == len(kept["steps"])
-        return (run.path / "config.json").stat().st_mtime_ns
+        return json.loads((tmp_path / "out/rows.json").read_text())
 
-    first = folder(tiny)
-    assert folder(tiny) == first
-    assert folder(A2C(hidden=(4,), envs=2, lr=1e-2)) != first
+    claim.run, claim.again = run, again
+    return claim
+
+
+def test_rows_say_what_they_are_made_of(tiny):
+    rows = tiny.again()
+    assert rows["seed"] == 1000 and rows["commit"] == "one" and rows["reused"] == []
+    assert rows["settings"]["x"]["seed"] == 1000 and rows["settings"]["y"]["seed"] == 1007
+    assert rows["settings"]["x"]["algorithm"]["fields"]["lr"] == 1e-3
+    assert 0.0 < rows["cpu_seconds"] < 600.0 and len(rows["rows"][0]["scores"]) == 2
+
+
+def test_a_run_is_gone_on_with_only_by_the_same_commit_settings_and_seed(tiny):
+    assert tiny.again()["reused"] == []
+    assert tiny.again()["reused"] == ["x", "y"]
+    tiny.lr = 1e-2
+    assert tiny.again()["reused"] == []
+    tiny.commit = "two"
+    assert tiny.again()["reused"] == []
+    assert tiny.again()["reused"] == ["x", "y"]
+    assert tiny.again(seed=2000)["reused"] == []
+    tiny.commit = "two+changes"
+    assert tiny.again(seed=2000)["reused"] == []
+    assert tiny.again(seed=2000)["reused"] == []
+
+
+def test_the_first_seed_is_asked_for_by_a_flag_and_ends_with_the_reproduction(claim, tmp_path):
+    seen = []
+    inner = claim.run
+    claim.run = lambda *asked: (seen.append(reproduction.first_seed()), inner(*asked))[1]
+    assert main(["reproduce", "a-claim", "--seed", "4321", "--out", "there"]) == 0
+    assert main(["reproduce", "a-claim", "--out", "there"]) == 0
+    assert seen == [4321, 1000] and reproduction.first_seed() == 0
+    assert "--seed 1000" in (tmp_path / "there/report.html").read_text()
