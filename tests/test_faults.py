@@ -111,9 +111,11 @@ def test_what_an_update_breaks_is_named_with_its_iteration(ill, what, on, tmp_pa
 def test_the_last_finite_state_is_found_inside_a_long_log_interval(logs, tmp_path):
     experiment = Experiment(Sick(at=7, ill="loss"), "CartPole-v1", ITERATIONS * 32, logs=logs)
     (tmp_path / "config.json").write_text(experiment.to_json())
+    shard = tmp_path / SHARD
+    shard.mkdir(parents=True)
     with pytest.raises(NonFiniteError, match="iteration 8 "):
-        drive(assemble(experiment), experiment, tmp_path, Options())
-    path, _ = checkpoint.latest(tmp_path / "checkpoints")
+        drive(assemble(experiment), experiment, shard, Options())
+    path, _ = checkpoint.latest(shard / "checkpoints")
     assert checkpoint.number(path) == 7
 
 

@@ -252,11 +252,11 @@ class StampState:
 @config
 class Stamp:
     """Sees a random name of its own, which it keeps, and the time. It breaks at the time `breaks`:
-    then entry 1 of what is seen, or the reward, is `value`."""
+    then entry 1 of what is seen, or the reward, is the number `value` names."""
 
     breaks: int = 1_000_000
     broken: str = ""
-    value: float = float("nan")
+    value: str = "nan"
     spread: int = 0  # names below it are added to the time at which it starts
 
     @property
@@ -276,9 +276,9 @@ class Stamp:
         bad = time == self.breaks
         obs, reward = self.obs(state.name, time), jnp.float32(1.0)
         if self.broken == "obs":
-            obs = jnp.where(bad, obs.at[1].set(self.value), obs)
+            obs = jnp.where(bad, obs.at[1].set(float(self.value)), obs)
         if self.broken == "reward":
-            reward = jnp.where(bad, self.value, reward)
+            reward = jnp.where(bad, float(self.value), reward)
         state = StampState(state.name, time)
         return state, obs, reward, jnp.bool_(False), jnp.bool_(False)
 
@@ -300,7 +300,7 @@ class BreaksWarmUp(Stamp):
 class BreaksReward(Stamp):
     breaks: int = 60
     broken: str = "reward"
-    value: float = float("inf")
+    value: str = "inf"
     spread: int = 30
 
 

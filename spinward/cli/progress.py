@@ -41,14 +41,14 @@ class Progress:
         rate = point.done / point.seconds
         left = (point.iterations - point.iteration) / rate
         steps = rate * point.env_steps / point.iteration * self.seeds
-        value = self.value(point)
+        value = self.value()
         clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
             f"{steps:,.0f} steps/s  {value}  ETA {clock}"
         )
 
-    def value(self, point: "Point") -> str:
+    def value(self) -> str:
         """The newest value of the run's headline metric."""
         shown = headline.headline(self.env, self.metrics)
         values = [x for x in self.metrics[shown.metric] if x is not None]

@@ -76,7 +76,7 @@ def generate(
     given = [read(prompt, language_model.vocabulary) for prompt in prompts] + of_file(
         data, language_model
     )
-    all_prompts, score_of = of_task(str(model), given, seed)
+    all_prompts, score_of = of_task(str(model), given, seed, older)
     tokens = length(all_prompts, tokens, language_model.decoder.shape.context)
     if reward_model:
         score_of = by_model(str(reward_model), language_model.decoder.shape.vocab, older)
@@ -139,11 +139,13 @@ def of_file(data: str | Path, model: language.Model) -> list[Prompt]:
     return [Prompt(model.vocabulary.decode(row), row) for row in tokens]
 
 
-def of_task(model: str, given: list[Prompt], seed: int) -> tuple[list[Prompt], Scorer | None]:
+def of_task(
+    model: str, given: list[Prompt], seed: int, older: bool = False
+) -> tuple[list[Prompt], Scorer | None]:
     """The prompts that are `given`, or otherwise one of the task of a run; and the task's score of
     a completion, unless the score depends on the prompt."""
     is_run = (Path(model) / "shards").is_dir()
-    task: Any = assemble.of_run(model)[1].env if is_run else None
+    task: Any = assemble.of_run(model, older=older)[1].env if is_run else None
     if task is None or isinstance(task, FilePrompts):
         if not given:
             raise SettingsError(f"{model} has no prompts of its own: give one with --prompt")

@@ -58,8 +58,10 @@ def runs(monkeypatch, tmp_path):
     head = Linear(jnp.cos(jnp.arange(16.0))[:, None], jnp.ones(1))
     found = {"judge": head, "policy": None, "broken": Linear(jnp.full((16, 1), jnp.nan), head.b)}
     made = SimpleNamespace(env=Grammar())
-    monkeypatch.setattr(assemble, "of_run", lambda n: (Trained(decoder, found[n]), made))
-    monkeypatch.setattr(assemble, "model", lambda name: language.Model(decoder, GrammarWords()))
+    monkeypatch.setattr(assemble, "of_run", lambda n, *_, **__: (Trained(decoder, found[n]), made))
+    monkeypatch.setattr(
+        assemble, "model", lambda name, older: language.Model(decoder, GrammarWords())
+    )
     (tmp_path / "policy" / "shards").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return decoder, head
@@ -129,7 +131,7 @@ def test_a_task_that_judges_by_what_it_drew_does_not_judge_other_prompts(runs, m
             prompt = super().reset(key)[1]
             return prompt[-1], prompt
 
-    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=Nouns())))
+    monkeypatch.setattr(assemble, "of_run", lambda n, **_: (None, SimpleNamespace(env=Nouns())))
     given, drawn = (generate("policy", p, 8, 4)[0] for p in (["<bos> the film"], ()))
     assert given.completions[0].score is None and drawn.completions[0].score == -1.0
 
@@ -157,7 +159,7 @@ def test_reward_models_that_do_not_fit_are_told(runs, monkeypatch, folder):
         generate("policy", (), 8, 4, reward_model="policy")
     with pytest.raises(NonFiniteError, match="score of a completion is not finite"):
         generate("policy", (), 8, 4, reward_model="broken")
-    monkeypatch.setattr(assemble, "model", language.public)
+    monkeypatch.setattr(assemble, "model", lambda name, older: language.public(name))
     with pytest.raises(
         SettingsError, match=f"{GrammarWords.size} tokens and the model has 257: they do not fit"
     ):
@@ -176,11 +178,13 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
     assert kept == best._asdict() and "at most 0.636 nats" in out.err
     assert main([*words, "--count", "4"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    monkeypatch.setattr(assemble, "of_run", lambda n: (None, SimpleNamespace(env=FilePrompts())))
+    monkeypatch.setattr(
+        assemble, "of_run", lambda n, **_: (None, SimpleNamespace(env=FilePrompts()))
+    )
     assert main([*words, "--best-of", "4"]) == 2
     assert "needs a score" in capsys.readouterr().err
     assert main([*words, "--best-of", "4", "--count", "2"]) == 2
-    monkeypatch.setattr(assemble, "model", language.public)
+    monkeypatch.setattr(assemble, "model", lambda name, older: language.public(name))
     assert main(["generate", str(folder / "nowhere"), "--prompt", "a"]) == 2
     assert "there is no such folder" in capsys.readouterr().err
     rows = folder / "rows.jsonl"

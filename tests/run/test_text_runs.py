@@ -138,9 +138,9 @@ def test_a_reward_of_ones_own_is_what_a_run_is_scored_by(runs, capsys):
     assert score.returns.mean() == pytest.approx(0.8, abs=0.2)  # the last of five prompts is wrong
     assert set(np.unique(score.returns)) == {0.0, 1.0}
     assert 0.0 < results.summary(run)["iqm"] == np.mean(run.curves("score")[1][:, -1])
-    told = Progress(run.experiment).value
-    point = type("Point", (), {"metrics": run.points[-1]})
-    assert told(point).startswith("reward 0.") or told(point) == "reward 1"
+    progress = Progress(run.experiment)
+    progress.metrics |= run.points[-1]
+    assert progress.value().startswith("reward 0.") or progress.value() == "reward 1"
     assert main(["evaluate", str(runs["grpo"])]) == 2
     told = capsys.readouterr().err
     assert "scored by" in told and "--trust" in told
