@@ -14,7 +14,7 @@ ORDER = (
     ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("run",),
-    ("report",), ("experiments",), ("cli",),
+    ("report",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {

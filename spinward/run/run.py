@@ -21,6 +21,7 @@ from spinward.run import device, folders, shards
 from spinward.run.anchored import anchored
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
+from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
 from spinward.run.drive import Options, Watch
 from spinward.run.experiment import DataChoice, Experiment
@@ -48,10 +49,10 @@ def train(
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
-    `algorithm` holds settings, such as `PPO(lr=3e-4)`. `env` is a name (see
-    `spinward.envs.ids.make`), a class or function that makes an environment, or a JAX environment;
-    `env_settings` are its settings. `steps` are env steps of each seed; with only `data` to learn
-    from, gradient steps. `more` are further fields of an `Experiment`.
+    `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
+    `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
+    or a JAX environment; `env_settings` are its settings. `steps` are env steps of each seed; with
+    only `data` to learn from, gradient steps. `more` are further fields of an `Experiment`.
 
     `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
     ends. `between(state, iteration) -> state` is called there too, and training continues from the
@@ -61,10 +62,10 @@ def train(
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    more |= {} if reward is None else {"reward": reward}
     env_choice = env_choice_of(env, env_settings)
+    algorithm, preset = with_preset(algorithm, env_choice, steps)
     alone = between is not None or is_given(env_choice.name)  # which no other process can have
-    more |= {"shards": 1} if alone else {}
+    more |= (preset if reward is None else {"reward": reward}) | ({"shards": 1} if alone else {})
     data_choice = data if isinstance(data, DataChoice) else DataChoice(str(data))
     more |= {"env": env_choice, "steps": steps, "seeds": seeds, "seed": seed, "data": data_choice}
     more = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}

@@ -15,6 +15,7 @@ from spinward.core import Box, Discrete, Spec, config
 from spinward.envs import given
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError
+from spinward.presets.choice import preset
 from spinward.run.experiment import EnvChoice
 from spinward.run.run import load, train
 
@@ -141,3 +142,19 @@ def test_a_script_without_a_guard_does_not_train_again_in_its_workers(tmp_path):
     words = [sys.executable, str(script), str(tmp_path / "runs")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=200)
     assert done.stdout == "script\n[1.0, 1.0]\n", done.stderr
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", sw.PPO], ids=["name", "class"])
+def test_an_algorithm_by_name_or_class_has_the_settings_of_the_command(algorithm, tmp_path):
+    settings, reward = preset(sw.PPO, "T-Maze", 512)
+    run = train(algorithm, "T-Maze", 512, out=tmp_path)
+    assert settings and run.experiment.algorithm == sw.PPO(**settings)
+    assert run.experiment.reward == reward
+    with pytest.raises(SettingsError, match=r"there is no algorithm 'pp0'; expected one of ppo"):
+        train("pp0", "T-Maze", 512, out=tmp_path)
+
+
+def test_the_package_runs_as_the_command(tmp_path):
+    words = [sys.executable, "-m", "spinward", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.strip().endswith(sw.__version__)
