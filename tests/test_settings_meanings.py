@@ -80,7 +80,7 @@ def test_a_class_without_source_has_no_meanings():
 
 @pytest.mark.parametrize("name", ["rem", "ensemble-dqn"])
 def test_help_and_explain_have_the_meaning_of_a_folded_setting(name, capsys):
-    meaning = "each head is a network of its own; if not, all but the last layer is one"
+    meaning = "each head is a separate network; if not, heads share all layers but the last"
     assert main(["explain", f"{name}.separate"]) == 0
     assert meaning in capsys.readouterr().out
     assert main(["train", name, "--help"]) == 0
