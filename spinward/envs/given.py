@@ -123,9 +123,21 @@ def packed(name: str) -> bytes:
 
 
 def is_host(maker: Any) -> bool:
-    """Whether what is made is a `gymnasium.Env`, and not an environment of ours."""
+    """Whether what is made is a `gymnasium.Env`, and not an environment of ours.
+
+    Raises:
+        SettingsError: it is neither.
+    """
     import gymnasium
 
-    if inspect.isclass(maker):
-        return issubclass(maker, gymnasium.Env)
-    return isinstance(maker(), gymnasium.Env)
+    if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):
+        return True
+    made = maker()
+    if isinstance(made, gymnasium.Env):
+        made.close()
+        return True
+    if not is_ours(made):
+        raise SettingsError(
+            f"env={maker!r:.80} made {made!r:.80}; expected a gymnasium.Env or a JAX environment"
+        )
+    return False

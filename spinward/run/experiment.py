@@ -65,6 +65,10 @@ class DataChoice:
     def check(self) -> None:
         if not 0.0 < self.share <= 1.0:
             raise SettingsError(f"data.share={self.share} must be above 0 and at most 1")
+        if self.share < 1.0 and not self.path:
+            raise SettingsError(
+                f"data.share={self.share} is of logged data: give its path (--data)"
+            )
         if not 0.0 <= self.held_out < 1.0:
             raise SettingsError(f"data.held_out={self.held_out} must be at least 0 and below 1")
 

@@ -81,7 +81,9 @@ def checked(kind: Any, fields: dict[str, Any]) -> Any:
     for name, value in fields.items():  # an `Any` of ours holds a model or parts, or nothing
         if name not in known:
             near = nearest(name, known)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
+            hint = (
+                f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known) or 'none'}"
+            )
             raise SettingsError(f"{kind.__name__} has no setting {name!r}{hint}")
         plain = isinstance(value, str | int | float | tuple | dict)
         odd = hints[name] is Any and plain and names.is_ours(kind.__module__)
@@ -116,6 +118,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 def describe(hint: Any) -> str:
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    names[Any] = "an object, such as PPO()"
     if typing.get_origin(hint) is tuple:
         return "whole numbers" if typing.get_args(hint)[0] is int else "a list"
     return names.get(hint, str(hint))

@@ -16,7 +16,7 @@ from spinward.envs import given
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError
 from spinward.presets.choice import preset
-from spinward.run.experiment import EnvChoice
+from spinward.run.experiment import DataChoice, EnvChoice
 from spinward.run.run import load, train
 
 PPO = ALGORITHMS["ppo"]
@@ -158,3 +158,23 @@ def test_the_package_runs_as_the_command(tmp_path):
     words = [sys.executable, "-m", "spinward", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip().endswith(sw.__version__)
+
+
+def test_a_function_that_makes_no_environment_is_told_and_one_that_opens_it_is_closed(tmp_path):
+    with pytest.raises(SettingsError, match=r"made 3; expected a gymnasium.Env or a JAX env"):
+        train(tiny(PPO), lambda: 3, 64, out=tmp_path)
+    closed = []
+
+    class Closes(Count):
+        def close(self):
+            closed.append(self)
+
+    assert given.is_host(lambda: Closes()) and len(closed) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_share_of_no_data_and_what_is_no_algorithm_are_told(tmp_path):
+    with pytest.raises(SettingsError, match=r"data.share=0.5 is of logged data: give its path"):
+        train(tiny(PPO), "CartPole-v1", 64, data=DataChoice(share=0.5), out=tmp_path)
+    with pytest.raises(SettingsError, match=r"algorithm=3 is a int; expected an object, such as"):
+        train(3, "CartPole-v1", 64, out=tmp_path)
