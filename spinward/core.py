@@ -1,19 +1,18 @@
 """The types of the loop: spaces, batches of experience, and a protocol for each part."""
 
 import dataclasses
-import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jax import Array
 
 from spinward.spaces import MASK, PRIVILEGED, Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.structs import config, static, struct
 
 __all__ = ["MASK", "PRIVILEGED", "Box", "Dict", "Discrete", "MultiDiscrete", "Spec"]
+__all__ += ["config", "static", "struct"]
 
-T = TypeVar("T")
 replace = dataclasses.replace
 Key = Array
 # One array, or a dict of arrays: the leaf `action_mask` says which actions are allowed, and only
@@ -22,27 +21,6 @@ Obs = Any
 Memory = Any  # what a policy remembers between steps: leaves [env, ...], or ()
 ENV_REWARD = "env_reward"  # in extras: the environment's own reward, where `label` changed it
 Metrics = dict[str, Any]  # flat, snake_case, scalars
-
-
-def static(default: Any = dataclasses.MISSING) -> Any:
-    """A field of a struct that is part of its type: hashable, and never an array."""
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
-@typing.dataclass_transform(frozen_default=True, field_specifiers=(static,))
-def struct(cls: type[T]) -> type[T]:
-    """State: a frozen dataclass and a PyTree whose every leaf is an array."""
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
-
-
-@typing.dataclass_transform(frozen_default=True)
-def config(cls: type[T]) -> type[T]:
-    """Settings: a frozen dataclass. Fields annotated `float` or `Any` may be traced; an `Any` field
-    holds a network or an environment, which has leaves. All other fields are static."""
-    cls = dataclasses.dataclass(frozen=True)(cls)  # type: ignore[call-overload]
-    fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    traced = [f.name for f in dataclasses.fields(cls) if f.type in (float, "float", Any, "Any")]  # type: ignore[arg-type]
-    return jax.tree_util.register_dataclass(cls, traced, [n for n in fields if n not in traced])
 
 
 @struct

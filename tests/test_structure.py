@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "spaces", "trees", "__init__"), ("core",), ("networks",), ("targets", "losses"),
+    ("errors", "spaces", "structs", "trees", "__init__"), ("core",),
+    ("networks",), ("targets", "losses"),
     ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("run",),
