@@ -31,9 +31,10 @@ from spinward.errors import (
 )
 from spinward.programs.choose import program
 from spinward.run.assemble import assemble
-from spinward.run.drive import Options, drive
+from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
+from spinward.run.watching import Options
 from spinward.store import checkpoint
 
 SEEDS, SEED, ITERATIONS = 2, 7, 20

@@ -1,6 +1,6 @@
 """`spinward evaluate RUN`: returns of whole episodes, without exploration."""
 
-from spinward.cli.parser import OLDER, Parser, print_json
+from spinward.cli.parser import Parser, print_json
 
 
 def run(words: list[str]) -> int:
@@ -11,7 +11,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--explore", action="store_true", help="act as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
-    parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_checkpoint()
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     if ask.episodes < 1:
@@ -24,7 +24,8 @@ def run(words: list[str]) -> int:
     run = load(ask.run, ask.trust, ask.older)
     name = ask.env or (run.experiment.env.name if ask.own["env"] else "")
     env = EnvChoice(name, ask.own["env"]) if name else ""
-    score = run.evaluate(ask.episodes, ask.explore, ask.seed, env).to_json()
+    found = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint)
+    score = found.to_json()
     if ask.json:
         print_json(score)
         return 0

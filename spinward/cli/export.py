@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.cli.parser import OLDER, Parser
+from spinward.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -10,7 +10,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds")
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_checkpoint()
     ask = parser.read(words)
     from spinward.language import pretrained
     from spinward.language.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ def run(words: list[str]) -> int:
 
     if not 0 <= ask.seed < (seeds := load(ask.run).config["seeds"]):
         parser.error(f"--seed {ask.seed}: the run has seeds 0 to {seeds - 1}")
-    trained, made = of_run(ask.run, ask.seed, ask.older)
+    trained, made = of_run(ask.run, ask.seed, ask.older, ask.checkpoint)
     out = Path(ask.out)
     if out.exists() and any(out.iterdir()):
         parser.error(f"{out} is not empty; choose another --out")

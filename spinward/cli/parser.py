@@ -19,6 +19,15 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 OLDER = "use an older checkpoint where the newest is damaged"
 
 
+def checkpoint_name(text: str) -> str | int:
+    """A checkpoint: `best`, `last`, or an iteration."""
+    if text in ("best", "last"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not best, last or an iteration")
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, about: str, parts: tuple[str, ...] = ()):
         """`parts` are the parts of a run with settings as flags, such as `--env.size 8`."""
@@ -29,6 +38,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message}; {self.prog} --help lists what it takes")
+
+    def add_checkpoint(self) -> None:
+        """Adds the flags that choose a checkpoint of a run."""
+        self.add_argument(
+            "--checkpoint", type=checkpoint_name, default="last", help="best, last or an iteration"
+        )
+        self.add_argument("--older", action="store_true", help=OLDER)
 
     def places(self, words: list[str]) -> list[str]:
         """The positional arguments, before the options are read.

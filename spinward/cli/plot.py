@@ -1,6 +1,7 @@
 """`spinward plot RUN...`: curves of a metric as a picture or a table."""
 
 from pathlib import Path
+from typing import Any
 
 from spinward.cli.parser import OLDER, Parser, print_json
 
@@ -16,7 +17,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
     from spinward.report import plot
-    from spinward.report.results import curve, final, require_metric, shown, summary
+    from spinward.report.results import curves, require_metric, shown
     from spinward.run.config import choices
     from spinward.run.run import load
 
@@ -24,15 +25,13 @@ def run(words: list[str]) -> int:
     metric = ask.metric or shown(runs[0]).metric  # which of a run on texts is no return
     for run in runs:
         require_metric(run, metric)
-    curves = [curve(run, metric) for run in runs]
+    drawn = [curve for run in runs for curve in curves(run, metric)]
     of_returns = metric == "episode_return"
     if ask.json:
-        ends = [summary(run) if of_returns else final(run, metric) for run in runs]
-        rows = zip(runs, ends, strict=True)
-        print_json([{"run": str(run.path), "metric": metric, "final": end} for run, end in rows])
+        print_json([numbers(run, metric) for run in runs])
         return 0
     if ask.table:
-        print(plot.table(curves))
+        print(plot.table(drawn))
         return 0
     title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
     picture = "profile" if ask.profile else "curve" if of_returns else metric
@@ -41,6 +40,17 @@ def run(words: list[str]) -> int:
         finals = {run.path.name: run.final() for run in runs}
         plot.save(plot.profiles(finals, title), path)
     else:
-        plot.save(plot.figure(curves, title, values=metric.replace("_", " ")), path)
+        plot.save(plot.figure(drawn, title, values=metric.replace("_", " ")), path)
     print(f"picture: {path}")
     return 0
+
+
+def numbers(run: Any, metric: str) -> dict[str, Any]:
+    """The last values of a metric, and for returns those of evaluations too."""
+    from spinward.report.results import evaluated, final, summary
+
+    of_returns = metric == "episode_return"
+    end = summary(run) if of_returns else final(run, metric)
+    scores = evaluated(run) if of_returns else None
+    also = {"evaluation": scores} if scores else {}
+    return {"run": str(run.path), "metric": metric, "final": end, **also}

@@ -9,7 +9,7 @@ import numpy as np
 from spinward.store import headline
 
 if TYPE_CHECKING:
-    from spinward.run.drive import Point
+    from spinward.run.watching import Point
 
 REDRAW_S, PLAIN_S = 0.1, 30.0  # least time between two lines
 
@@ -50,8 +50,11 @@ class Progress:
 
     def value(self) -> str:
         """The newest value of the run's headline metric."""
+        scores = self.metrics.get(headline.EVALUATION.metric)
+        also = f", evaluated {np.mean(scores):.1f}" if scores else ""
         shown = headline.headline(self.env, self.metrics)
         values = [x for x in self.metrics[shown.metric] if x is not None]
         if shown is headline.RETURN:
-            return f"return {np.mean(values):.1f}" if values else "no episode ended yet"
+            told = f"return {np.mean(values):.1f}" if values else "no episode ended yet"
+            return f"{told}{also}"
         return f"{shown.label} {np.mean(values):.4g}"

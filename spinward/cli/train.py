@@ -11,7 +11,7 @@ from spinward.cli.progress import Progress
 from spinward.cli.used import choice_of, for_all, statement, used, written
 from spinward.store import settings
 
-PARTS = ("env", "reward", "data")  # the parts with settings as flags
+PARTS = ("env", "reward", "data", "evaluate-env")  # the parts with settings as flags
 LENGTHS = {"steps": 100_000, "updates": 10_000}
 
 
@@ -112,6 +112,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
+    add_evaluations(parser)
     add_running(parser)
     if kind is not None:
         add_settings(parser, kind, preset or {})
@@ -136,6 +137,29 @@ def add_settings(parser: Parser, kind: Any, preset: dict[str, Any]) -> None:
             help=f"{one.meaning} ({value})".replace("%", "%%"),
             **more,
         )
+
+
+def add_evaluations(parser: Parser) -> None:
+    """Adds the flags of evaluations during training."""
+    group = parser.add_argument_group("evaluations during training")
+    whole = settings.int_or_whole
+    group.add_argument(
+        "--evaluate-every",
+        type=whole,
+        default=0,
+        help="env steps of each seed between them; rounded up to whole log intervals",
+    )
+    group.add_argument("--evaluate-env", default="", help="another environment for them")
+    group.add_argument("--evaluate-episodes", type=whole, default=10, help="of each seed's policy")
+    group.add_argument(
+        "--evaluate-limit", type=whole, default=100_000, help="steps that cut an episode"
+    )
+    group.add_argument(
+        "--keep-best", action="store_true", help="keep each seed's agent that scored highest"
+    )
+    group.add_argument(
+        "--stop-at", type=float, help="end when all seeds have this return, evaluated if they are"
+    )
 
 
 def add_running(parser: Parser) -> None:
@@ -189,7 +213,18 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
         workers=ask.workers,
         first_come=ask.first_come,
         model=ask.model,
+        **evaluations_of(ask),
     )
+
+
+def evaluations_of(ask: argparse.Namespace) -> dict[str, Any]:
+    """The fields of an experiment that the flags of evaluations set."""
+    from spinward.run.experiment import EnvChoice
+
+    names = ("evaluate_every", "evaluate_episodes", "evaluate_limit", "keep_best", "stop_at")
+    own = ask.own["evaluate-env"]
+    other = EnvChoice(ask.evaluate_env or (ask.env if own else ""), own)
+    return {name: getattr(ask, name) for name in names} | {"evaluate_env": other}
 
 
 def reward_of(name: str) -> Any:
@@ -201,7 +236,7 @@ def reward_of(name: str) -> Any:
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     """Writes the report, and prints the result."""
     from spinward.evaluation.statistics import sentence
-    from spinward.report.results import shown, summary, write_report
+    from spinward.report.results import evaluated, shown, summary, write_report
     from spinward.store.headline import RETURN
 
     seconds = time.monotonic() - began
@@ -209,6 +244,7 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     report = write_report(run)
     points = run.points
     env_steps = points[-1]["env_steps"] * run.config["seeds"] if points else 0
+    scores = evaluated(run)
     if ask.json:
         print_json(
             {
@@ -217,6 +253,7 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
                 "wall_s": round(seconds, 3),
                 "steps_per_s": round(env_steps / seconds, 1),
                 "final": result,
+                **({"evaluation": scores} if scores else {}),
             }
         )
     data, offline = run.made.experiment.data, run.made.logged_only
@@ -233,4 +270,6 @@ def finish(run: Any, began: float, ask: argparse.Namespace) -> None:
     show(
         f"done in {seconds:.1f} s: {outcome}, {env_steps:,} {'updates' if offline else 'env steps'}"
     )
+    if scores:
+        show(f"last evaluation, without exploration: {sentence(scores)}")
     show(f"report: {report}")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spinward.cli.parser import OLDER, Parser
+from spinward.cli.parser import Parser
 
 
 def run(words: list[str]) -> int:
@@ -12,7 +12,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
     parser.add_argument("--frames", type=int, default=300, help="at the most")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
-    parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_checkpoint()
     ask = parser.read(words)
     from spinward.report import video
     from spinward.report.results import frames, write_report
@@ -23,10 +23,11 @@ def run(words: list[str]) -> int:
     seeds = run.config["seeds"]
     if not 0 <= ask.seed < seeds:
         parser.error(f"--seed {ask.seed} must be between 0 and {seeds - 1}")
-    own = files.inside(run.path, run.path / "videos" / f"seed-{ask.seed}.gif")
+    which = "" if ask.checkpoint == "last" else f"-{ask.checkpoint}"
+    own = files.inside(run.path, run.path / "videos" / f"seed-{ask.seed}{which}.gif")
     path = Path(ask.out) if ask.out else own
     path.parent.mkdir(parents=True, exist_ok=True)
-    video.write(frames(run, ask.seed, ask.frames), path)
+    video.write(frames(run, ask.seed, ask.frames, ask.checkpoint), path)
     if not ask.out:
         write_report(run)
     print(f"video: {path}")

@@ -59,6 +59,13 @@ def evaluate(
 ) -> Score:
     """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps."""
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
+    return scored(agents, episodes, keys, explore, limit)
+
+
+def scored(
+    agents: Agents, episodes: int, keys: Key, explore: bool = False, limit: int = LIMIT
+) -> Score:
+    """The same with a key for each agent [seed]."""
     cut: Any = 0
     if isinstance(agents.env, Text):
         texts = agents.algorithm, agents.env, agents.agent, keys, episodes, explore

@@ -15,7 +15,7 @@ from spinward.report import plot
 from spinward.run.config import choices
 from spinward.run.run import Run
 from spinward.store import files
-from spinward.store.headline import RETURN, Headline, of_points
+from spinward.store.headline import EVALUATION, RETURN, Headline, of_points
 
 NOTES = {
     "episode_return": "Returns are the environment's own, of the episodes trained on, exploration "
@@ -60,6 +60,25 @@ def curve(run: Run, metric: str = "episode_return") -> plot.Curve:
     return plot.Curve(run.path.name, *run.curves(metric))
 
 
+def curves(run: Run, metric: str = RETURN.metric) -> list[plot.Curve]:
+    """A metric of the log; beside the training return also that of evaluations, if there are
+    some."""
+    found = [curve(run, metric)]
+    if metric == RETURN.metric:
+        of_evaluations = plot.Curve(f"{run.path.name}, evaluated", *run.curves(EVALUATION.metric))
+        found += [of_evaluations] if len(of_evaluations.steps) else []
+    return found
+
+
+def evaluated(run: Run) -> dict[str, Any] | None:
+    """The last evaluation over seeds as in `summary`, and the highest of each seed; None where
+    there is none."""
+    steps, values = run.curves(EVALUATION.metric)
+    if not len(steps):
+        return None
+    return {**over_seeds(values[:, -1]), "best": values.max(1).tolist()}
+
+
 def require_metric(run: Run, metric: str) -> None:
     """Raises SettingsError where the log of a run has other metrics than this one."""
     logged = sorted({k for p in run.points for k, v in p.items() if isinstance(v, list)})
@@ -71,34 +90,56 @@ def require_metric(run: Run, metric: str) -> None:
 def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = ()) -> Path:
     """Writes one HTML file on a run, with the curves of `others` too."""
     config, result, headline = run.config, summary(run), shown(run)
-    first = config["seed"]
-    rows = [
-        {"seed": first + i, column(headline): value} for i, value in enumerate(result["per_seed"])
-    ]
     kind = config["algorithm"]["class"].rpartition(":")[2]
     same = [other for other in others if shown(other) == headline]
-    curves = [c for c in (curve(each, headline.metric) for each in (run, *same)) if len(c.steps)]
+    drawn = [c for each in (run, *same) for c in curves(each, headline.metric) if len(c.steps)]
     points = run.points
     steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
-    notes = [NOTES.get(headline.metric, f"The curve is the {headline.label}, as it was logged.")]
-    notes += [
+    others_told = [
         f"{other.path.name} has no {headline.label}." for other in others if other not in same
     ]
-    notes += [resume_note(run)]
     page = report.html(
         f"{kind} in {choices(config)[0]}",
         {**result, **facts},
-        curves,
-        rows,
+        drawn,
+        rows_of(run, result, headline),
         config,
         newest_video(run),
-        notes,
+        [*notes_of(run, headline), *others_told, resume_note(run)],
         headline.label,
     )
     path = path or run.path / "report.html"
     files.write_atomically(path, page.encode())
     return path
+
+
+def rows_of(run: Run, result: dict[str, Any], headline: Headline) -> list[dict[str, Any]]:
+    """The table of a report, with a row for each seed."""
+    first = run.config["seed"]
+    rows = [
+        {"seed": first + i, column(headline): value} for i, value in enumerate(result["per_seed"])
+    ]
+    if headline is RETURN and (scores := evaluated(run)):
+        pairs = zip(scores["per_seed"], scores["best"], strict=True)
+        names = ("last evaluation", "highest evaluation")
+        each = [dict(zip(names, pair, strict=True)) for pair in pairs]
+        rows = [row | more for row, more in zip(rows, each, strict=True)]
+    return rows
+
+
+def notes_of(run: Run, headline: Headline) -> list[str]:
+    """What the numbers of a report are."""
+    notes = [NOTES.get(headline.metric, f"The curve is the {headline.label}, as it was logged.")]
+    if headline is RETURN and evaluated(run):
+        config = run.config
+        where = f", in {config['evaluate_env']}" if config["evaluate_env"] else ""
+        notes.append(
+            f"Evaluations are {config['evaluate_episodes']} whole episodes of each seed without "
+            f"exploration{where}. The highest of many evaluations is above what its agent would "
+            "score in others."
+        )
+    return notes
 
 
 def column(headline: Headline) -> str:
@@ -145,7 +186,9 @@ def newest_video(run: Run) -> Path | None:
     return max(videos, key=times.__getitem__, default=None)
 
 
-def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
+def frames(
+    run: Run, seed: int = 0, limit: int = 500, checkpoint: str | int = "last"
+) -> Iterator[np.ndarray]:
     """Pictures of an episode of a seed's policy, in our own renderer or Gymnasium's.
 
     Raises:
@@ -155,7 +198,7 @@ def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
 
     from spinward.envs.gymnasium import Gymnasium
 
-    agents, policy = run.agents(), run.policy(seed)
+    agents, policy = run.agents(checkpoint), run.policy(seed, checkpoint)
     env: Any = agents.env
     if isinstance(env, Gymnasium):
         opened = env.open_one(render=True)

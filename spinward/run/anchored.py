@@ -11,6 +11,7 @@ from spinward.run.experiment import Experiment
 def anchored(experiment: Experiment) -> Experiment:
     """The experiment with absolute paths of its model, its data and its files of code."""
     env, data, reward = experiment.env, experiment.data, experiment.reward
+    other = experiment.evaluate_env
     if isinstance(reward, RewardModelScore):
         reward = replace(reward, run=absolute(reward.run))
     if isinstance(reward, Verifier):
@@ -18,6 +19,7 @@ def anchored(experiment: Experiment) -> Experiment:
     return replace(
         experiment,
         env=replace(env, name=code(env.name)),
+        evaluate_env=replace(other, name=code(other.name)),
         data=replace(data, path=absolute(data.path)),
         reward=reward,
         model=absolute(experiment.model),

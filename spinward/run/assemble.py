@@ -264,13 +264,15 @@ def model(name: str, older: bool = False) -> Model:
     return Model(trained.decoder, made.env.vocabulary)
 
 
-def of_run(name: str, seed: int = 0, older: bool = False) -> tuple[Trained, Assembled]:
+def of_run(
+    name: str, seed: int = 0, older: bool = False, checkpoint: str | int = "last"
+) -> tuple[Trained, Assembled]:
     """The model that one seed of a run on texts has learned, and the assembled run. With `older`,
-    an older checkpoint replaces a damaged newest one."""
+    an older checkpoint replaces a damaged newest one; `checkpoint` is as in `Run.agents`."""
     path = Path(name).resolve()
     config = read_config(path / "config.json")
     damaged = folders.verify(path, config, older)
-    checkpoints = folders.chosen(path, older)
+    checkpoints = folders.named(path, checkpoint, older)
     for line in dict.fromkeys([*damaged, *(line for each in checkpoints for line in each.damaged)]):
         print(f"spinward: warning: {line}; an older one is used", file=sys.stderr)
     places = tuple(each.path for each in checkpoints)

@@ -22,6 +22,7 @@ WHOLE = 2**63  # whole numbers are smaller
 SIZE = 2**24  # and so are those in lists, which are sizes of layers
 RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": (1, WHOLE)}
 RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
+RANGES |= {"evaluate_episodes": (1, 2**20), "evaluate_limit": (1, WHOLE)}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
 CHOICES = (EnvChoice, DataChoice)
 ALONE: dict[Any, dict[str, Any]] = {DataChoice: {"held_out": 0.0}}  # what a text alone stands for
@@ -160,7 +161,8 @@ def choice(kind: Any, name: str, value: Any) -> Any:
         raise Malformed(f"found {name}.settings={found!a:.80}")
     try:
         value_of_kind = settings.checked(kind, fields)
-        value_of_kind.check()
+        if value or name != "evaluate_env":  # which may be none
+            value_of_kind.check()
     except SettingsError as error:
         raise Malformed(f"found {name}={value!a:.80}: {error}") from None
     return value_of_kind
@@ -230,9 +232,9 @@ def from_config(
         SettingsError: the config needs such code, and `trust` is False.
         DamagedFileError: `path` names a class or a setting that does not exist.
     """
-    env, _ = choices(content)
-    if ids.is_own_code(env.name) and not trust:
-        raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
+    for env in (choices(content)[0], choice(EnvChoice, "evaluate_env", content["evaluate_env"])):
+        if ids.is_own_code(env.name) and not trust:
+            raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
     if (others := foreign(content)) and not trust:
         names.anybodys(others[0], trust)
     return built(content, trust, path)

@@ -1,60 +1,33 @@
 """Runs an experiment in its folder: advance, log, save; stop on request or on a fault."""
 
-import errno
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.data.chunks import DataLog
-from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
+from spinward.errors import NonFiniteError, Stopped
 from spinward.evaluation import q_diagnostics, texts
+from spinward.evaluation.episodes import Agents
 from spinward.experience.replay import Replay
 from spinward.faults import explain, failure, in_metrics, unfinite
 from spinward.programs.choose import program
 from spinward.programs.seeds import Program
 from spinward.rewards.environment import Environment
 from spinward.run.assemble import Assembled
-from spinward.run.between import Between, Changes
+from spinward.run.between import Changes
+from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
+from spinward.run.interruptions import disk_errors, stopping
+from spinward.run.watching import STOP, Acting, Options, Point
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
 
 SAVING_SHARE = 0.05  # largest share of a run's time for saving
 CHUNK_S = 0.2  # length of a chunk; stop requests are seen between chunks
-
-
-class Point(NamedTuple):
-    """A log point, as the watcher of a run gets it."""
-
-    iteration: int
-    iterations: int
-    env_steps: int
-    steps: int
-    metrics: dict[str, Any]
-    seconds: float  # since this process started to train
-    done: int  # iterations in these seconds
-
-
-STOP = "stop"  # a watcher returns this to save and end a run
-Watch = Callable[[Point], Any]
-
-
-class Options(NamedTuple):
-    """How a run is driven. Only `between` changes what is learned."""
-
-    watch: Watch = lambda point: None
-    checkpoint_s: float = 30.0
-    between: Between | None = None  # see `run/between.py`
-    older: bool = False  # use an older checkpoint where the newest is damaged
 
 
 def drive(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
@@ -74,7 +47,8 @@ class Driver:
     """A running experiment: the open program, the log and the current iteration."""
 
     def __init__(self, made: Assembled, shard: Experiment, folder: Path, options: Options):
-        self.experiment, self.parts, self.folder = shard, made.parts, folder
+        self.experiment, self.made, self.folder = shard, made, folder
+        self.parts = made.parts
         self.options = options
         self.stride = made.stride
         self.iterations, self.log_every = self.experiment.plan(self.stride)
@@ -82,6 +56,7 @@ class Driver:
         self.longest_chunk = 1  # iterations that fit in CHUNK_S, as far as known
         self.config = integrity.config_digest(run_of(folder))
         self.changes = Changes(folder / "between", options.between, self.log_every)
+        self.evaluations = Evaluations(made, shard, folder)
         self.interval = record.Interval()
 
     def run(self) -> None:
@@ -91,6 +66,7 @@ class Driver:
             integrity.drop_newer(self.folder / "checkpoints", self.iteration)
         run = run_of(self.folder)
         self.log = record.Log(self.folder / "metrics.jsonl", run, *log)
+        self.over = self.has_reached(run)  # the return at which it ends
         self.times = record.Log(self.folder / "times.jsonl", run)
         self.began, self.from_iteration = time.monotonic(), self.iteration
         try:
@@ -100,6 +76,11 @@ class Driver:
             self.log.close()
             self.times.close()
             self.program.close()
+
+    def has_reached(self, run: Path) -> bool:
+        """Whether the last log point has the return at which the run ends."""
+        last = record.read(self.folder / "metrics.jsonl", run)[-1:] if self.iteration else []
+        return any(map(self.evaluations.reached, last))
 
     def restore(self) -> tuple[TrainState, int, tuple[int, str | None]]:
         """The state to continue from, its iteration, and the size and digest of its log."""
@@ -136,11 +117,12 @@ class Driver:
         run, shard, vouched = run_of(self.folder), self.experiment, integrity.vouched(path, info)
         integrity.check_config(run, path, vouched, shard.seed, shard.seeds)
         self.interval = record.interval(path, info)
+        self.evaluations.restore(info, number, fresh.agent)
         return self.program.reopen(state, fresh), number, (vouched.size, vouched.digest)
 
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
-        while self.iteration < self.iterations:
+        while self.iteration < self.iterations and not self.over:
             state = self.changes.at(self.iteration, state)
             state, metrics = self.advance(state, self.chunk_size(state))
             self.interval.add(metrics)
@@ -151,12 +133,13 @@ class Driver:
                 self.report(state, asked)
             since = time.monotonic() - saved_at
             due = since > max(self.options.checkpoint_s, saving_s / SAVING_SHARE)
-            if due or asked or self.iteration == self.iterations:
+            ends = self.over or self.iteration == self.iterations
+            if due or asked or ends:
                 before = time.monotonic()
                 self.save(state, self.iteration)
                 saved_at = time.monotonic()
                 saving_s = saved_at - before
-            if asked and self.iteration < self.iterations:
+            if asked and not ends:
                 raise Stopped(
                     f"stopped at {self.iteration * self.stride:,} of "
                     f"{self.iterations * self.stride:,} steps, all saved; "
@@ -232,13 +215,17 @@ class Driver:
         line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, measured)
         if measured or point == points:
             line |= texts.measure(self.parts, state.agent)
+        line |= self.evaluations.measure(state.agent, self.iteration, self.iterations)
+        self.over = self.evaluations.reached(line)
         self.interval = record.Interval()
         self.log.write(line)
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
         self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
         at = self.iteration, self.iterations, env_steps, steps
+        agents = Agents(self.parts.algorithm, state.agent, self.made.env, self.experiment.seeds)
         try:
-            if self.options.watch(Point(*at, line, seconds, done)) == STOP:
+            here = Acting(self.made, agents)
+            if self.options.watch(Point(*at, line, seconds, done, here)) == STOP:
                 asked.append(0)
         except BaseException:
             self.save(state, self.iteration)
@@ -254,6 +241,7 @@ class Driver:
             "log_sha256": self.log.digest(),
             "config_file_sha256": self.config,
             "interval": self.interval.to_json(),
+            **self.evaluations.save(iteration),
         }
         checkpoint.save(self.folder / "checkpoints", iteration, state, info)
 
@@ -261,39 +249,3 @@ class Driver:
 def seed_of(state: TrainState, seed: int) -> TrainState:
     """The state of one seed."""
     return jax.tree.map(lambda x: np.asarray(x)[seed], state)
-
-
-@contextmanager
-def stopping() -> Iterator[list[int]]:
-    """A list that gets an entry at Ctrl-C or SIGTERM; a second signal stops at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turns an OSError into a DiskError, which says in one line why a file was not written."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, SpinwardError) or error.errno is None:
-            raise
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise DiskError(
-            f"cannot write {error.filename or folder}: {reason}; the last checkpoint is good: "
-            f"when there is room, continue with spinward resume {run_of(folder)}"
-        ) from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import platform
 from typing import Any
 
@@ -23,6 +24,9 @@ class EnvChoice:
 
     name: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value}" for name, value in self.settings.items())
@@ -95,9 +99,16 @@ class Experiment:
     workers: int = 0  # actors of Ray that share the environments; 0: none
     first_come: bool = False  # learn from each worker's batch as it comes (A3C), not from all
     model: str = ""  # language model to begin with: the folder of a checkpoint, or of a run
+    evaluate_every: int = 0  # env steps of each seed between evaluations; 0: none
+    evaluate_env: EnvChoice = dataclasses.field(default_factory=lambda: EnvChoice(""))  # or a name
+    evaluate_episodes: int = 10  # whole episodes of each seed's policy in an evaluation
+    evaluate_limit: int = 100_000  # steps after which an episode of an evaluation is cut
+    keep_best: bool = False  # keep the agent of each seed with the highest evaluation
+    stop_at: float | None = None  # end the run when all seeds have this return
 
     def __post_init__(self) -> None:
-        for name, kind in (("env", EnvChoice), ("data", DataChoice)):
+        kinds = (("env", EnvChoice), ("data", DataChoice), ("evaluate_env", EnvChoice))
+        for name, kind in kinds:
             if not isinstance(value := getattr(self, name), kind):
                 object.__setattr__(self, name, kind(str(value)))
 
@@ -118,6 +129,29 @@ class Experiment:
             raise SettingsError(f"workers={self.workers} cannot be used with data or log_data")
         if self.log_data and self.data.path and self.data.share == 1.0:
             raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
+
+        self.check_evaluations()
+
+    def check_evaluations(self) -> None:
+        """Raises SettingsError for evaluations that cannot be."""
+        for name in ("evaluate_episodes", "evaluate_limit"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.evaluate_every < 0:
+            raise SettingsError(f"evaluate_every={self.evaluate_every} must be at least 0")
+        for name in ("evaluate_env", "keep_best"):
+            if getattr(self, name) and not self.evaluate_every:
+                raise SettingsError(
+                    f"{name}={getattr(self, name)} is of evaluations: say how often there is one "
+                    "with evaluate_every (--evaluate-every)"
+                )
+        if self.stop_at is not None:
+            if not math.isfinite(self.stop_at):
+                raise SettingsError(f"stop_at={self.stop_at} must be a finite number")
+            if self.shards > 1:
+                raise SettingsError(
+                    f"shards={self.shards}: a run with stop_at ends all seeds at once, in 1 process"
+                )
 
     def plan(self, stride: int) -> tuple[int, int]:
         """The number of iterations, in whole log intervals, and the iterations in each interval."""

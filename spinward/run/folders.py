@@ -14,13 +14,14 @@ from spinward.run.experiment import Experiment
 from spinward.store import checkpoint, files, integrity
 from spinward.store import log as record
 
-PARTS = ("lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between")
+PARTS = ("lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best")
 DEFAULT = 2  # shards, whatever the number of cores, so that results do not depend on it
 
 
 def shards_of(experiment: Experiment, on_device: bool) -> list[Experiment]:
     """The experiment of each shard: consecutive seeds, divided as evenly as possible."""
-    automatic = DEFAULT if on_device and jax.default_backend() == "cpu" else 1
+    alone = experiment.stop_at is not None  # all seeds end at once
+    automatic = DEFAULT if on_device and not alone and jax.default_backend() == "cpu" else 1
     count = min(experiment.shards or automatic, experiment.seeds)
     if count > 1 and not on_device:
         raise SettingsError(f"shards={count}: the seeds of a host environment are one batch; use 1")
@@ -100,6 +101,31 @@ def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
     """
     places = [folder / "checkpoints" for folder in folders(run)]
     return [integrity.choose(place, older) for place in places if checkpoint.checkpoints(place)]
+
+
+def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Chosen]:
+    """The checkpoint of each shard that a name means: `last`, `best`, or an iteration.
+
+    Raises:
+        SettingsError: there is none of that name.
+        DamagedFileError: it is damaged.
+    """
+    last = chosen(run, older)
+    if which == "last":
+        return last
+    if which == "best":
+        places = [each.path.parent.parent / "best" / each.path.name for each in last]
+        if not all(path.is_dir() for path in places):
+            raise SettingsError(f"{run} kept no best agents: train with --keep-best")
+    else:
+        found = [{checkpoint.number(p) for p in checkpoint.checkpoints(f / "checkpoints")}
+                 for f in folders(run)]  # fmt: skip
+        known = set.intersection(*found) if found else set()
+        if which not in known:
+            names = ", ".join(map(str, ["best", "last", *sorted(known)]))
+            raise SettingsError(f"{run} has no checkpoint {which!r}; expected one of {names}")
+        places = [f / "checkpoints" / f"{which:010d}" for f in folders(run)]
+    return [integrity.Chosen(path, each.damaged) for path, each in zip(places, last, strict=True)]
 
 
 def last_agents(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spinward.core import UserReward
+from spinward.core import UserReward, replace
 from spinward.envs import given
 from spinward.envs.prompts import FilePrompts
 from spinward.errors import DamagedFileError, SettingsError
@@ -23,10 +23,11 @@ from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
-from spinward.run.drive import Options, Watch
-from spinward.run.experiment import DataChoice, Experiment
+from spinward.run.evaluations import env_of
+from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
+from spinward.run.watching import Options, Watch
 from spinward.store import settings
 from spinward.store.files import write_atomically
 
@@ -41,7 +42,7 @@ def train(
     data: str | Path | DataChoice = "",
     out: str | Path = "runs",
     name: str = "",
-    watch: Watch = lambda point: None,
+    watch: Watch | None = None,
     checkpoint_s: float = 30.0,
     env_settings: dict[str, Any] | None = None,
     between: Between | None = None,
@@ -52,25 +53,42 @@ def train(
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
     `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
     or a JAX environment; `env_settings` are its settings. `steps` are env steps of each seed; with
-    only `data` to learn from, gradient steps. `more` are further fields of an `Experiment`.
+    only `data` to learn from, gradient steps. `more` are further fields of an `Experiment`, such as
+    `evaluate_every`, `keep_best` and `stop_at`.
 
-    `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
-    ends. `between(state, iteration) -> state` is called there too, and training continues from the
-    state that it returns (see `run/between.py`).
+    `watch(point)` is called at each log point (see `Point`); if it returns `spinward.STOP`, the run
+    is saved and ends. `between(state, iteration) -> state` is called there too, and training goes
+    on from the state that it returns (see `run/between.py`).
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    env_choice = env_choice_of(env, env_settings)
-    algorithm, preset = with_preset(algorithm, env_choice, steps)
-    alone = between is not None or is_given(env_choice.name)  # which no other process can have
-    more |= (preset if reward is None else {"reward": reward}) | ({"shards": 1} if alone else {})
-    data_choice = data if isinstance(data, DataChoice) else DataChoice(str(data))
-    more |= {"env": env_choice, "steps": steps, "seeds": seeds, "seed": seed, "data": data_choice}
-    more = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
-    run = create(settings.checked(Experiment, {"algorithm": algorithm, **more}), Path(out), name)
+    more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": data}
+    experiment = experiment_of(algorithm, env_choice_of(env, env_settings), reward, more)
+    if needs_one_process(experiment, watch, between):
+        experiment = replace(experiment, shards=1)
+    run = create(experiment, Path(out), name)
     return run.train(watch, checkpoint_s, trust=True, between=between)
+
+
+def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
+    """The experiment that the arguments of `train` mean."""
+    algorithm, preset = with_preset(algorithm, env, more["steps"])
+    preset = preset if reward is None else {"reward": reward}
+    data = more["data"]
+    kept = {"data": data if isinstance(data, DataChoice) else DataChoice(str(data)), "env": env}
+    kept |= {"evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
+    return settings.checked(Experiment, {"algorithm": algorithm, **plain, **preset, **kept})
+
+
+def needs_one_process(experiment: Experiment, watch: Watch | None, between: Between | None) -> bool:
+    """Whether seeds are trained in this process: for a hook, for an environment that is an object
+    of this program, and for a watcher, which gets the policies, unless `shards` says otherwise."""
+    given_here = is_given(experiment.env.name) or is_given(experiment.evaluate_env.name)
+    watched = watch is not None and not experiment.shards
+    return between is not None or given_here or watched
 
 
 def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
@@ -83,6 +101,8 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
         reward.try_once(made.parts.source)
     if experiment.workers:
         require_ray()
+    if experiment.evaluate_every:
+        env_of(made)
     kind = type(experiment.algorithm).__name__.lower()
     env = experiment.env.name.rpartition("/")[2].replace(":", "-")
     taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))
@@ -142,7 +162,7 @@ class Run:
 
     def train(
         self,
-        watch: Watch = lambda point: None,
+        watch: Watch | None = None,
         checkpoint_s: float = 30.0,
         trust: bool = False,
         between: Between | None = None,
@@ -152,17 +172,18 @@ class Run:
         self.check_trust()
         if self.older:
             self.chosen()
-        options = Options(watch, checkpoint_s, between, self.older)
+        options = Options(watch or (lambda point: None), checkpoint_s, between, self.older)
         shards.train(self.made, self.path, options, self.trust)
         return self
 
-    def chosen(self) -> list[Path]:
-        """The checkpoint of each shard that has one.
+    def chosen(self, checkpoint: str | int = "last") -> list[Path]:
+        """The checkpoint of each shard that has one: `last`, `best`, or of an iteration.
 
         Raises:
+            SettingsError: there is none of that name.
             DamagedFileError: a newest checkpoint is damaged, and `older` is False.
         """
-        checkpoints = folders.chosen(self.path, self.older)
+        checkpoints = folders.named(self.path, checkpoint, self.older)
         self.warn([line for each in checkpoints for line in each.damaged])
         return [each.path for each in checkpoints]
 
@@ -208,11 +229,11 @@ class Run:
         count = episodes[:, -last:].sum(1)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    def agents(self) -> Agents:
-        """The agents of the last good checkpoint, with their environment."""
+    def agents(self, checkpoint: str | int = "last") -> Agents:
+        """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
         made = self.made
-        agents = made.agents(self.path, self.chosen())
+        agents = made.agents(self.path, self.chosen(checkpoint))
         return Agents(made.algorithm, agents, made.env, made.experiment.seeds)
 
     def evaluate(
@@ -221,15 +242,17 @@ class Run:
         explore: bool = False,
         seed: int = 0,
         env: Any = "",
+        checkpoint: str | int = "last",
     ) -> Score:
         """The returns of `episodes` whole episodes of each seed's policy, without exploration.
-        `env` may be another environment, as in `train`. For a run on texts, the score is the
+        `env` may be another environment, as in `train`; `checkpoint` is as in `agents`. For a run
+        on texts, the score is the
         loss or the accuracy on held-out texts, or the reward of completions.
 
         Raises:
             SettingsError: the other environment has other observations or actions.
         """
-        agents = self.agents()
+        agents = self.agents(checkpoint)
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
         elif isinstance(self.made.env, FilePrompts):
@@ -252,9 +275,9 @@ class Run:
         if not self.trust and isinstance(reward, UserReward):
             raise SettingsError(f"this run is scored by {reward.function}; --trust runs its code")
 
-    def policy(self, seed: int = 0) -> TrainedPolicy:
+    def policy(self, seed: int = 0, checkpoint: str | int = "last") -> TrainedPolicy:
         """The policy of one of the run's seeds: `action = policy(obs)`."""
-        agents = self.agents()
+        agents = self.agents(checkpoint)
         return TrainedPolicy(
             agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
         )

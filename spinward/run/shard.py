@@ -11,8 +11,8 @@ from spinward.errors import SpinwardError
 from spinward.run import device, shards
 from spinward.run.assemble import assemble
 from spinward.run.config import from_config, read_config
-from spinward.run.drive import Options
 from spinward.run.folders import shards_of
+from spinward.run.watching import Options
 
 
 def main(words: list[str]) -> int:

@@ -17,9 +17,11 @@ from typing import Any
 
 from spinward.errors import SettingsError, SpinwardError, Stopped
 from spinward.run.assemble import Assembled
-from spinward.run.drive import STOP, Options, Point, Watch, drive, stopping
+from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.folders import folders, merged, run_of
+from spinward.run.interruptions import stopping
+from spinward.run.watching import STOP, Options, Point, Watch
 from spinward.store import files
 from spinward.store import log as record
 
@@ -83,8 +85,9 @@ def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None
         forwarded = False
         while any(c.poll() is None for c in children):
             time.sleep(POLL_S)
-            if progress.report() == STOP:
-                asked.append(0)
+            with saved_first(children):
+                if progress.report() == STOP:
+                    asked.append(0)
             failed = any(c.poll() not in (None, 0) for c in children)
             if (asked or failed) and not forwarded:
                 forwarded = True
@@ -95,6 +98,19 @@ def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None
     for kind in (failed_by_itself, killed, bool):  # the cause before its consequences
         if wrong := [c for c in codes if kind(c)]:
             raise failure(run / "shards" / str(codes.index(wrong[0])), wrong[0])
+
+
+@contextlib.contextmanager
+def saved_first(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Lets the shards save and stop before an error of the watcher is raised."""
+    try:
+        yield
+    except Exception:
+        for c in children:
+            c.terminate()
+        for c in children:
+            c.wait()
+        raise
 
 
 def failed_by_itself(code: int) -> bool:

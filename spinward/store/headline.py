@@ -15,6 +15,7 @@ class Headline(NamedTuple):
 
 
 RETURN = Headline("episode_return", "episode return")
+EVALUATION = Headline("evaluation_return", "return of evaluations")
 REWARD = Headline("score", "reward")  # of completions, whose task has no score of its own
 LOSS = Headline("loss", "loss")
 OF_PAIRS = (

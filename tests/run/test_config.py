@@ -104,7 +104,8 @@ for field in dataclasses.fields(Experiment):
     for i, value in enumerate(WRONG):
         MALFORMED[f"{field.name} as {i}"] = changed(**{field.name: value})
 GOOD = {("data", "x"), ("data", ""), ("model", "x"), ("model", ""), ("env", "x")}
-GOOD |= {("log_data", True), ("first_come", True)}
+GOOD |= {("log_data", True), ("first_come", True), ("keep_best", True), ("evaluate_env", "x")}
+GOOD |= {("evaluate_env", ""), ("stop_at", None), ("stop_at", -1), ("stop_at", 1.5)}
 for name, value in GOOD:
     MALFORMED.pop(f"{name} as {WRONG.index(value)}", None)
 

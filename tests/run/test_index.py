@@ -10,9 +10,9 @@ from twin import ALGORITHMS, tiny
 
 from spinward.data import chunks, index
 from spinward.errors import DamagedFileError, Stopped
-from spinward.run.drive import STOP
 from spinward.run.experiment import Experiment
 from spinward.run.run import create, load
+from spinward.run.watching import STOP
 
 
 def assert_equal(one, other):

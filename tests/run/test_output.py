@@ -13,8 +13,8 @@ from spinward.cli import progress
 from spinward.cli.main import main
 from spinward.cli.progress import Progress
 from spinward.report.results import final
-from spinward.run.drive import Point
 from spinward.run.experiment import EnvChoice
+from spinward.run.watching import Point
 
 
 @pytest.fixture(scope="module")
