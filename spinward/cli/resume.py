@@ -1,16 +1,20 @@
-"""`spinward resume RUN`: continues a run where it stopped, with its settings."""
+"""`spinward resume RUN`: continues a run where it stopped, or makes it longer."""
 
 import time
 
 from spinward.cli.parser import OLDER, Parser, say
 from spinward.cli.train import add_running, finish
+from spinward.store import settings
 
 
 def run(words: list[str]) -> int:
-    parser = Parser("resume", "Continue a run where it stopped.")
+    parser = Parser("resume", "Continue a run where it stopped, or make it longer.")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_argument(
+        "--steps", type=settings.int_or_whole, default=0, help="of each seed, to make it longer"
+    )
     add_running(parser)
     ask = parser.read(words)
     from spinward.cli.progress import Progress
@@ -19,6 +23,8 @@ def run(words: list[str]) -> int:
 
     began = time.monotonic()
     run = load(ask.run, ask.trust, ask.older)
+    if ask.steps:
+        run.extend(ask.steps)
     say(f"resuming {run.path}: {resume_note(run)}")
     run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)

@@ -71,10 +71,14 @@ def verify(run: Path, config: dict[str, Any], older: bool = False) -> list[str]:
     Raises:
         DamagedFileError: they differ, or the manifest of a checkpoint is damaged.
     """
+    return integrity.check(run, seeds_of(run, config), older)
+
+
+def seeds_of(run: Path, config: dict[str, Any]) -> list[tuple[Path, int, int]]:
+    """The folder, the first seed and the number of seeds of each shard of a run."""
     shards = folders(run)
     seeds = split(config["seed"], config["seeds"], len(shards)) if shards else []
-    parts = [(folder, *each) for folder, each in zip(shards, seeds, strict=True)]
-    return integrity.check(run, parts, older)
+    return [(folder, *each) for folder, each in zip(shards, seeds, strict=True)]
 
 
 def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:

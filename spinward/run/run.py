@@ -25,6 +25,7 @@ from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+from spinward.run.extending import extend
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.watching import Options, Watch
@@ -174,6 +175,18 @@ class Run:
             self.chosen()
         options = Options(watch or (lambda point: None), checkpoint_s, between, self.older)
         shards.train(self.made, self.path, options, self.trust)
+        return self
+
+    def extend(self, steps: int) -> "Run":
+        """Lets `train` go on up to so many steps of each seed (see `run/extending.py`).
+
+        Raises:
+            SettingsError: the run has as many steps already.
+        """
+        self.warn(folders.verify(self.path, self.config, self.older))
+        if note := extend(self.path, self.made, steps):
+            print(f"spinward: {note}", file=sys.stderr)
+        del self.__dict__["made"]  # of the settings before
         return self
 
     def chosen(self, checkpoint: str | int = "last") -> list[Path]:

@@ -92,6 +92,12 @@ def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]
     return jax.tree.unflatten(tree, restored), manifest.info
 
 
+def stamp(path: Path, info: dict[str, Any]) -> None:
+    """Gives a checkpoint other info, completely or not at all; the state stays."""
+    text = manifest_text(read_manifest(path)._replace(info=info))
+    files.write_atomically(path / MANIFEST, text)
+
+
 def latest(folder: Path) -> tuple[Path, list[str]]:
     """The newest undamaged checkpoint, and a line on each newer, damaged one.
 
