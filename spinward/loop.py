@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spinward import schedules
 from spinward.core import (
     Algorithm,
     Context,
@@ -27,13 +28,23 @@ from spinward.core import (
     TrainState,
     Transition,
     replace,
+    static,
+    struct,
 )
 from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
+from spinward.learning.steps import freeze
 from spinward.trees import finite
 
 Store = Replay | LoggedSteps  # batches are sampled from a store, and priorities go back to it
 PRIORITY = "priority"  # among the metrics of an update: [updates, batch], for the store
+
+
+@struct
+class Freeze:
+    """The parts of an agent that do not learn."""
+
+    parts: tuple[str, ...] = static(default=())
 
 
 class Parts(NamedTuple):
@@ -42,6 +53,7 @@ class Parts(NamedTuple):
     algorithm: Algorithm
     source: Source
     reward: Reward
+    freeze: Freeze = Freeze()
 
 
 class Stage(NamedTuple):
@@ -53,16 +65,47 @@ class Stage(NamedTuple):
     metrics: Metrics  # of this stage; the metrics of `update` have an entry for each minibatch
 
 
+def at(parts: Parts, iteration: Any) -> Parts:
+    """Parts with the values that schedules among their settings have in an iteration."""
+    fixed = schedules.fixed
+    return parts._replace(
+        algorithm=fixed(parts.algorithm, iteration), reward=fixed(parts.reward, iteration)
+    )
+
+
+def has_schedules(parts: Parts) -> bool:
+    return bool(schedules.of(parts.algorithm) or schedules.of(parts.reward))
+
+
+def stepped(parts: Parts, state: TrainState, iteration: Any) -> tuple[TrainState, Metrics]:
+    """The state after the iteration of this number, and its metrics, among them the values of
+    schedules that it does not have anyway."""
+    if not has_schedules(parts):
+        return system(parts).step(state)
+    now = at(parts, iteration)
+    state, metrics = system(now).step(state)
+    pairs = ((parts.algorithm, now.algorithm), (parts.reward, now.reward))
+    return state, {**scheduled(pairs), **metrics}
+
+
+def scheduled(pairs: tuple[tuple[Any, Any], ...]) -> Metrics:
+    """The values that schedules have, as metrics: pairs of settings with schedules and without."""
+    return {name: getattr(now, name) for settings, now in pairs for name in schedules.of(settings)}
+
+
 def system(parts: Parts) -> System:
-    """The loop of one seed, closed over its parts; an algorithm may bring its own."""
+    """The loop of one seed, closed over its parts; an algorithm may bring its own. Where settings
+    are schedules, the loop is that of the first iteration."""
+    parts = at(parts, 0)
     if isinstance(parts.algorithm, OwnLoop):
         return parts.algorithm.system(parts.source, parts.reward)
     return System(partial(init, parts), partial(step, parts))
 
 
 def init(parts: Parts, key: Key) -> TrainState:
-    algorithm, source, reward = parts
-    agent, memory, reward_state, k_source, key = first_agent(algorithm, reward, source.spec, key)
+    algorithm, source, reward, _ = parts
+    first = first_agent(algorithm, reward, source.spec, key, parts.freeze)
+    agent, memory, reward_state, k_source, key = first
     return TrainState(agent, source.init(k_source, memory), reward_state, key)
 
 
@@ -81,7 +124,7 @@ def stages(parts: Parts, state: TrainState) -> Iterator[Stage]:
 
     `faults.py` searches for a bad value between the stages.
     """
-    algorithm, source, reward = parts
+    algorithm, source, reward, _ = parts
     key, k_collect, k_learn = jax.random.split(state.key, 3)
     policy = Policy(partial(algorithm.act, state.agent), partial(algorithm.memory, state.agent))
     if isinstance(source, Replay):
@@ -120,11 +163,11 @@ def context_of(replayed: bool, algorithm: Algorithm, agent: Any) -> Context:
 
 
 def first_agent(
-    algorithm: Algorithm, reward: Reward, spec: Spec, key: Key
+    algorithm: Algorithm, reward: Reward, spec: Spec, key: Key, kept: Freeze = Freeze()
 ) -> tuple[Any, Memory, Any, Key, Key]:
     """A new agent, its memory, the state of its reward, a key for the source, and the next key."""
     k_agent, k_source, k_reward, key = jax.random.split(key, 4)
-    agent = algorithm.init(k_agent, spec)
+    agent = freeze(algorithm.init(k_agent, spec), kept.parts)
     memory = algorithm.memory(agent, spec.envs)
     return agent, memory, reward.init(k_reward, spec), k_source, key
 

@@ -24,3 +24,8 @@ def finite(tree: Any) -> Array:
     """
     sums = [(x * 0.0).sum() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.stack(sums).sum() == 0.0 if sums else jnp.bool_(True)
+
+
+def name_of(path: Any) -> str:
+    """The name of a leaf at a path of a tree: `learner.model.w`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

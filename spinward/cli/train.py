@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from spinward.cli import train_flags
 from spinward.cli.parser import Parser, own_settings, print_json, say
 from spinward.cli.progress import Progress
 from spinward.cli.used import choice_of, for_all, statement, used, written
+from spinward.errors import SettingsError
 from spinward.store import settings
 
 PARTS = ("env", "reward", "data", "evaluate-env")  # the parts with settings as flags
@@ -64,7 +66,6 @@ def show_help(words: list[str], name: str, env: str) -> int:
 def is_environment(name: str) -> bool:
     """Whether a single name is an environment's, and not an algorithm's."""
     from spinward.envs import ids
-    from spinward.errors import SettingsError
 
     if ":" in name or name.lower().replace("-", "_") in settings.modules("algorithms"):
         return False
@@ -97,6 +98,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--reward", default="", help="of `spinward rewards`, or module:function")
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
+    train_flags.add_start(parser)
     parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
     parser.add_argument("--skip", action="store_true", help="leave out texts that cannot be used")
     parser.add_argument("--max-length", type=int, default=0, help="tokens to cut longer texts to")
@@ -112,7 +114,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")
     parser.add_argument("--logs", type=int, default=100, help="points of the learning curve")
-    add_evaluations(parser)
+    train_flags.add_evaluations(parser)
     add_running(parser)
     if kind is not None:
         add_settings(parser, kind, preset or {})
@@ -121,7 +123,9 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
 
 def add_settings(parser: Parser, kind: Any, preset: dict[str, Any]) -> None:
     """Adds a flag for each setting of an algorithm; its help has the default and the used value."""
-    group = parser.add_argument_group(f"settings of {kind.__name__}")
+    about = "A number may be a schedule over the run, such as linear:3e-4:0 or cosine:3e-4:0, with "
+    about += "warmup:0.05: before it for a rise over a twentieth of the run."
+    group = parser.add_argument_group(f"settings of {kind.__name__}", about)
     for one in used(kind, preset):
         value = f"default: {written(one.default)}"
         if one.value != one.default:
@@ -139,29 +143,6 @@ def add_settings(parser: Parser, kind: Any, preset: dict[str, Any]) -> None:
         )
 
 
-def add_evaluations(parser: Parser) -> None:
-    """Adds the flags of evaluations during training."""
-    group = parser.add_argument_group("evaluations during training")
-    whole = settings.int_or_whole
-    group.add_argument(
-        "--evaluate-every",
-        type=whole,
-        default=0,
-        help="env steps of each seed between them; rounded up to whole log intervals",
-    )
-    group.add_argument("--evaluate-env", default="", help="another environment for them")
-    group.add_argument("--evaluate-episodes", type=whole, default=10, help="of each seed's policy")
-    group.add_argument(
-        "--evaluate-limit", type=whole, default=100_000, help="steps that cut an episode"
-    )
-    group.add_argument(
-        "--keep-best", action="store_true", help="keep each seed's agent that scored highest"
-    )
-    group.add_argument(
-        "--stop-at", type=float, help="end when all seeds have this return, evaluated if they are"
-    )
-
-
 def add_running(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=float, default=30.0, help="seconds between checkpoints"
@@ -175,6 +156,8 @@ def checked(hint: Any) -> Any:
     def value(text: str) -> Any:
         try:
             return read(text)
+        except SettingsError as error:  # what is wrong with a schedule
+            raise argparse.ArgumentTypeError(str(error)) from None
         except (ValueError, KeyError):
             raise argparse.ArgumentTypeError(f"{text!r} is not {settings.describe(hint)}") from None
 
@@ -186,12 +169,19 @@ def given(ask: argparse.Namespace) -> dict[str, Any]:
     return {k.removeprefix("set_"): v for k, v in vars(ask).items() if k.startswith("set_")}
 
 
+def own_schedule(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags; a schedule of the step size takes the place of a preset's."""
+    from spinward.schedules import Schedule
+
+    return ({"anneal_steps": 0} if isinstance(flags.get("lr"), Schedule) else {}) | flags
+
+
 def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any:
     """The experiment of the flags; settings without a flag come from the preset."""
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
     choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
-    algorithm, reward = kind(**{**choice.settings, **given(ask)}), choice.reward
+    algorithm, reward = kind(**{**choice.settings, **own_schedule(given(ask))}), choice.reward
     if ask.reward:
         reward = reward_of(ask.reward)
     if ask.reward_model:
@@ -213,18 +203,9 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
         workers=ask.workers,
         first_come=ask.first_come,
         model=ask.model,
-        **evaluations_of(ask),
+        **train_flags.evaluations_of(ask),
+        **train_flags.start_of(ask),
     )
-
-
-def evaluations_of(ask: argparse.Namespace) -> dict[str, Any]:
-    """The fields of an experiment that the flags of evaluations set."""
-    from spinward.run.experiment import EnvChoice
-
-    names = ("evaluate_every", "evaluate_episodes", "evaluate_limit", "keep_best", "stop_at")
-    own = ask.own["evaluate-env"]
-    other = EnvChoice(ask.evaluate_env or (ask.env if own else ""), own)
-    return {name: getattr(ask, name) for name in names} | {"evaluate_env": other}
 
 
 def reward_of(name: str) -> Any:

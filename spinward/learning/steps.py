@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Metrics, struct
+from spinward.core import Metrics, replace, static, struct
+from spinward.errors import SettingsError
+from spinward.trees import name_of
 
 Loss = Callable[..., tuple[Array, Metrics]]
 
@@ -19,6 +21,7 @@ class Learner:
 
     model: Any
     opt_state: Any
+    frozen: tuple[str, ...] = static(default=())  # leaves of the model that stay
 
     @classmethod
     def init(cls, model: Any, optimiser: optax.GradientTransformation) -> "Learner":
@@ -60,10 +63,58 @@ def apply_gradients(
     """`learner` after one step along `grads`, and the metrics of `result`: a loss and its
     metrics."""
     value, metrics = result
+    grads = without(grads, learner.frozen)
     updates, opt_state = optimiser.update(grads, learner.opt_state, learner.model)
-    model = optax.apply_updates(learner.model, updates)
+    model = optax.apply_updates(learner.model, without(updates, learner.frozen))
     grad_norm = optax.tree_utils.tree_get(opt_state, "grad_norm")
-    return Learner(model, opt_state), {**metrics, "loss": value, "grad_norm": grad_norm}
+    learner = Learner(model, opt_state, learner.frozen)
+    return learner, {**metrics, "loss": value, "grad_norm": grad_norm}
+
+
+def without(updates: Any, frozen: tuple[str, ...]) -> Any:
+    """`updates` with zeros for the leaves of these names."""
+    if not frozen:
+        return updates
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: jnp.zeros_like(x) if name_of(path) in frozen else x, updates
+    )
+
+
+def freeze(agent: Any, parts: tuple[str, ...]) -> Any:
+    """An agent whose learners leave the parts of these names as they are; see `in_part`.
+
+    Raises:
+        SettingsError: a part is none of what learners learn.
+    """
+    if not parts:
+        return agent
+    found: set[str] = set()
+
+    def frozen(path: Any, node: Any) -> Any:
+        if not isinstance(node, Learner):
+            return node
+        names = [name_of(at) for at, _ in jax.tree_util.tree_leaves_with_path(node.model)]
+        whole = {name: f"{name_of(path)}.model.{name}" for name in names}
+        found.update(part for part in parts if any(in_part(n, part) for n in whole.values()))
+        kept = [n for n in names if any(in_part(whole[n], part) for part in parts)]
+        return replace(node, frozen=tuple(kept))
+
+    agent = jax.tree_util.tree_map_with_path(
+        frozen, agent, is_leaf=lambda node: isinstance(node, Learner)
+    )
+    if missing := [part for part in parts if part not in found]:
+        raise SettingsError(f"freeze={missing[0]}: no learner of this agent has such a part")
+    return agent
+
+
+ALIASES = {"policy": "actor"}
+
+
+def in_part(name: str, part: str) -> bool:
+    """Whether the leaf of an agent belongs to a part: a run of components of its name. `policy` is
+    another word for `actor`."""
+    words = (part, ALIASES.get(part, part))
+    return any(f".{word}." in f".{name}." for word in words)
 
 
 class ClipState(NamedTuple):

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from spinward.core import Key, Metrics, TrainState, replace
 from spinward.errors import NonFiniteError
 from spinward.experience.callback_source import Host
-from spinward.experience.replay import Replay
 from spinward.experience.vector import VectorState
-from spinward.loop import Parts, system
-from spinward.programs.device import start_all
+from spinward.loop import Parts, has_schedules
+from spinward.programs.device import all_seeds, start_all
 from spinward.programs.seeds import (
     Program,
     Rows,
@@ -20,7 +19,6 @@ from spinward.programs.seeds import (
     compiled,
     joined,
     over_seeds,
-    traced_once,
 )
 from spinward.trees import finite
 
@@ -50,7 +48,7 @@ def with_fresh(saved: Any, fresh: Any) -> Any:
 
 
 def advance(
-    parts: Parts, host: Host, state: TrainState, iterations: int
+    parts: Parts, host: Host, state: TrainState, iterations: int, first: int = 0
 ) -> tuple[TrainState, Metrics]:
     """All seeds after so many iterations, or before the first iteration that is not finite.
 
@@ -62,7 +60,8 @@ def advance(
     run = compiled(chunk, 1, donated="state")
     while done < iterations and good:
         more = min(ROWS, iterations - done)
-        before, state, rows, count = host.run(run, parts, state, more)
+        begins = (first + done,) if has_schedules(parts) else ()
+        before, state, rows, count = host.run(run, parts, state, more, *begins)
         metrics = by_seed(rows, int(count))
         done += int(count)
         good = not host.error and bool(metrics["finite"][:, -1].all())
@@ -77,19 +76,19 @@ def advance(
 
 
 def chunk(
-    parts: Parts, state: TrainState, iterations: Any
+    parts: Parts, state: TrainState, iterations: Any, first: Any = 0
 ) -> tuple[TrainState, TrainState, Metrics, Any]:
     """All seeds before and after the last of so many iterations; the metrics of `ROWS` iterations
     [iteration, seed]; and the number of iterations, which is smaller if one was not finite.
 
     The state before has no source, because each iteration reuses the source's buffers.
     """
-    step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
+    step = all_seeds(parts)
     table = Rows.of(step, state, ROWS)
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         i, _, _, state, rows = carry
-        after, metrics = step(state)
+        after, metrics = step(state, first + i)
         metrics["finite"] &= over_seeds(finite)(after.agent)
         rows = table.put(rows, i, metrics)
         return i + 1, metrics["finite"].all(), replace(state, source=()), after, rows

@@ -9,7 +9,7 @@ from spinward.experience.callback_source import CallbackSource, Host
 from spinward.experience.material import innermost, with_innermost
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Workers
-from spinward.loop import Parts, first_agent
+from spinward.loop import Parts, at, first_agent
 from spinward.programs import calling, device, python
 from spinward.programs.seeds import Program
 
@@ -40,7 +40,7 @@ def on_host(parts: Parts) -> bool:
 
 def large(parts: Parts) -> bool:
     """Whether learning takes long enough to run beside the stepping of environments."""
-    algorithm, source, reward = parts
+    algorithm, source, reward, _ = at(parts, 0)
     shapes = jax.eval_shape(
         lambda key: first_agent(algorithm, reward, source.spec, key)[0], jax.random.key(0)
     )

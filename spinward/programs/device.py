@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Metrics, TrainState
 from spinward.experience.replay import Replay
-from spinward.loop import Parts, system
+from spinward.loop import Parts, has_schedules, stepped, system
 from spinward.programs.seeds import (
     ROWS,
     Program,
@@ -39,31 +39,46 @@ def start_all(parts: Parts, key: Key) -> TrainState:
     return state
 
 
-def advance(parts: Parts, state: TrainState, iterations: int) -> tuple[TrainState, Metrics]:
+def advance(
+    parts: Parts, state: TrainState, iterations: int, first: int = 0
+) -> tuple[TrainState, Metrics]:
     """All seeds after so many iterations, or up to the first that is not finite. `state` is
     donated. The compiled program, and the bits of its results, do not depend on the number of
-    iterations."""
+    iterations. `first` is the number of the first of them, for settings that are schedules."""
     pieces: list[Metrics] = []
     left, good = iterations, True
     run = compiled(chunk, 1, donated="state")
     while left and good:
         more = min(ROWS, left)
-        state, rows, count = run(parts, state, more)
+        begins = (first + iterations - left,) if has_schedules(parts) else ()
+        state, rows, count = run(parts, state, more, *begins)
         pieces.append(by_seed(rows, int(count)))
         left -= more
         good = int(count) == more and bool(pieces[-1]["finite"][:, -1].all())
     return state, joined(pieces)
 
 
-def chunk(parts: Parts, state: TrainState, iterations: Any) -> tuple[TrainState, Metrics, Any]:
+def all_seeds(parts: Parts) -> Any:
+    """A step of all seeds, in the iteration of a number."""
+    stores = isinstance(parts.source, Replay)
+
+    def step(state: TrainState, iteration: Any) -> tuple[TrainState, Metrics]:
+        return over_seeds(partial(stepped, parts, iteration=iteration), stores)(state)
+
+    return traced_once(step)
+
+
+def chunk(
+    parts: Parts, state: TrainState, iterations: Any, first: Any = 0
+) -> tuple[TrainState, Metrics, Any]:
     """All seeds after at most so many iterations, the metrics of `ROWS` iterations [iteration,
     seed], and the number of iterations."""
-    step = traced_once(over_seeds(system(parts).step, isinstance(parts.source, Replay)))
+    step = all_seeds(parts)
     table = Rows.of(step, state, ROWS)
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         i, _, state, rows = carry
-        state, metrics = step(state)
+        state, metrics = step(state, first + i)
         return i + 1, metrics["finite"].all(), state, table.put(rows, i, metrics)
 
     count, _, state, numbers = jax.lax.while_loop(

@@ -5,7 +5,6 @@ learning are compiled; every state has a leading axis of seeds.
 """
 
 import functools
-import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spinward import schedules
 from spinward.core import (
     Algorithm,
     HostSource,
@@ -31,7 +31,18 @@ from spinward.errors import NonFiniteError
 from spinward.experience.frames import require_history
 from spinward.experience.layouts import StepLayout
 from spinward.experience.replay import Replay
-from spinward.loop import PRIORITY, Parts, context_of, first_agent, learning, replays, summary
+from spinward.loop import (
+    PRIORITY,
+    Parts,
+    context_of,
+    first_agent,
+    has_schedules,
+    learning,
+    replays,
+    scheduled,
+    summary,
+)
+from spinward.programs.reading import reading
 from spinward.programs.seeds import Program, healthy, over_seeds
 
 THREAD = ThreadPoolExecutor(1)  # starts with its first task
@@ -58,14 +69,19 @@ def program(parts: Parts, host: HostSource) -> Program:
 
 
 def first(parts: Parts) -> Callable[[Key], tuple[Any, Memory, Any, Key, Key]]:
-    settings: Any = (parts.algorithm, parts.reward, parts.source.spec)  # hashable
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, parts.freeze)  # hashable
     initialise: Callable[..., Any] = compiled_first(*settings)
     return initialise
 
 
 @functools.lru_cache(maxsize=8)
-def compiled_first(algorithm: Algorithm, reward: Reward, spec: Spec) -> Any:
-    return jax.jit(jax.vmap(partial(first_agent, algorithm, reward, spec)))
+def compiled_first(algorithm: Algorithm, reward: Reward, spec: Spec, kept: Any) -> Any:
+    return jax.jit(jax.vmap(partial(first_agent, *begun(algorithm, reward), spec, kept=kept)))
+
+
+def begun(algorithm: Algorithm, reward: Reward) -> tuple[Algorithm, Reward]:
+    """The settings with which a run begins."""
+    return schedules.ends(algorithm)[0], schedules.ends(reward)[0]
 
 
 class Compiled(NamedTuple):
@@ -79,13 +95,14 @@ class Compiled(NamedTuple):
 
 
 def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, Metrics]]:
-    """One iteration of all seeds: `step(state, unused)`. `unused` is a donated agent, whose buffers
-    the next agent takes."""
+    """One iteration of all seeds: `step(state, unused, iteration)`. `unused` is a donated agent,
+    whose buffers the next agent takes."""
     replay = parts.source if isinstance(parts.source, Replay) else None
     samples = replays(parts.source)
     settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, host.keys)
     functions = compiled(*settings)  # hashable
     sampler = replace(replay, source=()) if replay else ()  # how batches are drawn
+    counts = has_schedules(parts)
 
     def learn(unused: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
         results = functions.learn(unused, sampler, state.agent, state.reward, *batch)
@@ -94,18 +111,20 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
         fetch = lambda: dict(zip(functions.names, np.asarray(metrics).T, strict=True))  # noqa: E731
         return agent, reward_state, fetch, priority
 
-    def step(state: TrainState, unused: Any) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, unused: Any, iteration: int) -> tuple[TrainState, Metrics]:
         key, k_sample, k_steps, k_learn = functions.split(state.key)
-        act, memory = functions.act(state.agent), partial(functions.memory, state.agent)
+        number = np.full(len(key), iteration if counts else 0, np.int32)
+        act = functions.act((number, state.agent))
+        memory = partial(functions.memory, state.agent)
         policy = Policy(act, memory, state.agent)
         if not samples:
             inner = state.source.source if replay else state.source
             inner, new, collected = host.collect(inner, policy, k_steps)
             experience = stored(replay, state.source, inner, new) if replay else inner
-            update = learn(unused, state, new, k_sample, k_learn)
+            update = learn(unused, state, new, k_sample, k_learn, number)
         else:  # learning from the store does not wait for the steps
             ring = replace(state.source, source=())
-            result = in_background(learn, unused, state, ring, k_sample, k_learn)
+            result = in_background(learn, unused, state, ring, k_sample, k_learn, number)
             inner, new, collected = host.collect(state.source.source, policy, k_steps)
             update = result()
             experience = stored(replay, state.source, inner, new)
@@ -125,26 +144,20 @@ def compiled(
     samples: bool,
     keys: Callable[[Key], Any],
 ) -> Compiled:
-    memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
-    initialise = partial(first_agent, algorithm, reward, spec)
+    first_algorithm, first_reward = begun(algorithm, reward)
+    memory = jax.jit(jax.vmap(first_algorithm.memory, (0, None)), static_argnums=1)
+    initialise = partial(first_agent, first_algorithm, first_reward, spec)
     agent, remembered, *_, key = jax.eval_shape(initialise, jax.random.PRNGKey(0))
-    act = reading(algorithm.act, agent, spec.zeros(spec.envs), remembered, key)
     names: list[str] = []
 
-    def improve(
-        replay: Any, unused: Any, agent: Any, reward_state: Any, new: Any, k_sample: Key, key: Key
-    ) -> Any:
+    numbered = jax.ShapeDtypeStruct((), jnp.int32), agent
+    act = reading(partial(act_in, algorithm), numbered, spec.zeros(spec.envs), remembered, key)
+
+    def improve(replay: Any, unused: Any, *states: Any) -> Any:
         del unused
-        batch = replay.sample(new, k_sample) if samples else new
-        context = context_of(samples, algorithm, agent)
-        stages = learning(algorithm, reward, context, agent, reward_state, batch, key)
-        (*_, labelled), (_, agent, reward_state, batch, improved) = stages
-        metrics = summary(labelled, improved)
+        *learned, metrics, priority = improved(algorithm, reward, samples, replay, *states)
         names[:] = metrics
-        priority = improved.get(PRIORITY)
-        priorities = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
-        numbers = jnp.stack([jnp.float32(m) for m in metrics.values()])
-        return agent, reward_state, numbers, priorities
+        return *learned, jnp.stack([jnp.float32(m) for m in metrics.values()]), priority
 
     def learn(unused: Any, replay: Any, *states: Any) -> Any:
         return over_seeds(partial(improve, replay))(unused, *states)
@@ -158,6 +171,29 @@ def compiled(
     # the time of an update from pixels.
     donating = jax.jit(learn, donate_argnums=0, keep_unused=True)
     return Compiled(act, memory, jax.jit(jax.vmap(split)), donating, names)
+
+
+def act_in(algorithm: Algorithm, numbered: tuple[Any, Any], *args: Any) -> Any:
+    """`act` of an agent in the iteration of a number."""
+    iteration, agent = numbered
+    return schedules.fixed(algorithm, iteration).act(agent, *args)
+
+
+def improved(
+    algorithm: Algorithm, reward: Reward, samples: bool, replay: Any, agent: Any,
+    reward_state: Any, new: Any, k_sample: Key, key: Key, iteration: Any,
+) -> tuple[Any, Any, Metrics, Any]:  # fmt: skip
+    """The agent and the state of its reward after learning, the metrics, and priorities to
+    store."""
+    batch = replay.sample(new, k_sample) if samples else new
+    now, reward_now = schedules.fixed(algorithm, iteration), schedules.fixed(reward, iteration)
+    context = context_of(samples, now, agent)
+    stages = learning(now, reward_now, context, agent, reward_state, batch, key)
+    (*_, labelled), (_, agent, reward_state, batch, after) = stages
+    values = scheduled(((algorithm, now), (reward, reward_now)))
+    priority = after.get(PRIORITY)
+    kept = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
+    return agent, reward_state, {**values, **summary(labelled, after)}, kept
 
 
 def filled(replay: Replay, host: Any, key: Key, memory: Memory) -> Any:
@@ -226,21 +262,21 @@ def advance(
     donated: list[Any],
     state: TrainState,
     iterations: int,
+    first: int = 0,
 ) -> tuple[TrainState, Metrics]:
-    """All seeds after so many iterations, or before the first that is not finite. `state` is
-    donated; `donated` are old agents, whose buffers the next agents take.
+    """All seeds after so many iterations from the `first`, or before one that is not finite.
+    `state` is donated; `donated` are old agents, whose buffers the next agents take.
 
-    Parameters are checked where an iteration was not finite and after the last iteration. A bad
-    parameter makes the next loss bad, so the update that broke it is at most one further back.
+    Parameters are checked at the end, and where a loss was bad, as a bad parameter makes it next.
 
     Raises:
         NonFiniteError: an environment returned a value that is not finite; `reached` is set.
     """
     history, before, newest = list[Metrics](), state, state
-    for _ in range(iterations):
+    for i in range(first, first + iterations):
         unused = donated.pop() if donated else jax.tree.map(jnp.copy, state.agent)
         try:
-            newest, metrics = step(state, unused)
+            newest, metrics = step(state, unused, i)
         except NonFiniteError as error:
             if not history or healthy(state.agent).all():
                 error.reached = state, len(history)
@@ -261,37 +297,3 @@ def advance(
         donated.append(before.agent)
     state = replace(state, source=newest.source)  # the replay's buffers were donated
     return state, {k: np.array([m[k] for m in history]).swapaxes(0, 1) for k in history[0]}
-
-
-def reading(act: Callable[..., Any], agent: Any, *args: Any) -> Callable[[Any], Any]:
-    """`act` over seeds, closed over an agent and compiled for the leaves that `act` reads.
-
-    The leaves that only learning needs, such as an optimiser's state, would double a call's time.
-    """
-    paths, tree = jax.tree_util.tree_flatten_with_path(agent)
-    shapes = [shape for _, shape in paths]
-    jaxpr = jax.make_jaxpr(act)(agent, *args).jaxpr
-    read = {id(v) for equation in jaxpr.eqns for v in equation.invars} | set(map(id, jaxpr.outvars))
-    index = [i for i, v in enumerate(jaxpr.invars[: len(shapes)]) if id(v) in read]
-
-    def whole(leaves: list[Any], *args: Any) -> Any:
-        zeros = [jnp.zeros(x.shape, x.dtype) for x in shapes]
-        for i, leaf in zip(index, leaves, strict=True):
-            zeros[i] = leaf
-        return act(jax.tree.unflatten(tree, zeros), *args)
-
-    compiled = jax.jit(over_seeds(whole))
-    fetch = [getter(paths[i][0]) for i in index]
-    return lambda agent: partial(compiled, [leaf(agent) for leaf in fetch])
-
-
-def getter(path: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """A function that returns the leaf at `path` of a tree. For a few leaves, this takes a fifth of
-    the time of flattening the tree."""
-    steps = [
-        operator.attrgetter(key.name)
-        if isinstance(key, jax.tree_util.GetAttrKey)
-        else operator.itemgetter(key.idx if isinstance(key, jax.tree_util.SequenceKey) else key.key)
-        for key in path
-    ]
-    return lambda tree: functools.reduce(lambda part, step: step(part), steps, tree)

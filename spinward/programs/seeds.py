@@ -19,7 +19,9 @@ class Program(NamedTuple):
     iterations]."""
 
     start: Callable[[Key], TrainState]
-    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]  # fewer if one is not finite
+    # From a state, for so many iterations, of which the first has a number (0 if it is not given);
+    # fewer if one is not finite.
+    advance: Callable[..., tuple[TrainState, Metrics]]
     fresh: Callable[[Key], TrainState]  # like `start`; on a device only the shapes
     reopen: Callable[[TrainState, TrainState], TrainState]  # from a saved state and a fresh one
     close: Callable[[], None]
@@ -89,8 +91,8 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, step: Callable[..., Any], state: Any, most: int) -> "Rows":
-        """The rows for the metrics of `step(state)`."""
-        return cls(jax.eval_shape(step, state)[1], most)
+        """The rows for the metrics of `step(state, iteration)`."""
+        return cls(jax.eval_shape(step, state, 0)[1], most)
 
     def empty(self) -> Array:
         """[iteration, metric, seed]."""

@@ -23,6 +23,7 @@ def anchored(experiment: Experiment) -> Experiment:
         data=replace(data, path=absolute(data.path)),
         reward=reward,
         model=absolute(experiment.model),
+        start_from=absolute(experiment.start_from),
     )
 
 

@@ -5,6 +5,7 @@ Settings that name a model, a run or a rule get a `Materials`, which reads each 
 
 import dataclasses
 import functools
+import itertools
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spinward.core import (
-    Opens,
-    Spec,
-    replace,
-)
+from spinward import schedules
+from spinward.core import Opens, Spec, replace
 from spinward.data import chunks
 from spinward.data.steps import read_data
 from spinward.envs.prompts import FilePrompts
@@ -33,7 +31,7 @@ from spinward.language import pretrained, reading
 from spinward.language import rows as texts
 from spinward.language.models import Model
 from spinward.language.reading import READERS, Limits
-from spinward.loop import Parts
+from spinward.loop import Freeze, Parts
 from spinward.networks.language_policy import Direction, Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
@@ -94,7 +92,8 @@ class Assembled:
             reward = experiment.reward.opened(materials)
         else:
             reward = experiment.reward
-        check_rewards(self.algorithm, reward)
+        for algorithm, judged in itertools.product(*map(schedules.ends, (self.algorithm, reward))):
+            check_rewards(algorithm, judged)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
         source: Any = source_for(self.want, self.env, self.data(), self.texts(), self.actors())
@@ -105,7 +104,14 @@ class Assembled:
             )
         if experiment.log_data:
             source = chunks.recorded(source, experiment.plan(source.stride)[1])
-        return Parts(self.algorithm, source, reward)
+        iterations, _ = experiment.plan(source.stride)
+        over = functools.partial(schedules.over, iterations=iterations)
+        return Parts(over(self.algorithm), source, over(reward), Freeze(experiment.freeze))
+
+    def acting(self, iteration: int) -> Any:
+        """The algorithm with the values of its schedules in an iteration."""
+        changes = schedules.of(self.algorithm)
+        return schedules.fixed(self.parts.algorithm, iteration) if changes else self.algorithm
 
     @property
     def stride(self) -> int:
@@ -123,7 +129,7 @@ class Assembled:
 
     def agents(self, run: Path, places: list[Path]) -> Any:
         """The agents [seed] of checkpoints of a run of this experiment, one of each shard."""
-        return folders.last_agents(run, places, self.algorithm, self.agent_spec, self.experiment)
+        return folders.last_agents(run, places, self.acting(0), self.agent_spec, self.experiment)
 
     def data(self) -> Data | None:
         choice = self.experiment.data
@@ -184,8 +190,9 @@ def assemble(experiment: Experiment) -> Assembled:
     algorithm = experiment.algorithm
     if isinstance(algorithm, Opens):
         algorithm = algorithm.opened(Materials(experiment, env))
-    algorithm.check(env.spec)
-    want = algorithm.wants(env.spec)
+    for settings in schedules.ends(algorithm):
+        settings.check(env.spec)
+    want = schedules.ends(algorithm)[0].wants(env.spec)
     if isinstance(env, FilePrompts) and isinstance(want, Prompts) and experiment.data:
         env = with_prompts(env, experiment.data, want)
     return Assembled(experiment, env, algorithm, want)

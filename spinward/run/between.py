@@ -17,6 +17,7 @@ from spinward.core import TrainState
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import checkpoint
 from spinward.store import parameters as learned
+from spinward.trees import name_of
 
 ALL = 10**9  # changes that are kept
 Between = Callable[[TrainState, int], TrainState]
@@ -83,7 +84,3 @@ def replayed(path: Path, state: TrainState) -> TrainState:
         raise DamagedFileError(f"{path} changes {', '.join(unknown)}, which this run has not")
     whole = [jnp.asarray(changed.get(n, old)) for n, (_, old) in zip(names, leaves, strict=True)]
     return jax.tree.unflatten(tree, whole)
-
-
-def name_of(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")

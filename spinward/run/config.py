@@ -130,6 +130,8 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
         if name not in content:
             content[name] = default(field)
         value = content[name]
+        if typing.get_origin(hints[name]) is tuple and isinstance(value, list):
+            value = tuple(value)
         if name in PARTS:
             check_part(name, value)
         elif dataclasses.is_dataclass(hints[name]):

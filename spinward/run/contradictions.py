@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spinward.core import BoundedReward, LimitsRewards, UserReward
+from spinward.core import BoundedReward, LimitsRewards, OwnLoop, UserReward
 from spinward.errors import SettingsError
 from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts, Want
 from spinward.rewards.environment import Environment
@@ -18,6 +18,10 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(
             f"{experiment.env} is a game for {players} players; {name} learns to act alone"
         )
+    if experiment.start_from and experiment.model:
+        raise SettingsError("start_from and model both say what to begin with: give one of them")
+    if experiment.freeze and isinstance(algorithm, OwnLoop):
+        raise SettingsError(f"{name} has a loop of its own, and cannot freeze parts of its agents")
     if isinstance(want, Texts | Prompts):
         return check_texts(experiment, name, want)
     if experiment.workers and experiment.env.name.startswith("given:"):

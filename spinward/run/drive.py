@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from spinward import schedules
 from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.data.chunks import DataLog
 from spinward.errors import NonFiniteError, Stopped
@@ -13,11 +14,14 @@ from spinward.evaluation import q_diagnostics, texts
 from spinward.evaluation.episodes import Agents
 from spinward.experience.replay import Replay
 from spinward.faults import explain, failure, in_metrics, unfinite
+from spinward.loop import at as parts_at
 from spinward.programs.choose import program
 from spinward.programs.seeds import Program
 from spinward.rewards.environment import Environment
+from spinward.run import warm_start
 from spinward.run.assemble import Assembled
 from spinward.run.between import Changes
+from spinward.run.config import read_config
 from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
@@ -68,6 +72,8 @@ class Driver:
         self.log = record.Log(self.folder / "metrics.jsonl", run, *log)
         self.over = self.has_reached(run)  # the return at which it ends
         self.times = record.Log(self.folder / "times.jsonl", run)
+        if self.experiment.start_from and not self.iteration:
+            self.save(state, 0)  # so that the run no longer depends on the other one
         self.began, self.from_iteration = time.monotonic(), self.iteration
         try:
             with disk_errors(self.folder), stopping() as asked:
@@ -88,13 +94,16 @@ class Driver:
         if not checkpoint.checkpoints(checkpoints):
             state = self.program.start(self.experiment.keys())
             self.check_rewards(state)
+            if self.experiment.start_from:
+                first_seed = read_config(run_of(self.folder) / "config.json")["seed"]
+                state = warm_start.begun(state, self.experiment, first_seed)
             return state, 0, (0, None)
         return self.read(integrity.choose(checkpoints, self.options.older).path)
 
     def check_rewards(self, state: TrainState) -> None:
         """Refuses rewards of the random steps before the first update that lie outside the limits
         of an algorithm which learns from the environment's rewards."""
-        algorithm, source = self.parts.algorithm, self.parts.source
+        (algorithm, *_), source = schedules.ends(self.parts.algorithm), self.parts.source
         plain = isinstance(self.parts.reward, Environment)
         if plain and isinstance(algorithm, LimitsRewards) and isinstance(source, Replay):
             rows = int(np.asarray(state.source.rows).flat[0])
@@ -157,7 +166,7 @@ class Driver:
         """The state after a chunk. On a fault, names the cause and saves the last finite state."""
         began = time.monotonic()
         try:
-            after, metrics = self.program.advance(state, iterations)
+            after, metrics = self.program.advance(state, iterations, self.iteration)
         except NonFiniteError as error:  # from a host environment, before an update used the value
             reached, done = error.reached
             self.save(reached, self.iteration + done)
@@ -169,7 +178,7 @@ class Driver:
             return after, metrics
         if self.program.repeats:
             before, self.iteration, seed = self.locate(self.iteration)
-            what = explain(self.parts, seed_of(before, seed))
+            what = explain(parts_at(self.parts, self.iteration), seed_of(before, seed))
         else:
             self.iteration += metrics["finite"].shape[1] - 1
             before, seed = after, int(metrics["finite"][:, -1].argmin())
@@ -191,7 +200,7 @@ class Driver:
             upto = self.log_every - at % self.log_every
             size = min(upto, good - at) if at < good else 1
             before = jax.tree.map(lambda x: x.copy(), state) if at >= good else state
-            state, metrics = self.program.advance(state, size)
+            state, metrics = self.program.advance(state, size, at)
             if at >= good:
                 for seed in range(self.experiment.seeds):
                     fine = metrics["finite"][seed].all()
@@ -212,17 +221,18 @@ class Driver:
         line = self.interval.line(self.iteration, env_steps)
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
         measured = point % max(1, points // q_diagnostics.POINTS) == 0
-        line |= q_diagnostics.measure(self.parts, state, self.interval.peaks, measured)
+        parts = parts_at(self.parts, self.iteration)
+        line |= q_diagnostics.measure(parts, state, self.interval.peaks, measured)
         if measured or point == points:
-            line |= texts.measure(self.parts, state.agent)
-        line |= self.evaluations.measure(state.agent, self.iteration, self.iterations)
+            line |= texts.measure(parts, state.agent)
+        agents = Agents(parts.algorithm, state.agent, self.made.env, self.experiment.seeds)
+        line |= self.evaluations.measure(agents, self.iteration, self.iterations)
         self.over = self.evaluations.reached(line)
         self.interval = record.Interval()
         self.log.write(line)
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
         self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
         at = self.iteration, self.iterations, env_steps, steps
-        agents = Agents(self.parts.algorithm, state.agent, self.made.env, self.experiment.seeds)
         try:
             here = Acting(self.made, agents)
             if self.options.watch(Point(*at, line, seconds, done, here)) == STOP:

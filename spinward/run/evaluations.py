@@ -58,7 +58,7 @@ class Evaluations:
         self.log_every, self.every = log_every, 0  # in log points; 0: none
         if shard.evaluate_every:
             self.every = -(-shard.evaluate_every // (log_every * made.stride))
-            self.agents = Agents(made.algorithm, None, env_of(made), shard.seeds)
+            self.env = env_of(made)
 
     def restore(self, info: dict[str, Any], iteration: int, agent: Any) -> None:
         """Reads the best agents of the checkpoint of an iteration, if its `info` says that it has
@@ -78,7 +78,7 @@ class Evaluations:
             raise DamagedFileError(f"{path}: expected returns, found {found!r:.120}") from None
         self.best = Best(saved["agent"], returns, iterations.astype(int))
 
-    def measure(self, agent: Any, iteration: int, iterations: int) -> dict[str, list[float]]:
+    def measure(self, agents: Agents, iteration: int, iterations: int) -> dict[str, list[float]]:
         """The metrics of an evaluation, at every so many log points and at the last; at other
         points none."""
         point = iteration // self.log_every
@@ -86,11 +86,11 @@ class Evaluations:
             return {}
         experiment = self.experiment
         keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, DOMAIN), iteration))
-        agents = self.agents._replace(agent=agent)
         episodes, limit = experiment.evaluate_episodes, experiment.evaluate_limit
+        agents = agents._replace(env=self.env)
         score = scored(agents, episodes, keys(experiment.keys()), limit=limit)
         if experiment.keep_best:
-            self.keep(agent, score.per_seed, iteration)
+            self.keep(agents.agent, score.per_seed, iteration)
         return {EVALUATION.metric: score.per_seed.tolist()}
 
     def keep(self, agent: Any, returns: np.ndarray, iteration: int) -> None:

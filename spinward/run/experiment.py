@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import spinward
+from spinward import schedules
 from spinward.envs import ids
 from spinward.errors import SettingsError
 from spinward.rewards.environment import Environment
@@ -105,6 +106,10 @@ class Experiment:
     evaluate_limit: int = 100_000  # steps after which an episode of an evaluation is cut
     keep_best: bool = False  # keep the agent of each seed with the highest evaluation
     stop_at: float | None = None  # end the run when all seeds have this return
+    start_from: str = ""  # run whose agents to begin with
+    start_checkpoint: str = "last"  # of that run: last, best, or an iteration
+    start_parts: tuple[str, ...] = ()  # of its agents; empty: all but optimisers and counters
+    freeze: tuple[str, ...] = ()  # parts of the agents that do not learn
 
     def __post_init__(self) -> None:
         kinds = (("env", EnvChoice), ("data", DataChoice), ("evaluate_env", EnvChoice))
@@ -112,8 +117,12 @@ class Experiment:
             if not isinstance(value := getattr(self, name), kind):
                 object.__setattr__(self, name, kind(str(value)))
 
+        for name in ("algorithm", "reward"):
+            object.__setattr__(self, name, settings.scheduled(getattr(self, name)))
+
     def check(self) -> None:
         """Raises SettingsError for impossible numbers, before anything is made."""
+        self.check_schedules()
         ranges.check(self.algorithm)
         ranges.check(self.reward)
         for name in ("steps", "seeds", "logs"):
@@ -131,6 +140,18 @@ class Experiment:
             raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
 
         self.check_evaluations()
+
+    def check_schedules(self) -> None:
+        """Raises SettingsError for schedules that contradict other settings."""
+        found = schedules.of(self.algorithm)
+        anneal = dict(vars(self.algorithm)).get("anneal_steps") if "lr" in found else 0
+        if anneal:
+            raise SettingsError(
+                f"anneal_steps={anneal}: lr={found['lr']} is a schedule by itself; set "
+                "anneal_steps=0 (--anneal-steps 0)"
+            )
+        if self.workers and (found or schedules.of(self.reward)):
+            raise SettingsError(f"workers={self.workers}: actors of Ray know no schedules")
 
     def check_evaluations(self) -> None:
         """Raises SettingsError for evaluations that cannot be."""

@@ -115,6 +115,7 @@ def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Ch
         DamagedFileError: it is damaged.
     """
     last = chosen(run, older)
+    which = int(which) if isinstance(which, str) and which.isdecimal() else which
     if which == "last":
         return last
     if which == "best":

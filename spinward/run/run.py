@@ -17,19 +17,18 @@ from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
-from spinward.run import device, folders, shards
+from spinward.run import device, folders, shards, warm_start
 from spinward.run.anchored import anchored
+from spinward.run.asked import experiment_of, needs_one_process
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
-from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
 from spinward.run.evaluations import env_of
-from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.watching import Options, Watch
-from spinward.store import settings
 from spinward.store.files import write_atomically
 
 
@@ -66,30 +65,12 @@ def train(
         NonFiniteError: training broke; the last finite state is saved.
     """
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": data}
+    more = {k: v.path if isinstance(v, Run) else v for k, v in more.items()}
     experiment = experiment_of(algorithm, env_choice_of(env, env_settings), reward, more)
     if needs_one_process(experiment, watch, between):
         experiment = replace(experiment, shards=1)
     run = create(experiment, Path(out), name)
     return run.train(watch, checkpoint_s, trust=True, between=between)
-
-
-def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
-    """The experiment that the arguments of `train` mean."""
-    algorithm, preset = with_preset(algorithm, env, more["steps"])
-    preset = preset if reward is None else {"reward": reward}
-    data = more["data"]
-    kept = {"data": data if isinstance(data, DataChoice) else DataChoice(str(data)), "env": env}
-    kept |= {"evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
-    return settings.checked(Experiment, {"algorithm": algorithm, **plain, **preset, **kept})
-
-
-def needs_one_process(experiment: Experiment, watch: Watch | None, between: Between | None) -> bool:
-    """Whether seeds are trained in this process: for a hook, for an environment that is an object
-    of this program, and for a watcher, which gets the policies, unless `shards` says otherwise."""
-    given_here = is_given(experiment.env.name) or is_given(experiment.evaluate_env.name)
-    watched = watch is not None and not experiment.shards
-    return between is not None or given_here or watched
 
 
 def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
@@ -104,6 +85,8 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
         require_ray()
     if experiment.evaluate_every:
         env_of(made)
+    if experiment.start_from or experiment.freeze:
+        warm_start.check(made)
     kind = type(experiment.algorithm).__name__.lower()
     env = experiment.env.name.rpartition("/")[2].replace(":", "-")
     taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))
@@ -246,8 +229,10 @@ class Run:
         """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
         made = self.made
-        agents = made.agents(self.path, self.chosen(checkpoint))
-        return Agents(made.algorithm, agents, made.env, made.experiment.seeds)
+        places = self.chosen(checkpoint)
+        agents = made.agents(self.path, places)
+        algorithm = made.acting(int(places[0].name))
+        return Agents(algorithm, agents, made.env, made.experiment.seeds)
 
     def evaluate(
         self,

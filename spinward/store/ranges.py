@@ -11,6 +11,7 @@ import typing
 from typing import Any, NamedTuple
 
 from spinward.errors import SettingsError
+from spinward.schedules import Schedule
 from spinward.store import settings
 
 
@@ -86,8 +87,14 @@ def check(value: Any) -> None:
             problem = f"{field.name}={given!r} is a {type(given).__name__}"
             raise SettingsError(f"{kind.__name__}: {problem}; expected {settings.describe(hint)}")
         allowed = range_of(field.name)
-        for number in given if isinstance(given, tuple) else (given,):
+        values = given if isinstance(given, tuple) else (given,)
+        if isinstance(given, Schedule):
+            values = given.start, given.end
+            if field.name.endswith("lr"):
+                allowed = AT_LEAST_0  # which a step size may end with
+        for number in values:
             real = isinstance(number, numbers.Real) and not isinstance(number, bool)
             if real and not allowed.holds(number):
+                told = str(given) if isinstance(given, Schedule) else repr(given)
                 finite = " and finite" if math.isinf(number) and allowed != FINITE else ""
-                raise SettingsError(f"{field.name}={given!r} must be {allowed}{finite}")
+                raise SettingsError(f"{field.name}={told} must be {allowed}{finite}")

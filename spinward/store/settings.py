@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from spinward import schedules
 from spinward.envs.ids import imported
 from spinward.errors import SettingsError, nearest
 from spinward.store import names
@@ -44,6 +45,8 @@ def only_config(module: Any) -> Any:
 
 def to_json(value: Any) -> Any:
     """A settings value as JSON: dataclasses by class and fields, functions by name."""
+    if isinstance(value, schedules.Schedule):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": place(type(value)), "fields": fields}
@@ -66,12 +69,34 @@ def from_json(value: Any, trust: bool = False) -> Any:
         return value
     if "class" in value:
         fields = {k: from_json(v, trust) for k, v in value["fields"].items()}
-        return checked(names.settings_class(value["class"], trust), fields)
+        kind = names.settings_class(value["class"], trust)
+        return checked(kind, with_schedules(kind, fields))
     if "function" in value:
         found = names.function(value["function"], trust)
         keywords = {k: from_json(v, trust) for k, v in value.get("keywords", {}).items()}
         return functools.partial(found, **keywords) if "keywords" in value else found
     return {k: from_json(v, trust) for k, v in value.items()}
+
+
+def with_schedules(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a class, where a text for a number is the schedule that it means.
+
+    Raises:
+        SettingsError: it begins like a schedule, and is none.
+    """
+    hints = typing.get_type_hints(kind)
+    texts = {n: v for n, v in fields.items() if hints.get(n) is float and schedules.is_text(v)}
+    return {**fields, **{name: schedules.parsed(text) for name, text in texts.items()}}
+
+
+def scheduled(value: Any) -> Any:
+    """Settings of which texts that mean schedules are schedules."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    found = with_schedules(type(value), fields)
+    changed = {name: found[name] for name in found if found[name] is not fields[name]}
+    return dataclasses.replace(value, **changed) if changed else value
 
 
 def checked(kind: Any, fields: dict[str, Any]) -> Any:
@@ -97,7 +122,8 @@ def checked(kind: Any, fields: dict[str, Any]) -> Any:
 
 def fits(value: Any, hint: Any) -> bool:
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number or isinstance(value, schedules.Schedule)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is Any:
@@ -141,6 +167,8 @@ def reader(hint: Any) -> Callable[[str], Any]:
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         return lambda text: tuple(inner(x) for x in text.replace(",", " ").split())
+    if hint is float:
+        return lambda text: schedules.parsed(text) if schedules.is_text(text) else float(text)
     return int_or_whole if hint is int else hint
 
 

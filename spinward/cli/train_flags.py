@@ -1,0 +1,71 @@
+"""Flags of `spinward train` that say how a run begins, is evaluated and ends."""
+
+import argparse
+from typing import Any
+
+from spinward.cli.parser import Parser
+from spinward.store import settings
+
+
+def add_start(parser: Parser) -> None:
+    """Adds the flags of a start from another run."""
+    group = parser.add_argument_group("start from another run")
+    listed = settings.reader(tuple[str, ...])
+    group.add_argument(
+        "--from", dest="start_from", default="", help="run whose agents to begin with"
+    )
+    group.add_argument(
+        "--from-checkpoint",
+        default="last",
+        dest="start_checkpoint",
+        help="best, last, an iteration",
+    )
+    group.add_argument(
+        "--from-parts",
+        dest="start_parts",
+        type=listed,
+        default=(),
+        help="policy, critic, model, all, ...; default: all but optimisers and counters",
+    )
+    group.add_argument(
+        "--freeze", type=listed, default=(), help="parts that do not learn, such as actor,critic"
+    )
+
+
+def add_evaluations(parser: Parser) -> None:
+    """Adds the flags of evaluations during training."""
+    group = parser.add_argument_group("evaluations during training")
+    whole = settings.int_or_whole
+    group.add_argument(
+        "--evaluate-every",
+        type=whole,
+        default=0,
+        help="env steps of each seed between them; rounded up to whole log intervals",
+    )
+    group.add_argument("--evaluate-env", default="", help="another environment for them")
+    group.add_argument("--evaluate-episodes", type=whole, default=10, help="of each seed's policy")
+    group.add_argument(
+        "--evaluate-limit", type=whole, default=100_000, help="steps that cut an episode"
+    )
+    group.add_argument(
+        "--keep-best", action="store_true", help="keep each seed's agent that scored highest"
+    )
+    group.add_argument(
+        "--stop-at", type=float, help="end when all seeds have this return, evaluated if they are"
+    )
+
+
+def evaluations_of(ask: argparse.Namespace) -> dict[str, Any]:
+    """The fields of an experiment that the flags of evaluations set."""
+    from spinward.run.experiment import EnvChoice
+
+    names = ("evaluate_every", "evaluate_episodes", "evaluate_limit", "keep_best", "stop_at")
+    own = ask.own["evaluate-env"]
+    other = EnvChoice(ask.evaluate_env or (ask.env if own else ""), own)
+    return {name: getattr(ask, name) for name in names} | {"evaluate_env": other}
+
+
+def start_of(ask: argparse.Namespace) -> dict[str, Any]:
+    """The fields of an experiment that the flags of its start set."""
+    names = ("start_from", "start_checkpoint", "start_parts", "freeze")
+    return {name: getattr(ask, name) for name in names}

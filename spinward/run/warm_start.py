@@ -1,0 +1,105 @@
+"""A run that begins with what another run has learned; and parts of agents that stay as they are.
+
+Leaves of an agent have names, such as `learner.model.actor.layers.layers.0.w`. A part is any run of
+components of such names: `model`, `actor`, `model.critic`; `policy` is another word for `actor`.
+Without parts, everything is taken but the states of optimisers and counters.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spinward.core import TrainState, replace
+from spinward.errors import SettingsError, nearest
+from spinward.learning.steps import freeze, in_part
+from spinward.run import folders
+from spinward.run.assemble import Assembled
+from spinward.run.config import read_config
+from spinward.run.experiment import Experiment
+from spinward.store import parameters as learned
+from spinward.trees import name_of
+
+ALL, OPTIMISER = "all", "opt_state"
+AGENT = "agent."  # before the names of an agent's leaves in a checkpoint
+
+
+def named(agent: Any) -> dict[str, Any]:
+    """The leaves of an agent by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(agent)
+    return {name_of(path): leaf for path, leaf in leaves}
+
+
+def chosen(leaves: dict[str, Any], parts: tuple[str, ...]) -> list[str]:
+    """The names of the leaves that are taken from another run.
+
+    Raises:
+        SettingsError: an agent has no such part.
+    """
+    if parts == (ALL,):
+        return list(leaves)
+    if not parts:
+        counts = {n for n, x in leaves.items() if jnp.issubdtype(x.dtype, jnp.integer)}
+        return [n for n in leaves if not in_part(n, OPTIMISER) and n not in counts]
+    for part in parts:
+        require_part(leaves, part)
+    return [n for n in leaves if any(in_part(n, part) for part in parts)]
+
+
+def require_part(leaves: dict[str, Any], part: str) -> None:
+    """Raises SettingsError where no leaf belongs to a part."""
+    if not any(in_part(n, part) for n in leaves):
+        known = list(dict.fromkeys(w for n in leaves for w in n.split(".") if not w.isdecimal()))
+        near = ", ".join(nearest(part, known, 3) or known)
+        raise SettingsError(f"the agent has no part {part!r}; expected one of {near}")
+
+
+def taken(agent: Any, experiment: Experiment) -> dict[str, np.ndarray]:
+    """The leaves [seed of the other run, ...] for an agent of this structure, by name.
+
+    Raises:
+        SettingsError: there is no such run, or a leaf has another shape there.
+        DamagedFileError: the other run is damaged.
+    """
+    source, leaves = Path(experiment.start_from), named(agent)
+    folders.verify(source, read_config(source / "config.json"))
+    places = folders.named(source, experiment.start_checkpoint)
+    if not places:
+        raise SettingsError(f"{source} has no checkpoint to start from")
+    names = chosen(leaves, experiment.start_parts)
+    loaded = [learned.read(each.path)[0] for each in places]
+    for name in names:
+        found = loaded[0].get(AGENT + name)
+        expected, dtype = leaves[name].shape, leaves[name].dtype
+        if found is None or found.shape[1:] != expected or found.dtype != dtype:
+            there = "none" if found is None else f"{found.dtype}{list(found.shape[1:])}"
+            raise SettingsError(
+                f"{name} is {dtype}{list(expected)} in this run and {there} in {source}: take "
+                "other parts (--from-parts), or settings that fit"
+            )
+    return {name: np.concatenate([each[AGENT + name] for each in loaded]) for name in names}
+
+
+def begun(state: TrainState, shard: Experiment, first_seed: int) -> TrainState:
+    """The first state of a shard, with leaves of the other run: those of its first seed for the
+    `first_seed` of this run, and so on, and again from the first where it has fewer."""
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.agent)
+    leaves = taken(like, shard)
+    index = np.arange(shard.seeds) + shard.seed - first_seed
+
+    def begin(path: Any, leaf: Any) -> Any:
+        other = leaves.get(name_of(path))
+        return leaf if other is None else jnp.asarray(other[index % len(other)])
+
+    return replace(state, agent=jax.tree_util.tree_map_with_path(begin, state.agent))
+
+
+def check(made: Assembled) -> None:
+    """Raises SettingsError where the agents of a run have not the parts that it names."""
+    init = jax.eval_shape(partial(made.acting(0).init, spec=made.agent_spec), jax.random.PRNGKey(0))
+    freeze(init, made.experiment.freeze)
+    if made.experiment.start_from:
+        taken(init, made.experiment)
