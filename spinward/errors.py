@@ -11,6 +11,7 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "ale_py": "atari",
     "cv2": "atari",
     "envpool": "envpool",
+    "flatbuffers": "export",
     "flax": "gymnax",
     "gguf": "smollm2",
     "gymnax": "gymnax",
@@ -20,7 +21,9 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "mujoco": "mujoco",
     "ray": "ray",
     "six": "gymnax",
+    "starlette": "web",
     "tokenizers": "language",
+    "uvicorn": "web",
 }
 
 

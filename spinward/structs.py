@@ -1,10 +1,13 @@
 """The two kinds of class that the package is made of: state and settings, both PyTrees."""
 
 import dataclasses
+import functools
 import typing
 from typing import Any, TypeVar
 
 import jax
+
+from spinward.errors import SettingsError, nearest
 
 T = TypeVar("T")
 
@@ -28,7 +31,26 @@ def config(cls: type[T]) -> type[T]:
     holds a network or an environment, which has leaves. All other fields are static."""
     cls = dataclasses.dataclass(frozen=True)(cls)  # type: ignore[call-overload]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    known = [f.name for f in fields]
+    cls.__init__ = _checked(cls.__init__, cls.__name__, known)  # type: ignore[method-assign]
     return _registered(cls, [f.name for f in fields if f.type in (float, "float", Any, "Any")])
+
+
+def _checked(init: Any, kind: str, known: list[str]) -> Any:
+    """The method that sets the fields, with the nearest name in the error for an unknown one."""
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **settings: Any) -> None:
+        for name in settings:
+            if name not in known:
+                near = nearest(name, known)
+                hint = (
+                    f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+                )
+                raise SettingsError(f"{kind} has no setting {name!r}; {hint}")
+        init(self, *args, **settings)
+
+    return checked
 
 
 def _registered(cls: type[T], leaves: list[str]) -> type[T]:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "spaces", "structs", "trees", "__init__"), ("core", "schedules"),
+    ("errors", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
     ("networks",), ("targets", "losses"),
     ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
@@ -22,7 +22,7 @@ JIT = {
     "programs/seeds.py", "programs/python.py", "programs/reading.py",
     "experience/vector.py", "experience/workers.py",
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
-    "run/policy.py", "report/results.py", "run/recording.py",
+    "run/policy.py", "run/exporting.py", "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

@@ -10,7 +10,7 @@ COMMANDS = {
     "watch": "make a video of a run's policy",
     "plot": "draw learning curves, or print them as a table",
     "generate": "let a language model write",
-    "export": "write a run's language model as a public checkpoint",
+    "export": "write a run's policy or language model for use elsewhere",
     "report": "write one HTML file on a run",
     "runs": "list the runs of a folder",
     "algorithms": "list the algorithms",

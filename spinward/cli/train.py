@@ -209,9 +209,14 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
 
 
 def reward_of(name: str) -> Any:
-    """A reward by name: Spinward's, a user's class, or a user's function of two texts."""
+    """A reward by name: Spinward's, a user's class, or a user's function of a step or of
+    two texts."""
     reward = settings.find("rewards", name)
-    return reward() if isinstance(reward, type) else settings.find("rewards", "verifier")(name)
+    if isinstance(reward, type):
+        return reward()
+    kind = settings.find("rewards", "function")
+    own = kind(reward)
+    return own if own.takes_a_step else settings.find("rewards", "verifier")(name)
 
 
 def finish(run: Any, began: float, ask: argparse.Namespace) -> None:

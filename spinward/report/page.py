@@ -12,6 +12,7 @@ from typing import Any
 from spinward.errors import SettingsError
 from spinward.report import plot
 from spinward.report.plot import Curve
+from spinward.store.settings import flat
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #22272e; --faint: #59636e; --line: #dfe3e8;
@@ -196,17 +197,6 @@ def pairs(values: Mapping[str, Any]) -> str:
         for name, value in values.items()
     ]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with names such as `algorithm.lr`."""
-    merged: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            merged |= flat(value, f"{before}{name}.")
-        else:
-            merged[f"{before}{name}"] = value
-    return merged
 
 
 def number(value: Any) -> float | None:

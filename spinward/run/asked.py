@@ -1,8 +1,12 @@
 """What the arguments of `spinward.train` mean."""
 
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
+from spinward.errors import SettingsError
+from spinward.rewards.function import Function
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
@@ -14,7 +18,10 @@ from spinward.store import settings
 def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
     """The experiment that the arguments of `train` mean."""
     algorithm, preset = with_preset(algorithm, env, more["steps"])
+    if inspect.isroutine(reward):
+        reward = Function(reward)
     preset = preset if reward is None else {"reward": reward}
+    require_known(algorithm, more)
     data = more["data"]
     kept = {"data": data if isinstance(data, DataChoice) else DataChoice(str(data)), "env": env}
     kept |= {"evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
@@ -23,9 +30,25 @@ def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, A
     return settings.checked(Experiment, {"algorithm": algorithm, **plain, **preset, **kept})
 
 
+def require_known(algorithm: Any, more: dict[str, Any]) -> None:
+    """Raises SettingsError where an argument is a setting of the algorithm."""
+    known = {f.name for f in dataclasses.fields(Experiment)}
+    own = set(vars(algorithm)) & (more.keys() - known)
+    if own:
+        name, kind = min(own), type(algorithm).__name__
+        raise SettingsError(
+            f"{name} is a setting of the algorithm, not of the run: give it as in "
+            f"sw.{kind}({name}={more[name]!r:.40})"
+        )
+
+
 def needs_one_process(experiment: Experiment, watch: Watch | None, between: Between | None) -> bool:
-    """Whether seeds are trained in this process: for a hook, for an environment that is an object
-    of this program, and for a watcher, which gets the policies, unless `shards` says otherwise."""
+    """Whether seeds are trained in this process: for a hook, for an environment or a function that
+    is an object of this program, and for a watcher, which gets the policies, unless `shards` says
+    otherwise."""
     given_here = is_given(experiment.env.name) or is_given(experiment.evaluate_env.name)
     watched = watch is not None and not experiment.shards
-    return between is not None or given_here or watched
+    kinds = [settings.place(type(part)) for part in (experiment.algorithm, experiment.reward)]
+    names = [*kinds, *settings.functions(experiment)]
+    here = any(name.startswith("__main__:") for name in names)
+    return between is not None or given_here or watched or here

@@ -122,6 +122,8 @@ class Experiment:
 
     def check(self) -> None:
         """Raises SettingsError for impossible numbers, before anything is made."""
+        for part in (self.algorithm, self.reward):
+            settings.check_functions(part)
         self.check_schedules()
         ranges.check(self.algorithm)
         ranges.check(self.reward)

@@ -1,11 +1,13 @@
 """A trained policy as a function of NumPy arrays."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from spinward.core import Algorithm, Box, Obs, Spec
+from spinward.run import exporting
 
 
 class TrainedPolicy:
@@ -31,6 +33,12 @@ class TrainedPolicy:
         action = np.asarray(action)
         box = isinstance(self.spec.action, Box)
         return self.spec.action.from_unit(action) if box else action  # type: ignore[union-attr]
+
+    def save(self, out: str | Path, to: str = "stablehlo", **about: Any) -> dict[str, Any]:
+        """Writes the policy to a new folder, as `stablehlo` or `npz`, checks it on 1,000
+        observations, and returns its contract (see `run/exporting.py`). `about` goes into that."""
+        actor = exporting.Actor(self.algorithm, self.agent, self.spec)
+        return exporting.save(actor, Path(out), to, about)
 
     def _act(self, agent: Any, obs: Obs, memory: Any, key: Any) -> tuple[Any, Any, Any]:
         key, k_act = jax.random.split(key)

@@ -1,6 +1,6 @@
 """A run in its folder: train a run, open it, and read its curves, scores and policy."""
 
-import itertools
+import importlib
 import sys
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
+from spinward.rewards.function import Function
 from spinward.run import device, folders, shards, warm_start
 from spinward.run.anchored import anchored
 from spinward.run.asked import experiment_of, needs_one_process
@@ -26,10 +27,11 @@ from spinward.run.config import choices, from_config, read_config
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
+from spinward.run.new_folder import new_folder
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
+from spinward.run.progress import watched
 from spinward.run.watching import Options, Watch
-from spinward.store.files import write_atomically
 
 
 def train(
@@ -42,6 +44,7 @@ def train(
     data: str | Path | DataChoice = "",
     out: str | Path = "runs",
     name: str = "",
+    exist_ok: bool = False,
     watch: Watch | None = None,
     checkpoint_s: float = 30.0,
     env_settings: dict[str, Any] | None = None,
@@ -69,16 +72,19 @@ def train(
     experiment = experiment_of(algorithm, env_choice_of(env, env_settings), reward, more)
     if needs_one_process(experiment, watch, between):
         experiment = replace(experiment, shards=1)
-    run = create(experiment, Path(out), name)
+    run = create(experiment, Path(out), name, exist_ok)
     return run.train(watch, checkpoint_s, trust=True, between=between)
 
 
-def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
-    """A new folder for `experiment`, which is assembled and checked first."""
+def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = False) -> "Run":
+    """A new folder for `experiment`, which is assembled and checked first. With `exist_ok`, a run
+    of this name that has the same settings."""
     device.prepare()
     experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
+    if isinstance(reward, Function):
+        reward.check(made.spec)
     if isinstance(reward, UserReward):
         reward.try_once(made.parts.source)
     if experiment.workers:
@@ -87,24 +93,9 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
         env_of(made)
     if experiment.start_from or experiment.freeze:
         warm_start.check(made)
-    kind = type(experiment.algorithm).__name__.lower()
-    env = experiment.env.name.rpartition("/")[2].replace(":", "-")
-    taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))
-    for folder in (out / n for n in ([name] if name else taken)):
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if name:
-                raise SettingsError(
-                    f"{folder} exists; choose another --name, or continue it with "
-                    f"spinward resume {folder}"
-                ) from None
-            continue
-        write_atomically(folder / "config.json", experiment.to_json().encode())
-        run = Run(folder)
-        run.__dict__["made"] = made
-        return run
-    raise AssertionError("names never run out")
+    run = Run(new_folder(experiment, out, name, exist_ok))
+    run.__dict__["made"] = made
+    return run
 
 
 def load(path: str | Path, trust: bool = False, older: bool = False, env: Any = None) -> "Run":
@@ -156,7 +147,8 @@ class Run:
         self.check_trust()
         if self.older:
             self.chosen()
-        options = Options(watch or (lambda point: None), checkpoint_s, between, self.older)
+        watch = watched(self.made.experiment, self.path.name, watch)
+        options = Options(watch, checkpoint_s, between, self.older)
         shards.train(self.made, self.path, options, self.trust)
         return self
 
@@ -279,3 +271,23 @@ class Run:
         return TrainedPolicy(
             agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
         )
+
+    def plot(self, *others: "Run", metric: str = "") -> Any:
+        """The curves of a metric, as a picture that a notebook shows; it has `save(path)`."""
+        return views().picture(self, *others, metric=metric)
+
+    def video(self, seed: int = 0, frames: int = 300, checkpoint: str | int = "last") -> Any:
+        """A video of a seed's policy, which a notebook shows; it has a `path`."""
+        return views().film(self, seed, frames, checkpoint)
+
+    def report(self, *others: "Run") -> Any:
+        """The report of the run, which a notebook shows; it has a `path`."""
+        return views().report(self, *others)
+
+    def _repr_html_(self) -> str:
+        return views().card(self)  # type: ignore[no-any-return]
+
+
+def views() -> Any:
+    """The module that draws runs. It stands above this one, so it is imported when it is used."""
+    return importlib.import_module("spinward.report.views")

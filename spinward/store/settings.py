@@ -5,7 +5,7 @@ import functools
 import importlib
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spinward import schedules
@@ -59,6 +59,30 @@ def to_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: to_json(v) for k, v in value.items()}
     return value
+
+
+def functions(value: Any) -> list[str]:
+    """The names of all functions among the settings in a value."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [getattr(value, f.name) for f in dataclasses.fields(value)]
+        return [name for each in fields for name in functions(each)]
+    if isinstance(value, functools.partial):
+        return functions(value.func)
+    if isinstance(value, tuple | list):
+        return [name for each in value for name in functions(each)]
+    return [place(value)] if callable(value) and not isinstance(value, type) else []
+
+
+def check_functions(value: Any) -> None:
+    """Raises SettingsError for a setting that is a function without a name to find it by."""
+    for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+        for name in functions(getattr(value, field.name)):
+            if "<" in name:
+                raise SettingsError(
+                    f"{field.name}={name.partition(':')[2]}: settings that are functions are saved "
+                    "by name, so that the run can be opened again: write it with `def` at the top "
+                    "level of a module or of the notebook"
+                )
 
 
 def from_json(value: Any, trust: bool = False) -> Any:
@@ -178,3 +202,14 @@ def int_or_whole(text: str) -> int:
     if not value.is_integer():
         raise ValueError(text)
     return int(value)
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names such as `algorithm.lr`."""
+    merged: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            merged |= flat(value, f"{before}{name}.")
+        else:
+            merged[f"{before}{name}"] = value
+    return merged

@@ -132,7 +132,7 @@ def test_a_metric_of_an_earlier_point_is_told_where_the_newest_point_has_none(mo
     report = Progress(Told())
     for i, now[0] in enumerate([1.0, 2.0], 1):
         report(Point(i, 2, i, 2, next(points), now[0], i))
-    assert report.metrics == {"episode_return": [5.0], "held_out_loss": [1.0]}
+    assert report.words.metrics == {"episode_return": [5.0], "held_out_loss": [1.0]}
 
 
 def test_a_short_run_without_a_terminal_tells_of_no_progress(monkeypatch):

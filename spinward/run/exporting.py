@@ -1,0 +1,256 @@
+"""A policy as a file that runs without Spinward: one program from observations to actions.
+
+The program has everything inside that the policy needs: parameters, normaliser, memory and the
+scale of actions. `contract.json` says what goes in and what comes out.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete
+from spinward.data.chunks import sealed
+from spinward.errors import SettingsError, SpinwardError, install
+from spinward.store import files
+from spinward.trees import name_of
+
+FORMAT = 1
+CONTRACT = "contract.json"
+PROGRAM, MODULE, ARRAYS = "policy.jax", "policy.stablehlo", "policy.npz"
+KINDS = ("stablehlo", "npz")
+OBSERVATIONS, SIDE_BY_SIDE = 1000, 8  # that are compared, so many at once with one memory
+TOLERANCE = 1e-5
+PLATFORMS = ("cpu", "cuda")
+
+
+class Actor(NamedTuple):
+    """An agent of one seed, and what it acts by."""
+
+    algorithm: Any
+    agent: Any
+    spec: Any
+
+
+class Leaves(NamedTuple):
+    """A tree as names and shapes [batch, ...], and the trees of such arrays."""
+
+    names: list[str]
+    shapes: list[Any]
+    tree: Any
+
+    @classmethod
+    def of(cls, tree: Any) -> "Leaves":
+        paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+        return cls([name_of(path) for path, _ in paths], [x for _, x in paths], structure)
+
+    def told(self, word: str) -> list[dict[str, Any]]:
+        """What the contract says of them."""
+        return [
+            {
+                "name": name or word,
+                "shape": ["batch", *x.shape[1:]],
+                "dtype": np.dtype(x.dtype).name,
+            }
+            for name, x in zip(self.names, self.shapes, strict=True)
+        ]
+
+
+def program(policy: Actor) -> Any:
+    """`act(obs, memory) -> (action, memory)` of a batch: greedy, in the environment's units."""
+    algorithm, agent, space = policy.algorithm, policy.agent, policy.spec.action
+    agent = jax.tree.map(jnp.asarray, agent)
+
+    def act(obs: Any, memory: Any) -> tuple[Any, Any]:
+        key = jax.random.PRNGKey(0)
+        action, memory, _ = algorithm.act(agent, obs, memory, key, False)
+        return space.from_unit(action) if isinstance(space, Box) else action, memory
+
+    return act
+
+
+def shapes(policy: Actor, envs: int) -> tuple[Leaves, Leaves]:
+    """The observations and the memory of a batch."""
+    obs = jax.tree.map(jnp.asarray, policy.spec.zeros(envs))
+    memory = jax.tree.map(jnp.asarray, policy.algorithm.memory(policy.agent, envs))
+    return Leaves.of(obs), Leaves.of(memory)
+
+
+def save(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
+    """Writes a policy to a new folder, checks what was written, and returns the contract.
+
+    Raises:
+        SettingsError: there is no such kind, or the folder is not empty.
+        SpinwardError: what was written acts otherwise.
+    """
+    if kind not in KINDS:
+        raise SettingsError(
+            f"--to {kind}: expected one of {', '.join(KINDS)}{ABSENT.get(kind, '')}"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise SettingsError(f"{out} is not empty; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    written = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
+    obs, memory = shapes(policy, 1)
+    contract = {
+        "format": FORMAT,
+        "kind": kind,
+        "observations": [one | bounds(policy, one["name"]) for one in obs.told("obs")],
+        "memory": memory.told("memory"),
+        "memory_at_start": [np.asarray(x[0]).tolist() for x in memory.shapes],
+        "action": action_of(policy.spec.action),
+        **about,
+        "versions": {n: importlib.metadata.version(n) for n in ("spinward", "jax", "numpy")},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in written.items()},
+    }
+    for name, data in written.items():
+        files.write_atomically(out / name, data)
+    error = compare(policy, reopened(policy, out, kind))
+    if not error <= TOLERANCE:
+        raise SpinwardError(
+            f"{out}: the exported policy differs from the run's by {error:.3g} on {OBSERVATIONS} "
+            f"observations; expected at most {TOLERANCE:g}"
+        )
+    contract["check"] = {"observations": OBSERVATIONS, "largest_difference": error}
+    files.write_atomically(out / CONTRACT, json.dumps(contract, indent=1).encode() + b"\n")
+    return contract
+
+
+ABSENT = {
+    "onnx": ": Spinward writes no ONNX, because the converter from JAX that is kept up brings a "
+    "dozen packages; policy.stablehlo is the portable form"
+}
+
+
+def as_program(policy: Actor) -> dict[str, bytes]:
+    """The program for batches of any size, in JAX's own form and as a StableHLO module."""
+    require_flatbuffers()
+    obs, memory = shapes(policy, 1)
+    (batch,) = jax.export.symbolic_shape("batch")
+    like = [
+        jax.tree.unflatten(
+            each.tree, [jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype) for x in each.shapes]
+        )
+        for each in (obs, memory)
+    ]
+    exported = jax.export.export(jax.jit(flat(policy)), platforms=PLATFORMS)(
+        *jax.tree.leaves(like[0]), *jax.tree.leaves(like[1])
+    )
+    return {PROGRAM: bytes(exported.serialize()), MODULE: exported.mlir_module_serialized}
+
+
+def require_flatbuffers() -> None:
+    """Raises SettingsError where the package is missing that JAX writes programs with."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise SettingsError(f"a program is written with flatbuffers: {install('flatbuffers')}")
+
+
+def flat(policy: Actor) -> Any:
+    """The program over leaves: those of observations and then those of memory go in, the action
+    and then the leaves of memory come out."""
+    act, (obs, memory) = program(policy), shapes(policy, 1)
+    count = len(obs.names)
+
+    def run(*leaves: Any) -> tuple[Any, ...]:
+        parts = (obs.tree, leaves[:count]), (memory.tree, leaves[count:])
+        action, after = act(*(jax.tree.unflatten(tree, part) for tree, part in parts))
+        return action, *jax.tree.leaves(after)
+
+    return run
+
+
+def as_arrays(policy: Actor) -> dict[str, bytes]:
+    """The leaves of the agent by name, without the states of optimisers."""
+    leaves = jax.tree_util.tree_leaves_with_path(policy.agent)
+    named = {name_of(path): np.asarray(x) for path, x in leaves}
+    buffer = io.BytesIO()
+    kept: Any = {n: x for n, x in named.items() if ".opt_state." not in f".{n}"}
+    np.savez_compressed(buffer, **kept)
+    return {ARRAYS: sealed(buffer.getvalue())}
+
+
+def reopened(policy: Actor, out: Path, kind: str) -> Any:
+    """The written policy as a function of leaves."""
+    if kind == "stablehlo":
+        return opened(out)
+    with np.load(out / ARRAYS, allow_pickle=False) as found:
+        arrays = dict(found)
+    agent = jax.tree_util.tree_map_with_path(
+        lambda path, x: arrays.get(name_of(path), np.zeros_like(x)), policy.agent
+    )
+    return jax.jit(flat(Actor(policy.algorithm, agent, policy.spec)))
+
+
+def opened(out: Path) -> Any:
+    """The program of an exported policy."""
+    return jax.jit(jax.export.deserialize(bytearray((out / PROGRAM).read_bytes())).call)
+
+
+def compare(policy: Actor, other: Any) -> float:
+    """The largest difference of actions and memories on observations that are sampled."""
+    _, memory = shapes(policy, SIDE_BY_SIDE)
+    act = jax.jit(lambda agent, *x: policy.algorithm.act(agent, *x, jax.random.PRNGKey(0), False))
+    held: Any = jax.tree.unflatten(memory.tree, memory.shapes)
+    theirs, space = list(memory.shapes), policy.spec.action
+    random, error = np.random.default_rng(0), 0.0
+    for _ in range(OBSERVATIONS // SIDE_BY_SIDE):
+        seen = sample(policy, random)
+        action, held, _ = act(policy.agent, seen, held)
+        if isinstance(space, Box):
+            action = space.from_unit(np.array(action))
+        other_action, *theirs = other(*jax.tree.leaves(seen), *theirs)
+        pairs = [(action, other_action), *zip(jax.tree.leaves(held), theirs, strict=True)]
+        for a, b in pairs:
+            difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+            error = max(error, float(difference.max(initial=0.0)))
+    return error
+
+
+def sample(policy: Actor, random: np.random.Generator) -> Any:
+    """Observations [batch, ...] within their bounds."""
+    space = policy.spec.obs
+    items = space.items if isinstance(space, Dict) else (("", space),)
+    found = {}
+    for name, box in items:
+        shape = SIDE_BY_SIDE, *box.shape
+        whole = np.issubdtype(box.dtype, np.integer) or name == MASK
+        limit = 255.0 if whole else 3.0
+        low, high = (np.clip(x, -limit, limit) for x in (box.low, box.high))
+        values: Any = random.uniform(low, high, shape)
+        values = np.round(values) if whole else values
+        if name == MASK:  # allows at least the first action
+            values = np.maximum(values, np.arange(shape[-1]) == 0)
+        found[name] = np.asarray(values, box.dtype)
+    return found if isinstance(space, Dict) else found[""]
+
+
+def bounds(policy: Actor, name: str) -> dict[str, Any]:
+    """The bounds of an observation, for a contract; infinite ones are texts."""
+    space = policy.spec.obs
+    box = dict(space.items)[name] if isinstance(space, Dict) else space
+    return {side: told(getattr(box, side)) for side in ("low", "high")}
+
+
+def told(bound: Any) -> Any:
+    """A bound as JSON."""
+    values = np.asarray(bound, float)
+    same = values.size and (values == values.flat[0]).all()
+    numbers = [x if np.isfinite(x) else str(x) for x in values.reshape(-1).tolist()]
+    return numbers[0] if same else numbers
+
+
+def action_of(space: Any) -> dict[str, Any]:
+    """What the contract says of actions."""
+    if isinstance(space, Discrete):
+        return {"kind": "choice", "of": space.n}
+    if isinstance(space, MultiDiscrete):
+        return {"kind": "choices", "of": list(space.sizes)}
+    about = {"kind": "numbers", "shape": list(space.shape)}
+    return about | {"low": told(space.low), "high": told(space.high)}

@@ -1,0 +1,51 @@
+"""The folder of a new run, with its settings."""
+
+import itertools
+import json
+from pathlib import Path
+
+from spinward.errors import SettingsError
+from spinward.run.config import read_config
+from spinward.run.experiment import Experiment
+from spinward.store import settings
+from spinward.store.files import write_atomically
+
+
+def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> Path:
+    """A folder of `out` with the settings of a run: of this name, or of the first that is free.
+
+    Raises:
+        SettingsError: there is one of this name, or with `exist_ok` one with other settings.
+    """
+    kind = type(experiment.algorithm).__name__.lower()
+    env = experiment.env.name.rpartition("/")[2].replace(":", "-")
+    taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))
+    for folder in (out / n for n in ([name] if name else taken)):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not name:
+                continue
+            require_same(experiment, folder, exist_ok)
+            return folder
+        write_atomically(folder / "config.json", experiment.to_json().encode())
+        return folder
+    raise AssertionError("names never run out")
+
+
+def require_same(experiment: Experiment, folder: Path, exist_ok: bool) -> None:
+    """Raises SettingsError where a run may not take the place of one with its name."""
+    if not exist_ok:
+        raise SettingsError(
+            f"{folder} exists; choose another name, continue it with spinward resume {folder}, or "
+            "from Python say exist_ok=True"
+        )
+    new, old = json.loads(experiment.to_json(False)), read_config(folder / "config.json")
+    before, after = settings.flat(old), settings.flat(new)
+    names = before.keys() | after.keys()
+    odd = [n for n in sorted(names) if before.get(n) != after.get(n) and "versions" not in n]
+    if odd:
+        raise SettingsError(
+            f"{folder} exists with {odd[0]}={before.get(odd[0])!r:.80}, and this run has "
+            f"{after.get(odd[0])!r:.80}: choose another name"
+        )
