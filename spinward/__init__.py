@@ -26,6 +26,8 @@ __all__ = [
     "TD3",
     "TRPO",
     "VPG",
+    "AsGymnasium",
+    "AsVectorEnv",
     "Clipped",
     "Count",
     "EnsembleDQN",
@@ -45,6 +47,8 @@ __all__ = [
 
 PLACES = {
     "A2C": "algorithms.a2c",
+    "AsGymnasium": "envs.as_gymnasium",
+    "AsVectorEnv": "envs.as_gymnasium",
     "BC": "algorithms.bc",
     "C51": "algorithms.c51",
     "Clipped": "rewards.clipped",

@@ -22,11 +22,20 @@ JIT = {
     "programs/seeds.py", "programs/python.py", "programs/reading.py",
     "experience/vector.py", "experience/workers.py",
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
-    "run/policy.py", "run/exporting.py", "report/results.py", "run/recording.py",
+    "envs/as_gymnasium.py", "run/policy.py", "run/exporting.py", "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"
-    for name in ("classic", "given", "gymnasium", "opening", "ids", "workers", "inspection")
+    for name in (
+        "as_gymnasium",
+        "classic",
+        "given",
+        "gymnasium",
+        "opening",
+        "ids",
+        "workers",
+        "inspection",
+    )
 }
 PICKLE = {
     "envs/processes.py",
