@@ -22,7 +22,8 @@ JIT = {
     "programs/seeds.py", "programs/python.py", "programs/reading.py",
     "experience/vector.py", "experience/workers.py",
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
-    "envs/as_gymnasium.py", "run/policy.py", "run/exporting.py", "report/results.py", "run/recording.py",
+    "envs/as_gymnasium.py", "run/policy.py", "run/exporting.py", "report/results.py",
+    "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

@@ -11,6 +11,7 @@ COMMANDS = {
     "plot": "draw learning curves, or print them as a table",
     "generate": "let a language model write",
     "export": "write a run's policy or language model for use elsewhere",
+    "serve": "answer with the actions of an exported policy, over HTTP",
     "report": "write one HTML file on a run",
     "runs": "list the runs of a folder",
     "algorithms": "list the algorithms",

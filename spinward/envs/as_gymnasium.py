@@ -23,7 +23,7 @@ def space_of(space: Any) -> spaces.Space[Any]:
     if isinstance(space, Discrete):
         return spaces.Discrete(space.n)
     if isinstance(space, MultiDiscrete):
-        return spaces.MultiDiscrete(space.sizes)
+        return spaces.MultiDiscrete(list(space.sizes))
     assert isinstance(space, Box)
     dtype: Any = np.dtype(space.dtype)
     low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))

@@ -68,12 +68,13 @@ def program(policy: Actor) -> Any:
     algorithm, agent, space = policy.algorithm, policy.agent, policy.spec.action
     agent = jax.tree.map(jnp.asarray, agent)
 
-    def act(obs: Any, memory: Any) -> tuple[Any, Any]:
-        key = jax.random.PRNGKey(0)
-        action, memory, _ = algorithm.act(agent, obs, memory, key, False)
-        return space.from_unit(action) if isinstance(space, Box) else action, memory
+    def act(*row: Any) -> tuple[Any, Any]:
+        obs, memory = jax.tree.map(lambda x: x[None], row)  # some networks need a known batch
+        action, memory, _ = algorithm.act(agent, obs, memory, jax.random.PRNGKey(0), False)
+        action = space.from_unit(action) if isinstance(space, Box) else action
+        return jax.tree.map(lambda x: x[0], (action, memory))  # type: ignore[no-any-return]
 
-    return act
+    return jax.vmap(act)
 
 
 def shapes(policy: Actor, envs: int) -> tuple[Leaves, Leaves]:
@@ -208,7 +209,8 @@ def compare(policy: Actor, other: Any) -> float:
         other_action, *theirs = other(*jax.tree.leaves(seen), *theirs)
         pairs = [(action, other_action), *zip(jax.tree.leaves(held), theirs, strict=True)]
         for a, b in pairs:
-            difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+            a, b = (np.asarray(x, np.float64) for x in (a, b))
+            difference = np.abs(a - b) / np.maximum(1.0, np.abs(a))  # of large numbers relative
             error = max(error, float(difference.max(initial=0.0)))
     return error
 
