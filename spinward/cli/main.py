@@ -8,6 +8,8 @@ COMMANDS = {
     "resume": "continue a run where it stopped",
     "evaluate": "score a run's policies over whole episodes",
     "watch": "make a video of a run's policy",
+    "play": "play a game against a run's agent, in the terminal",
+    "tournament": "rate the players of a game by matches",
     "plot": "draw learning curves, or print them as a table",
     "generate": "let a language model write",
     "export": "write a run's language model as a public checkpoint",

@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     for note in notes_of(run.made):
         say(note)
     if needed := run.made.store_bytes:
-        say(stored_bytes.statement(needed, experiment.seeds))
+        say(stored_bytes.statement(run.made.want, needed, experiment.seeds))
     if outcome := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
         say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)

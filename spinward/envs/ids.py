@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spinward.envs import given
+from spinward.envs import against, given
 from spinward.errors import SettingsError
 
 OWN = {
@@ -36,6 +36,10 @@ OWN = {
     "Probe-ActionContinuous": "probe:ProbeActionContinuous",
     "Probe-Truncated": "probe:ProbeTruncated",
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
+    "TicTacToe": "connect:tic_tac_toe",
+    "ConnectFour": "connect:Connect",
+    "Hex": "hex:Hex",
+    "Othello": "othello:Othello",
     "Grammar": "grammar:Grammar",
     "Couplets": "couplets:Couplets",
     "text": "prompts:FilePrompts",
@@ -76,7 +80,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     """
     settings = settings or {}
     if name in OWN:
-        return with_settings(name, ours(OWN[name])(), settings)
+        return own(name, settings)
     prefix, _, rest = name.partition(":")
     if prefix == given.PREFIX:
         maker = given.found(name)
@@ -92,6 +96,13 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     elif not name.startswith("ALE/"):
         check_registered(name)
     return adapted_host(name, settings)
+
+
+def own(name: str, settings: dict[str, Any]) -> Any:
+    """An environment of ours; a game for two becomes a task where `settings` name an opponent."""
+    match = {k: v for k, v in settings.items() if k in against.SETTINGS}
+    rest = {k: v for k, v in settings.items() if k not in match}
+    return against.wrapped(name, with_settings(name, ours(OWN[name])(), rest), match)
 
 
 def adapted_host(name: str, settings: dict[str, Any]) -> Any:

@@ -26,12 +26,17 @@ from spinward.experience.wanted import (
     Prompts,
     Rollouts,
     Samples,
+    SelfPlay,
     Sequences,
     Texts,
     Want,
     rows,
 )
 
+NO_DATA = (
+    "this algorithm learns from logged data: name a file with --data "
+    "(`spinward data record RUN --out FILE` makes one)"
+)
 Collector = Callable[[int, int, bool], Source]  # (envs, steps, corrects_lag)
 
 
@@ -52,8 +57,7 @@ def source_for(
 ) -> Source:
     """The source for `want`.
 
-    `env` is an `Env`, a `HostEnv` or a `Text`; `texts` are the texts of a data set (see
-    `experience/texts.py`); `collector` makes rollouts where actors hold the environments.
+    `env` is an `Env`, a `HostEnv` or a `Text`; `collector` makes rollouts where actors hold envs.
 
     Raises:
         SettingsError: the material does not fit the want.
@@ -63,6 +67,9 @@ def source_for(
         case Rollouts():
             refuse(data, "it learns from the steps of its own policy alone")
             return collect(want.envs, want.steps, want.corrects_lag)
+        case SelfPlay():
+            refuse(data, "it learns from games against itself alone")
+            return in_jax(env, want)
         case Lives():
             refuse(data, "its agents learn from their own steps alone")
             return Lifetimes(in_jax(env, want), want.lives, want.updates)
@@ -73,10 +80,7 @@ def source_for(
             return samples(want, collect, data)
         case Logged():
             if data is None:
-                raise SettingsError(
-                    "this algorithm learns from logged data: name a file with --data "
-                    "(`spinward data record RUN --out FILE` makes one)"
-                )
+                raise SettingsError(NO_DATA)
             return logged(data, want.updates, want.batch, want.window)
         case Prompts():
             return completions(want, env)
@@ -94,7 +98,7 @@ def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
     return Vector(env, envs, steps) if isinstance(env, HostEnv) else Rollout(env, envs, steps)
 
 
-def in_jax(env: Any, want: Lives) -> Rollout:
+def in_jax(env: Any, want: Lives | SelfPlay) -> Rollout:
     if isinstance(env, HostEnv):
         raise SettingsError("this algorithm needs an environment in JAX: it runs thousands at once")
     return Rollout(env, want.envs, want.steps)

@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from spinward.core import (
+    Game,
     Opens,
     Spec,
     replace,
 )
 from spinward.data import chunks
 from spinward.data.steps import read_data
+from spinward.envs import boards
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -96,7 +98,7 @@ class Assembled:
             reward = experiment.reward
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
-            stored_bytes.require_ram(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
+            stored_bytes.require_ram(self.want, needed, experiment.seeds)
         source: Any = source_for(self.want, self.env, self.data(), self.texts(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
@@ -213,6 +215,10 @@ class Materials:
                 f"{self.experiment.env} has no vocabulary to write its tokens as text with"
             )
         return vocabulary
+
+    def game(self) -> Game:
+        """The rules of the run's game for two."""
+        return boards.rules(self.env, str(self.experiment.env))
 
     def rows(self) -> Any:
         """From the number of a row to the row, where prompts are rows of a file; otherwise None."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from spinward.core import BoundedReward, LimitsRewards, UserReward
 from spinward.errors import SettingsError
-from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts, Want
+from spinward.experience.wanted import Logged, Prompts, Rollouts, SelfPlay, Texts, Want
 from spinward.rewards.environment import Environment
 from spinward.run.experiment import Experiment
 
@@ -14,9 +14,10 @@ TEXT = "text"  # the name of the task whose prompts are in a file
 def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int = 1) -> None:
     """Raises SettingsError where the settings of a run contradict what its algorithm wants."""
     name, data, reward = type(algorithm).__name__, experiment.data, experiment.reward
-    if players != 1:
+    if players != 1 and not isinstance(want, SelfPlay):
         raise SettingsError(
-            f"{experiment.env} is a game for {players} players; {name} learns to act alone"
+            f"{experiment.env} is a game for {players} players; {name} learns to act alone: name "
+            "an opponent with --env.opponent (random, one_ply, uct100), or train alphazero"
         )
     if isinstance(want, Texts | Prompts):
         return check_texts(experiment, name, want)
