@@ -16,6 +16,8 @@ from spinward.envs.connect import Connect, tic_tac_toe
 from spinward.errors import SettingsError
 from spinward.evaluation import tournament
 from spinward.evaluation.tournament import Match
+from spinward.experiments import alphazero as experiment
+from spinward.experiments.reproduction import row_of
 from spinward.learning.positions import Positions, Ring, outcomes, transformed
 from spinward.run.assemble import assemble
 from spinward.run.experiment import EnvChoice, Experiment
@@ -233,3 +235,20 @@ def test_other_algorithms_learn_a_game_against_an_opponent(tmp_path):
     run = sw.train(sw.PPO(envs=8, rollout=16), env, steps=1024, out=tmp_path)
     assert run.evaluate(20).returns.shape == (1, 20)
     assert assemble(run.experiment).env.game == Connect(4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gain", "said"),
+    [
+        (0.0, 0.02, [100, 120, 90, 110, 95], "reproduced"),
+        (0.001, 0.0, [100, 120, 90, 110, 95], "not reproduced"),
+        (0.0, 0.03, [100, 120, 90, 110, 95], "not reproduced"),
+        (0.0, 0.0, [100, -120, 90, 10, 5], "cannot tell"),
+        (0.0, 0.0, [-100, -120, -90, -110, -95], "not reproduced"),
+    ],
+)
+def test_the_verdict_of_the_experiment_can_go_each_way(first, second, gain, said):
+    lost = np.array([[0.0, 0.0]] * 4 + [[first, second]])
+    rows = [row_of("gain", gain), row_of("gain", [50, 60, 50, 55, 52])]
+    assert experiment.verdict(lost, rows)[0] == said
+    assert experiment.verdict(lost[:1], rows)[0] == "cannot tell"
