@@ -22,9 +22,9 @@ NAME = re.compile(r"[a-z_]{1,32}(\.[A-Za-z0-9_]{1,64})?", re.ASCII)  # of a colu
 KINDS = re.compile(r"bool|u?int(8|16|32|64)|float(32|64)|S([1-9][0-9]{0,2})", re.ASCII)  # dtypes
 OBS = "obs"
 FLAGS = {"terminated": "bool", "truncated": "bool"}
-WHERE = {"start": "int64", "origin": "int32", "time": "int64"}  # of a segment
+WHERE = {"start": "int64", "origin": "int32", "place": "int64"}  # of a segment
 # `start` is its first row in the file. `origin` is the number of the recording it is a part of,
-# such as that of an environment, and `time` is the place of its first step in that recording.
+# such as that of an environment, and `place` is that of its first step in that recording.
 IDS = "id"  # of episodes, as a table named them
 MOST = 2**24  # entries of one value
 

@@ -85,21 +85,23 @@ def mapped(folder: Path, column: Column, count: int) -> np.ndarray:
 
 def order_of(part: Part) -> Order:
     """The order of the segments of a part."""
-    start, origin, time = (np.asarray(part.columns[name]) for name in WHERE)
+    start, origin, place = (np.asarray(part.columns[name]) for name in WHERE)
     number = np.arange(len(start))
     length = np.diff(start, append=part.rows)
     if len(start) and (start[0] != 0 or (length < 1).any()):
         raise DamagedFileError(f"{part.folder}: its segments do not follow each other")
-    sorted_already = ((np.diff(origin) > 0) | ((np.diff(origin) == 0) & (np.diff(time) >= 0))).all()
+    sorted_already = (
+        (np.diff(origin) > 0) | ((np.diff(origin) == 0) & (np.diff(place) >= 0))
+    ).all()
     if not sorted_already:
-        number = np.lexsort((time, origin))
-        start, origin, time, length = (x[number] for x in (start, origin, time, length))
+        number = np.lexsort((place, origin))
+        start, origin, place, length = (x[number] for x in (start, origin, place, length))
     last = start + length - 1
     ended = np.zeros(len(start), bool)
     for name in FLAGS:
         ended |= part.columns[name][last]
     goes_on = ~ended
-    follows = (origin[:-1] == origin[1:]) & (time[:-1] + length[:-1] == time[1:])
+    follows = (origin[:-1] == origin[1:]) & (place[:-1] + length[:-1] == place[1:])
     goes_on[:-1] &= follows
     goes_on[-1:] = False
     for i in np.flatnonzero(goes_on):

@@ -38,19 +38,19 @@ class Writer:
         fields: Fields,
         last: np.ndarray,
         origin: np.ndarray | int,
-        time: np.ndarray,
+        place: np.ndarray,
         upto: int = 0,
         ids: np.ndarray | None = None,
     ) -> None:
         """Appends steps [rows]. The rows with the numbers `last` [segments] end a segment: an
-        episode, or a part of one; the last row is among them. `origin` and `time` [segments] say
+        episode, or a part of one; the last row is among them. `origin` and `place` [segments] say
         which recording a segment is a part of, and where; `ids` how its episode is called.
         A segment continues the one before if it is of the same origin, begins one step after its
         last step, which ended no episode, and with the observation that this step led to.
         `upto` is a number of the caller's, by which `reopened` finds the chunk."""
         number = len(last)
         starts = self.rows + np.concatenate([[0], last[:-1] + 1])
-        where = {"start": starts, "origin": np.broadcast_to(origin, (number,)), "time": time}
+        where = {"start": starts, "origin": np.broadcast_to(origin, (number,)), "place": place}
         digests = {}
         for column in self.layout.columns:
             values: Any

@@ -53,7 +53,7 @@ def train(
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
     `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
     or a JAX environment; `env_settings` are its settings. Without one, `data` give the spaces.
-    `steps` are env steps of each seed, or gradient steps on `data` alone. `more` are other settings.
+    `steps` are env steps of each seed, or gradient steps on `data` alone. `more` are others.
 
     `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
     ends. `between(state, iteration) -> state` is called there too, and training continues from the
