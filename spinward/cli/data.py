@@ -1,6 +1,7 @@
 """`spinward data VERB ...`: data sets of logged steps."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,102 @@ def shown(path: Path, as_json: bool) -> int:
     return 0
 
 
+def inspect(words: list[str]) -> int:
+    parser = Parser("data inspect", "Say what a data set holds, and what may go wrong with it.")
+    parser.add_argument("data", help="a data set, or a run that logged one")
+    parser.add_argument("--html", default="", help="write a page with pictures to this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.data.inspection import described, inspected
+    from spinward.data.legacy import opened_any
+    from spinward.report.data_page import html
+    from spinward.store.files import write_atomically
+
+    with opened_any(Path(ask.data)) as found:
+        content = inspected(found)
+    if ask.html:
+        write_atomically(Path(ask.html), html(content).encode())
+    if ask.json:
+        print_json(content)
+        return 0
+    print(*described(content), sep="\n")
+    if ask.html:
+        print(f"page: {ask.html}")
+    return 0
+
+
+def convert(words: list[str]) -> int:
+    parser = Parser("data convert", "Read a data set of another format, or write one.")
+    parser.add_argument("data", help="a Minari data set, a D4RL file, npz files; or one of ours")
+    parser.add_argument("--out", required=True, help="the folder to write")
+    parser.add_argument("--to", default="spinward", choices=["spinward", "minari"], help="format")
+    parser.add_argument("--action-low", type=float, help="bound of D4RL's actions; -1 otherwise")
+    parser.add_argument("--action-high", type=float, help="the other bound; 1 otherwise")
+    parser.add_argument("--repair", default="", help="what to mend: missing, both-ends")
+    parser.add_argument("--env", default="", help="the environment's name, for the card")
+    parser.add_argument("--licence", default="", help="of the data, for the card")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.data.formats import converted, exported
+    from spinward.data.plan import Options
+
+    repair = tuple(filter(None, ask.repair.split(",")))
+    about = {"env": ask.env, "licence": ask.licence, "low": ask.action_low, "high": ask.action_high}
+    if ask.to == "minari":
+        count = exported(Path(ask.data), Path(ask.out))
+        print(f"{count:,} episodes: {ask.out}")
+        return 0
+    for line in converted(Path(ask.data), Path(ask.out), Options(repair=repair, **about)):
+        say(line)
+    return shown(Path(ask.out), ask.json)
+
+
+def split(words: list[str]) -> int:
+    parser = Parser("data split", "Split a data set by episode, into OUT/train and OUT/validation.")
+    parser.add_argument("data", help="a data set")
+    parser.add_argument("--out", required=True, help="the folder of both parts")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of the episodes")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of episodes")
+    ask = parser.read(words)
+    from spinward.data.mixing import split as write
+
+    for name, rows in write(Path(ask.data), Path(ask.out), ask.validation, ask.seed).items():
+        print(f"{rows:,} steps: {Path(ask.out) / name}")
+    return 0
+
+
+def mix(words: list[str]) -> int:
+    parser = Parser("data mix", "Write episodes of one or more data sets as one data set.")
+    parser.add_argument("data", nargs="+", help="data sets of the same spaces")
+    parser.add_argument("--out", required=True, help="the data set's folder")
+    parser.add_argument("--weights", default="", help="shares of the steps, as in 0.3,0.7")
+    parser.add_argument("--rows", type=int, default=0, help="steps; otherwise all there are")
+    parser.add_argument("--min-return", type=float, default=-math.inf, help="of an episode")
+    parser.add_argument("--max-return", type=float, default=math.inf, help="of an episode")
+    parser.add_argument("--best", type=float, default=1.0, help="share of the best episodes")
+    parser.add_argument("--min-length", type=int, default=1, help="steps of an episode")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of episodes")
+    ask = parser.read(words)
+    from spinward.data.mixing import Filter
+    from spinward.data.mixing import mix as write
+
+    try:
+        weights = [float(x) for x in ask.weights.split(",") if x]
+    except ValueError:
+        raise SettingsError(f"--weights {ask.weights}: expected numbers, as in 0.3,0.7") from None
+    which = Filter(ask.min_return, ask.max_return, ask.best, ask.min_length)
+    paths = [Path(name) for name in ask.data]
+    counts = write(paths, Path(ask.out), weights, ask.rows, which, ask.seed)
+    for path, rows in zip(paths, counts, strict=True):
+        print(f"{rows:,} steps ({rows / sum(counts):.1%}) of {path}")
+    return shown(Path(ask.out), False)
+
+
 VERBS = {
     "record": (record, "record transitions of a run's policy"),
+    "inspect": (inspect, "say what a data set holds; --html with pictures"),
+    "convert": (convert, "read Minari, D4RL and npz files; write Minari"),
+    "split": (split, "split by episode into parts to train on and to validate with"),
+    "mix": (mix, "join data sets, with weights and filters"),
     "import": (import_, "read a table of decisions: CSV, JSON lines, Parquet"),
 }

@@ -1,5 +1,6 @@
 """What the steps of a data set are like: counts, returns and moments, in one pass."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class Moments:
 class Pass:
     """What one pass over a data set finds."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, also: Callable[[int, Fields], None] = lambda *_: None):
+        """Looks at all steps; `also` is called with them too."""
         self.store = store
         self.begins = store.begins()
         self.returns = np.zeros(len(self.begins))
@@ -70,13 +72,16 @@ class Pass:
         discrete = store.card.action if isinstance(store.card.action, Discrete) else None
         self.actions = np.zeros(discrete.n if discrete else 0, np.int64)
         self.outside = 0  # actions that the space does not have
+        self.spread: Any = 0  # of a continuous action [entries, bins]
         for first, fields in store.blocks():
             self.add(first, fields)
+            also(first, fields)
 
     def add(self, first: int, fields: Fields) -> None:
         rows = np.arange(first, first + len(fields["reward"]))
         episode = np.searchsorted(self.begins, rows, "right") - 1
-        reward = np.nan_to_num(fields["reward"].astype(np.float64))
+        reward = fields["reward"].astype(np.float64)
+        reward[~np.isfinite(reward)] = 0.0
         low = episode[0]
         self.returns[low : episode[-1] + 1] += np.bincount(episode - low, reward)
         self.whole[episode[fields[CUT]]] = False
@@ -88,9 +93,20 @@ class Pass:
             known = (fields["action"] >= 0) & (fields["action"] < len(self.actions))
             self.actions += np.bincount(fields["action"][known], minlength=len(self.actions))
             self.outside += int((~known).sum())
+        elif fields["action"].dtype.kind == "f":
+            self.spread = self.spread + spread(fields["action"])
         for name, values in named(fields):
             if not name.startswith("next_obs") and name not in self.flags:
                 self.moments.setdefault(name, Moments()).add(first, values)
+
+
+def spread(action: np.ndarray) -> np.ndarray:
+    """How many actions [rows, ...] are in each of equal parts of [-1, 1]: [entries, bins]. Those
+    outside count at the ends."""
+    x = np.clip(np.nan_to_num(action.reshape(len(action), -1)), -1.0, 1.0)
+    place = np.clip(((x + 1.0) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
+    flat = np.bincount((place + np.arange(x.shape[1]) * BINS).ravel(), minlength=x.shape[1] * BINS)
+    return flat.reshape(-1, BINS)
 
 
 def measured(store: Store) -> dict[str, Any]:
@@ -101,7 +117,12 @@ def measured(store: Store) -> dict[str, Any]:
 def summary(found: Pass) -> dict[str, Any]:
     store, whole = found.store, found.whole
     lengths = np.diff(found.begins, append=store.rows)
-    actions = {"counts": found.actions.tolist()} if len(found.actions) else {}
+    discrete = len(found.actions) > 0
+    actions = (
+        {"counts": found.actions.tolist()}
+        if discrete
+        else {"spread": np.asarray(found.spread).tolist()}
+    )
     return {
         "rows": store.rows,
         "episodes": len(found.begins),
