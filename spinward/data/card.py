@@ -10,8 +10,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spinward.core import Box, Dict, Discrete, MultiDiscrete, Spec
-from spinward.errors import DamagedFileError
+from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files
 
 FILE = "card.json"
@@ -38,6 +40,34 @@ class Card:
     @property
     def spec(self) -> Spec:
         return Spec(self.obs, self.action)
+
+    def observe(self, row: dict[str, Any]) -> np.ndarray:
+        """The observation that a row of the table would be, to ask a policy for an action.
+
+        Raises:
+            SettingsError: a cell is missing, or is a text that the data do not have.
+        """
+        numbers = [cell(name, row) for name in self.features]
+        texts = {n.partition("=")[0] for n in self.features if "=" in n and n not in row}
+        for column in texts:
+            start = f"{column}="
+            hot = [x for n, x in zip(self.features, numbers, strict=True) if n.startswith(start)]
+            if not any(hot):
+                raise SettingsError(f"{column}={row[column]!r} is not among the data's values")
+        return np.array(numbers, np.float32)
+
+
+def cell(name: str, row: dict[str, Any]) -> float:
+    """The number of one feature in a row: a number, one of a list, or whether a text is there."""
+    if name in row:
+        return float(row[name])
+    column, _, value = name.partition("=")
+    if column in row:
+        return float(str(row[column]) == value)
+    column, _, place = name.rstrip("]").rpartition("[")
+    if column in row:
+        return float(row[column][int(place)])
+    raise SettingsError(f"the row lacks {column or name}")
 
 
 def write(folder: Path, card: Card) -> None:

@@ -1,6 +1,7 @@
 """The files of a data set: columns are memory-mapped, and rows are read where they are wanted."""
 
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from spinward.experience.frames import join
 from spinward.store import files
 
 BLOCK = 2**24  # bytes of rows that are looked at together
+RESIDENT = 2**30  # bytes of files that a process keeps in its memory, about
 CUT = "cut"  # of a step: the recording was cut after it, where no episode ended
 
 
@@ -24,6 +26,7 @@ class Part(NamedTuple):
     folder: Path
     layout: Layout
     columns: dict[str, np.ndarray]  # views of the files
+    maps: list[mmap.mmap]  # the files
     chunks: list[dict[str, Any]]  # lines of the index
     seeds: tuple[int, int]
     rows: int
@@ -61,12 +64,15 @@ def part(folder: Path) -> Part:
             raise ValueError(f"found {rows!r:.40} rows in {segments!r:.40} segments")
     except (ValueError, TypeError, KeyError) as error:
         raise index.damaged(folder / FILE, error) from None
-    columns = {c.name: mapped(folder, c, layout.entries(c, rows, segments)) for c in layout.columns}
-    return Part(folder, layout, columns, chunks, (first, count), rows)
+    maps: list[mmap.mmap] = []
+    columns = {
+        c.name: mapped(folder, c, layout.entries(c, rows, segments), maps) for c in layout.columns
+    }
+    return Part(folder, layout, columns, maps, chunks, (first, count), rows)
 
 
-def mapped(folder: Path, column: Column, count: int) -> np.ndarray:
-    """The first entries of a column."""
+def mapped(folder: Path, column: Column, count: int, maps: list[mmap.mmap]) -> np.ndarray:
+    """The first entries of a column. Its file is added to `maps`."""
     shape = count, *column.shape
     if count == 0:
         return np.zeros(shape, column.dtype)
@@ -78,9 +84,24 @@ def mapped(folder: Path, column: Column, count: int) -> np.ndarray:
                     f"{folder / column.file}: expected {count * column.nbytes:,} bytes, found "
                     f"{size:,}: it was cut"
                 )
-            return np.asarray(np.memmap(file, column.dtype, "r", shape=shape))
+            maps.append(mmap.mmap(file.fileno(), count * column.nbytes, access=mmap.ACCESS_READ))
+            return np.frombuffer(maps[-1], column.dtype).reshape(shape)
     except FileNotFoundError:
         raise DamagedFileError(f"{folder / column.file} is missing") from None
+
+
+def release(parts: list[Part]) -> None:
+    """Gives pages of the files back to the system where this process holds many of them. They stay
+    in the system's cache as long as there is room."""
+    try:
+        with open("/proc/self/statm") as file:
+            shared = int(file.read().split()[2]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):  # not on Linux
+        return
+    if shared > RESIDENT:
+        for part in parts:
+            for one in part.maps:
+                one.madvise(mmap.MADV_DONTNEED)
 
 
 def order_of(part: Part) -> Order:

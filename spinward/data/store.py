@@ -14,12 +14,22 @@ import numpy as np
 from spinward.data import card
 from spinward.data.card import Card
 from spinward.data.layout import FLAGS, IDS, STATE, STEP
-from spinward.data.parts import BLOCK, Part, check_digests, gathered, is_store, order_of, part
+from spinward.data.parts import (
+    BLOCK,
+    Part,
+    check_digests,
+    gathered,
+    is_store,
+    order_of,
+    part,
+    release,
+)
 from spinward.data.writer import FILE, Fields
 from spinward.envs.recorded import Recorded
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files
 
+OFTEN = 2**14  # rows that are read before the process looks at its memory
 PLAIN = {"action", "reward", *FLAGS}  # columns of steps that every data set has
 
 
@@ -32,6 +42,7 @@ class Store:
         self.firsts = np.concatenate([[0], np.cumsum([p.rows for p in parts])])
         self.rows = int(self.firsts[-1])
         self.layout = parts[0].layout
+        self.read = 0  # rows since pages were last given back
         if self.rows == 0:
             raise SettingsError(f"{path} has no steps")
 
@@ -62,6 +73,10 @@ class Store:
     def at(self, rows: np.ndarray) -> Fields:
         """The steps with these row numbers, in the order of `rows`, and whether the recording was
         `cut` after each."""
+        self.read += len(rows)
+        if self.read > OFTEN:
+            self.read = 0
+            release(self.parts)
         if len(self.parts) == 1:
             return gathered(self.parts[0], self.orders[0], rows)
         which = np.searchsorted(self.firsts, rows, "right") - 1
@@ -102,13 +117,14 @@ def put(fields: Fields, found: Fields, chosen: np.ndarray, rows: int) -> None:
             whole[chosen] = value
 
 
-def opened(path: Path) -> Store:
+def opened(path: str | Path) -> Store:
     """The data set at a path: a folder with columns, or a folder of such folders, as a run has.
 
     Raises:
         SettingsError: there is none, or the parts differ in their columns.
         DamagedFileError: a file is missing or not as it was written.
     """
+    path = Path(path)
     folders = stores_below(path)
     if not folders:
         raise SettingsError(f"{path} is no data set")
