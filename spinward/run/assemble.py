@@ -13,15 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spinward.core import (
-    Game,
-    Opens,
-    Spec,
-    replace,
-)
-from spinward.data import chunks
-from spinward.data.steps import read_data
-from spinward.envs import boards
+from spinward.core import Game, Opens, Spec, replace
+from spinward.data import recorder, store
+from spinward.data.steps import open_data
+from spinward.envs import boards, recorded
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -41,7 +36,7 @@ from spinward.networks.lora import merged
 from spinward.programs import choose
 from spinward.run import folders
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import TEXT, check_fit, check_rewards
+from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.store import parameters as learned
 from spinward.store import ranges
@@ -91,6 +86,7 @@ class Assembled:
         """The parts of the loop."""
         experiment = self.experiment
         check_fit(experiment, self.algorithm, self.want, self.spec.players)
+        check_steps(experiment, self.algorithm, self.logged_only)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)
@@ -99,14 +95,14 @@ class Assembled:
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
-        source: Any = source_for(self.want, self.env, self.data(), self.texts(), self.actors())
+        source: Any = source_for(self.want, self.env, self.logged, self.texts(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(
                 f"workers={experiment.workers}: the replay of {name} is in one process"
             )
         if experiment.log_data:
-            source = chunks.recorded(source, experiment.plan(source.stride)[1])
+            source = recorder.recorded(source, experiment.plan(source.stride)[1])
         return Parts(self.algorithm, source, reward)
 
     @property
@@ -127,11 +123,14 @@ class Assembled:
         """The agents [seed] of checkpoints of a run of this experiment, one of each shard."""
         return folders.last_agents(run, places, self.algorithm, self.agent_spec, self.experiment)
 
-    def data(self) -> Data | None:
+    @cached_property
+    def logged(self) -> Data | None:
+        """The logged steps to learn from, if there are any."""
         choice = self.experiment.data
         if not choice or self.on_texts:
             return None
-        return Data(read_data(Path(choice.path), self.spec), self.spec, choice.share)
+        sizes = choice.share, choice.memory_gib
+        return open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""
@@ -181,7 +180,7 @@ def assemble(experiment: Experiment) -> Assembled:
         DamagedFileError: a file that they name is corrupt.
     """
     experiment.check()
-    env = task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+    env = env_of(experiment)
     ranges.check(env)
     algorithm = experiment.algorithm
     if isinstance(algorithm, Opens):
@@ -228,6 +227,13 @@ class Materials:
         return scorer(run)
 
     arrays = staticmethod(learned.read)
+
+
+def env_of(experiment: Experiment) -> Any:
+    """The environment of a run, or what stands in for one."""
+    if experiment.env.name == recorded.NAME:
+        return store.env_of(Path(experiment.data.path))
+    return task(experiment) if experiment.env.name == TEXT else experiment.env.make()
 
 
 def task(experiment: Experiment) -> FilePrompts:

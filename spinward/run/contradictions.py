@@ -3,6 +3,7 @@
 from typing import Any
 
 from spinward.core import BoundedReward, LimitsRewards, UserReward
+from spinward.envs import recorded
 from spinward.errors import SettingsError
 from spinward.experience.wanted import Logged, Prompts, Rollouts, SelfPlay, Texts, Want
 from spinward.rewards.environment import Environment
@@ -36,9 +37,16 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
     if isinstance(want, Logged) and not data:
         raise SettingsError(
-            f"{name} learns from logged data: name a file with --data "
-            "(`spinward data record RUN --out FILE` makes one)"
+            f"{name} learns from logged data: name a data set with --data "
+            "(`spinward data record RUN --out DATA` makes one)"
         )
+
+
+def check_steps(experiment: Experiment, algorithm: Any, logged_only: bool) -> None:
+    """Raises SettingsError where a run without an environment would take steps."""
+    if experiment.env.name == recorded.NAME and not logged_only:
+        name = type(algorithm).__name__
+        raise SettingsError(f"{name} takes steps, and there is none to take them in: name an env")
 
 
 def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> None:

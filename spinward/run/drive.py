@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from spinward.core import LimitsRewards, Metrics, TrainState
-from spinward.data.chunks import DataLog
+from spinward.data.recorder import data_log
 from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics, texts
 from spinward.experience.replay import Replay
@@ -86,7 +86,8 @@ class Driver:
 
     def run(self) -> None:
         state, self.iteration, log = self.restore()
-        self.data = self.open_data(state)
+        about = self.experiment, self.iteration > 0
+        self.data = data_log(self.folder / "data", self.parts.source, state, *about)
         if self.options.older:
             integrity.drop_newer(self.folder / "checkpoints", self.iteration)
         run = run_of(self.folder)
@@ -96,6 +97,8 @@ class Driver:
         try:
             with disk_errors(self.folder), stopping() as asked:
                 self.loop(state, asked)
+                if self.data:
+                    self.data.finish()
         finally:
             self.log.close()
             self.times.close()
@@ -119,14 +122,6 @@ class Driver:
             rows = int(np.asarray(state.source.rows).flat[0])
             rewards = np.asarray(state.source.data.reward[:, :rows])
             algorithm.check_rewards(float(rewards.min()), float(rewards.max()))
-
-    def open_data(self, state: TrainState) -> DataLog | None:
-        """The writer of experience as a data set, if `log_data` is set."""
-        if not self.experiment.log_data:
-            return None
-        resumed = self.iteration > 0
-        folder, seed = self.folder / "data", self.experiment.seed
-        return DataLog(folder, self.parts.source, state, resumed, seed)
 
     def read(self, path: Path) -> tuple[TrainState, int, tuple[int, str | None]]:
         number = checkpoint.number(path)
