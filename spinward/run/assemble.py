@@ -27,7 +27,6 @@ from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
 from spinward.experience.workers import Workers
 from spinward.language import models as language
 from spinward.language import pretrained, reading
-from spinward.language import rows as texts
 from spinward.language.models import Model
 from spinward.language.reading import READERS, Limits
 from spinward.loop import Parts
@@ -37,7 +36,8 @@ from spinward.programs import choose
 from spinward.run import folders
 from spinward.run.config import from_config, read_config
 from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
-from spinward.run.experiment import DataChoice, Experiment
+from spinward.run.experiment import Experiment
+from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
 from spinward.store import ranges
 
@@ -242,15 +242,6 @@ def task(experiment: Experiment) -> FilePrompts:
         raise SettingsError(f"{TEXT} needs a model, which gives its tokens: name one with --model")
     decoder, vocabulary = model(experiment.model)
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
-
-
-def with_prompts(env: FilePrompts, data: DataChoice, want: Prompts) -> FilePrompts:
-    """`env` with the prompts of a file that leave room for a completion."""
-    room = want.context - want.steps if want.context else sys.maxsize
-    limits = Limits(room, data.skip, data.max_length)
-    rows_read = reading.of_file(data.path, texts.prompt, env.vocabulary, limits)
-    given = reading.given(rows_read, env.vocabulary)
-    return replace(env, rows=reading.prompts(rows_read), given=given, notes=rows_read.notes)
 
 
 def scorer(name: str, older: bool = False) -> Trained:
