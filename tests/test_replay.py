@@ -215,7 +215,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ["prioritised", pytest.param("both", marks=pytest.mark.slow)])
 def test_an_agent_is_the_same_on_device_and_on_a_host_however_it_replays(name):
     algorithm = tiny(ALGORITHMS["dqn"], rollout=2, warmup=32, **OPTIONS[name])
     if algorithm.stack == 1:
