@@ -17,6 +17,7 @@ from spinward.errors import SettingsError
 from spinward.evaluation import tournament
 from spinward.evaluation.tournament import Match
 from spinward.experiments import alphazero as experiment
+from spinward.experiments import connect_four
 from spinward.experiments.reproduction import row_of
 from spinward.learning.positions import Positions, Ring, outcomes, transformed
 from spinward.run.assemble import assemble
@@ -252,3 +253,22 @@ def test_the_verdict_of_the_experiment_can_go_each_way(first, second, gain, said
     rows = [row_of("gain", gain), row_of("gain", [50, 60, 50, 55, 52])]
     assert experiment.verdict(lost, rows)[0] == said
     assert experiment.verdict(lost[:1], rows)[0] == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("worst", "rises", "said"),
+    [
+        ([(0.995, 0.98), (0.8, 0.76), (0.6, 0.55)], True, "reproduced"),
+        ([(0.995, 0.98), (0.8, 0.76), (0.6, 0.55)], False, "not reproduced"),
+        ([(0.98, 0.96), (0.8, 0.76), (0.6, 0.55)], True, "not reproduced"),
+        ([(0.995, 0.98), (0.8, 0.76), (0.53, 0.48)], True, "cannot tell"),
+        ([(0.995, 0.98), (0.8, 0.76), (0.4, 0.35)], True, "not reproduced"),
+    ],
+)
+def test_the_verdict_of_connect_four_can_go_each_way(worst, rises, said):
+    assert connect_four.verdict(worst, rises)[0] == said
+
+
+def test_the_lower_bound_of_a_share_is_wilsons():
+    assert connect_four.wilson(0.5, 100) == pytest.approx(0.4038, abs=1e-3)
+    assert connect_four.wilson(1.0, 10) == pytest.approx(0.7225, abs=1e-3)
