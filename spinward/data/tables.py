@@ -83,7 +83,7 @@ class Table:
             yield from reader
 
     def parquet(self, pa: Any) -> Iterator[Any]:
-        with pa.parquet.ParquetFile(self.path) as file:
+        with pa.parquet.ParquetFile(self.path, pre_buffer=False) as file:
             for i in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(i).total_byte_size
                 if size > GROUP:
