@@ -91,15 +91,15 @@ def mapped(folder: Path, column: Column, count: int, maps: list[mmap.mmap]) -> n
         raise DamagedFileError(f"{folder / column.file} is missing") from None
 
 
-def release(parts: list[Part]) -> None:
-    """Gives pages of the files back to the system where this process holds many of them. They stay
-    in the system's cache as long as there is room."""
+def release(parts: list[Part], limit: int = RESIDENT) -> None:
+    """Gives pages of the files back to the system where this process holds more bytes of them than
+    a limit. They stay in the system's cache as long as there is room."""
     try:
         with open("/proc/self/statm") as file:
             shared = int(file.read().split()[2]) * mmap.PAGESIZE
     except (OSError, ValueError, IndexError):  # not on Linux
         return
-    if shared > RESIDENT:
+    if shared > limit:
         for part in parts:
             for one in part.maps:
                 one.madvise(mmap.MADV_DONTNEED)

@@ -12,6 +12,7 @@ from spinward.data.checks import PROBABILITY, check_fit, check_values
 from spinward.data.layout import OBS, STATE
 from spinward.data.parts import CUT
 from spinward.data.store import Store
+from spinward.data.tables import refuse_table
 from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.frames import Frames
@@ -31,6 +32,7 @@ def open_data(
         SettingsError: a missing file or field, or shapes that do not fit the environment.
         DamagedFileError: a file is not as it was written, or has values that no step may have.
     """
+    refuse_table(path)
     if path.is_file() or not store.stores_below(path):
         steps = read_arrays(path, spec)
         return Data(steps, spec, share, note=f"{len(steps.reward):,} logged steps, in memory")

@@ -32,6 +32,14 @@ def arrow() -> Any:
     return pyarrow
 
 
+def refuse_table(path: Path) -> None:
+    """Raises SettingsError for a table, which is no data set before it is imported."""
+    if path.suffix.lower() in KINDS:
+        raise SettingsError(
+            f"{path} is a table: make a data set of it with spinward data import {path} --out DATA"
+        )
+
+
 class Table:
     """A file of rows. `floats` are columns whose numbers need not be whole, whatever the first rows
     have."""
