@@ -99,7 +99,8 @@ def main() -> None:
     result["inspect"] = command("data", "inspect", str(data), "--json")
     words = ("train", "bc", "--data", str(data), "--steps", "1000", "--out", str(ask.folder))
     result["train"] = command(*words)
-    result["sampling"] = sampling(data)
+    if ask.rows <= 10_000_000:  # all of them in memory, too
+        result["sampling"] = sampling(data)
     print(json.dumps(result, indent=1))
 
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "explain": "say what a setting means",
     "presets": "list settings known to work, by the kind of environment",
     "reproduce": "measure a published claim again",
-    "data": "record transitions of a policy to learn from",
+    "data": "import, record, inspect, split, mix and convert logged steps",
 }
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from spinward.store import settings
@@ -40,7 +39,7 @@ def choice_of(
     from spinward.presets.choice import choose
     from spinward.presets.kinds import task_of
 
-    made = env_of(Path(data)) if env == NAME else ids.make(env, own)
+    made = env_of(data) if env == NAME else ids.make(env, own)
     return choose(kind, task_of(env, made), steps, asked)
 
 

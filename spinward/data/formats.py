@@ -4,8 +4,7 @@ from pathlib import Path
 
 from spinward.data import d4rl, legacy, minari_files
 from spinward.data.plan import Options
-from spinward.data.tables import KINDS
-from spinward.errors import SettingsError
+from spinward.data.tables import refuse_table
 
 
 def converted(path: Path, out: Path, options: Options) -> tuple[str, ...]:
@@ -14,8 +13,7 @@ def converted(path: Path, out: Path, options: Options) -> tuple[str, ...]:
     Raises:
         SettingsError: there is nothing, or nothing of a known format.
     """
-    if path.suffix.lower() in KINDS:
-        raise SettingsError(f"{path} is a table: spinward data import {path}")
+    refuse_table(path)
     if path.suffix.lower() in (".hdf5", ".h5") and path.is_file():
         return d4rl.convert(path, out, options)
     if minari_files.folder_of(path) is not None:

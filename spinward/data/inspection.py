@@ -21,22 +21,31 @@ class Hashes:
         self.values = np.zeros(rows, np.uint64)
 
     def add(self, first: int, fields: Fields) -> None:
-        total = np.zeros(len(fields["reward"]), np.uint64)
-        for i, (name, values) in enumerate(sorted(named(fields))):
-            if name != "cut":
-                total = total * np.uint64(0x9E3779B97F4A7C15) + hashed(values, i)
-        self.values[first : first + len(total)] = total
+        found = of_steps(fields)
+        self.values[first : first + len(found)] = found
 
-    def repeated(self) -> tuple[int, list[int]]:
-        """How many steps are equal to an earlier one, and the rows of the first few."""
-        ordered = np.sort(self.values)
-        again = ordered[1:][ordered[1:] == ordered[:-1]]
-        if not len(again):
-            return 0, []
-        rows: list[int] = []
-        for value in again[:EXAMPLES]:
-            rows += np.flatnonzero(self.values == value)[1:2].tolist()
-        return len(again), sorted(set(rows))
+    def repeated(self, store: Store) -> tuple[int, list[int]]:
+        """How many steps are equal to an earlier one, and the rows of a few."""
+        self.values.sort()
+        same = self.values[1:] == self.values[:-1]
+        count, some = int(same.sum()), self.values[1:][np.flatnonzero(same)[:EXAMPLES]]
+        rows: dict[int, list[int]] = {int(value): [] for value in some}
+        for first, fields in store.blocks() if count else ():
+            found = of_steps(fields)
+            for row in np.flatnonzero(np.isin(found, some)).tolist():
+                rows[int(found[row])].append(first + row)
+            if all(len(places) > 1 for places in rows.values()):
+                break
+        return count, sorted(places[1] for places in rows.values() if len(places) > 1)
+
+
+def of_steps(fields: Fields) -> np.ndarray:
+    """A number [rows] for each step."""
+    total = np.zeros(len(fields["reward"]), np.uint64)
+    for i, (name, values) in enumerate(sorted(named(fields))):
+        if name != "cut":
+            total = total * np.uint64(0x9E3779B97F4A7C15) + hashed(values, i)
+    return total
 
 
 def hashed(values: np.ndarray, salt: int) -> np.ndarray:
@@ -59,7 +68,7 @@ def inspected(store: Store) -> dict[str, Any]:
     store.check()
     hashes = Hashes(store.rows)
     found = Pass(store, hashes.add)
-    duplicates, rows = hashes.repeated()
+    duplicates, rows = hashes.repeated(store)
     content = summary(found)
     columns = content["columns"]
     constant = [

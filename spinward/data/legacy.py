@@ -15,6 +15,7 @@ from spinward.data.layout import layout_of
 from spinward.data.parts import CUT
 from spinward.data.steps import by_environment, read_arrays
 from spinward.data.store import Store
+from spinward.data.tables import refuse_table
 from spinward.data.writer import Fields, Writer, created
 from spinward.errors import SettingsError
 
@@ -22,6 +23,7 @@ from spinward.errors import SettingsError
 @contextmanager
 def opened_any(path: Path) -> Iterator[Store]:
     """The data set at a path, of whichever format."""
+    refuse_table(path)
     if not path.is_file() and store.stores_below(path):
         yield store.opened(path)
         return

@@ -16,7 +16,7 @@ from spinward.experience.frames import join
 from spinward.store import files
 
 BLOCK = 2**24  # bytes of rows that are looked at together
-RESIDENT = 2**30  # bytes of files that a process keeps in its memory, about
+RESIDENT = 5 * 2**28  # bytes of files that a process keeps in its memory, about
 CUT = "cut"  # of a step: the recording was cut after it, where no episode ended
 
 
@@ -36,6 +36,7 @@ class Order(NamedTuple):
     """Where the rows of a part are, segment by segment in the order of time [segments]."""
 
     first: np.ndarray  # the row, counted in the order of time, that each segment begins with
+    last: np.ndarray  # the row that it ends with
     start: np.ndarray  # the row of the file that it begins with
     number: np.ndarray  # of the segment in the file
     begins: np.ndarray  # whether an episode begins with it
@@ -90,15 +91,15 @@ def mapped(folder: Path, column: Column, count: int, maps: list[mmap.mmap]) -> n
         raise DamagedFileError(f"{folder / column.file} is missing") from None
 
 
-def release(parts: list[Part]) -> None:
-    """Gives pages of the files back to the system where this process holds many of them. They stay
-    in the system's cache as long as there is room."""
+def release(parts: list[Part], limit: int = RESIDENT) -> None:
+    """Gives pages of the files back to the system where this process holds more bytes of them than
+    a limit. They stay in the system's cache as long as there is room."""
     try:
         with open("/proc/self/statm") as file:
             shared = int(file.read().split()[2]) * mmap.PAGESIZE
     except (OSError, ValueError, IndexError):  # not on Linux
         return
-    if shared > RESIDENT:
+    if shared > limit:
         for part in parts:
             for one in part.maps:
                 one.madvise(mmap.MADV_DONTNEED)
@@ -129,7 +130,7 @@ def order_of(part: Part) -> Order:
         goes_on[i] = same_state(part, start, number, i, last[i])
     begins = np.concatenate([[True], ~goes_on[:-1]])[: len(start)]
     first = np.concatenate([[0], np.cumsum(length)[:-1]])[: len(start)]
-    return Order(first, start, number, begins, ~ended & ~goes_on)
+    return Order(first, first + length - 1, start, number, begins, ~ended & ~goes_on)
 
 
 def same_state(part: Part, start: np.ndarray, number: np.ndarray, i: Any, last: Any) -> bool:
@@ -146,8 +147,7 @@ def gathered(part: Part, order: Order, rows: np.ndarray) -> Fields:
     row = order.start[segment] + (rows - order.first[segment])
     stack = part.layout.stack
     newest = row + order.number[segment] * stack + stack - 1
-    end = np.append(order.first, part.rows)[segment + 1]
-    cut = order.cut[segment] & (rows == end - 1)
+    cut = order.cut[segment] & (rows == order.last[segment])
     fields: Fields = {CUT: cut}
     for column in part.layout.columns:
         values = part.columns[column.name]

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Transition
+from spinward.core import Box, Transition
 from spinward.data import chunks, store
-from spinward.data.checks import check_fit, check_values, refuse_both
+from spinward.data.card import Card
+from spinward.data.checks import PROBABILITY, check_fit, check_values
 from spinward.data.layout import OBS, STATE
 from spinward.data.parts import CUT
 from spinward.data.store import Store
+from spinward.data.tables import refuse_table
 from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.frames import Frames
@@ -30,6 +32,7 @@ def open_data(
         SettingsError: a missing file or field, or shapes that do not fit the environment.
         DamagedFileError: a file is not as it was written, or has values that no step may have.
     """
+    refuse_table(path)
     if path.is_file() or not store.stores_below(path):
         steps = read_arrays(path, spec)
         return Data(steps, spec, share, note=f"{len(steps.reward):,} logged steps, in memory")
@@ -116,17 +119,30 @@ def read_arrays(path: Path, spec: Any) -> Transition:
         shape = (rows, *wanted.get(name, ()))
         if arrays[name].shape != shape:
             raise SettingsError(f"{path}: {name} has shape {arrays[name].shape}; expected {shape}")
-        if not np.isfinite(arrays[name]).all():
-            row = int(np.argwhere(~np.isfinite(arrays[name].reshape(rows, -1)).all(1))[0, 0])
-            raise DamagedFileError(f"{path}: {name} of row {row} is not finite")
+        check_kind(path, name, arrays[name], spec)
     kinds = {"reward": np.float32, "terminated": bool, "truncated": bool}
     fields: dict[str, Any] = {n: np.asarray(arrays[n], kinds.get(n)) for n in names}
-    refuse_both(path, 0, fields)
+    extras: dict[str, Any] = {}
+    if PROBABILITY in arrays:
+        if arrays[PROBABILITY].shape != (rows,):
+            raise SettingsError(f"{path}: {PROBABILITY} has shape {arrays[PROBABILITY].shape}")
+        extras[PROBABILITY] = np.asarray(arrays[PROBABILITY], np.float32)
+    check_values(path, Card(spec.obs, spec.action), 0, fields | extras)
     done = fields["terminated"] | fields["truncated"]
     cut = cut_after(fields, arrays.get("env")) & ~done
     fields["truncated"] = fields["truncated"] | cut
     weight: Any = np.ones(rows, np.float32)
-    return Transition(**fields, weight=weight, extras={CUT: cut})
+    return Transition(**fields, weight=weight, extras={**extras, CUT: cut})
+
+
+def check_kind(path: Path, name: str, values: np.ndarray, spec: Any) -> None:
+    """Raises DamagedFileError for an array whose values are of another kind than they must be."""
+    discrete = not isinstance(spec.action, Box)
+    image = name in (OBS, "next_obs") and spec.obs.dtype == "uint8"
+    kinds = "iu" if name == "action" and discrete else "u" if image else "fiub"
+    if values.dtype.kind not in kinds:
+        wanted = {"iu": "whole numbers", "u": "uint8 images", "fiub": "numbers"}[kinds]
+        raise DamagedFileError(f"{path}: {name} has values of {values.dtype}; expected {wanted}")
 
 
 def by_environment(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

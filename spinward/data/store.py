@@ -24,11 +24,13 @@ from spinward.data.parts import (
     part,
     release,
 )
+from spinward.data.tables import refuse_table
 from spinward.data.writer import FILE, Fields
 from spinward.envs.recorded import Recorded
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files
 
+ONCE = 2**28  # bytes of files that a pass over all steps keeps in its memory, about
 OFTEN = 2**14  # rows that are read before the process looks at its memory
 PLAIN = {"action", "reward", *FLAGS}  # columns of steps that every data set has
 
@@ -93,6 +95,7 @@ class Store:
         size = max(1, BLOCK // per_row)
         for first in range(0, self.rows, size):
             yield first, self.at(np.arange(first, min(first + size, self.rows)))
+            release(self.parts, ONCE)
 
     def ids(self) -> np.ndarray | None:
         """What a table called each episode [episodes]; None where it had no names."""
@@ -137,16 +140,17 @@ def opened(path: str | Path) -> Store:
     return Store(path, parts, card.read(folders[0]))
 
 
-def env_of(path: Path) -> Recorded:
+def env_of(name: str) -> Recorded:
     """What the card of a data set has of an environment: its spaces.
 
     Raises:
         SettingsError: there is no card.
     """
-    folders = [] if path.is_file() else stores_below(path)
+    refuse_table(Path(name))
+    folders = stores_below(Path(name)) if name and not Path(name).is_file() else []
     if not folders:
         raise SettingsError(
-            f"{path or 'no data'}: without an environment, the spaces come from the card of a data "
+            f"{name or 'no data'}: without an environment, the spaces come from the card of a data "
             "set; name an environment, or the folder of a data set with --data"
         )
     return Recorded(card.read(folders[0]).spec)

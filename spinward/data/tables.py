@@ -32,6 +32,14 @@ def arrow() -> Any:
     return pyarrow
 
 
+def refuse_table(path: Path) -> None:
+    """Raises SettingsError for a table, which is no data set before it is imported."""
+    if path.suffix.lower() in KINDS:
+        raise SettingsError(
+            f"{path} is a table: make a data set of it with spinward data import {path} --out DATA"
+        )
+
+
 class Table:
     """A file of rows. `floats` are columns whose numbers need not be whole, whatever the first rows
     have."""
@@ -83,7 +91,7 @@ class Table:
             yield from reader
 
     def parquet(self, pa: Any) -> Iterator[Any]:
-        with pa.parquet.ParquetFile(self.path) as file:
+        with pa.parquet.ParquetFile(self.path, pre_buffer=False) as file:
             for i in range(file.metadata.num_row_groups):
                 size = file.metadata.row_group(i).total_byte_size
                 if size > GROUP:

@@ -232,7 +232,7 @@ class Materials:
 def env_of(experiment: Experiment) -> Any:
     """The environment of a run, or what stands in for one."""
     if experiment.env.name == recorded.NAME:
-        return store.env_of(Path(experiment.data.path))
+        return store.env_of(experiment.data.path)
     return task(experiment) if experiment.env.name == TEXT else experiment.env.make()
 
 

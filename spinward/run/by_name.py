@@ -1,6 +1,5 @@
 """An algorithm by its name or its class, with the settings that the command line gives it."""
 
-from pathlib import Path
 from typing import Any
 
 from spinward.data.store import env_of
@@ -25,6 +24,6 @@ def with_preset(
         algorithm = settings.find("algorithms", algorithm)
     if not isinstance(algorithm, type):
         return algorithm, {}
-    made = env_of(Path(data)) if env.name == NAME else env.make()
+    made = env_of(data) if env.name == NAME else env.make()
     choice = choose(algorithm, task_of(env.name, made), steps)
     return algorithm(**choice.settings), {"reward": choice.reward}

@@ -16,6 +16,7 @@ from spinward.data.recorder import apart
 from spinward.data.statistics import measured
 from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created, ends
+from spinward.envs.recorded import require_env
 from spinward.experience.material import collected
 from spinward.experience.vector import Vector
 from spinward.run.run import Run
@@ -31,6 +32,7 @@ def record(
     `explore` of the one that trains. Where the policy tells the probabilities of its discrete
     actions, they are a column."""
     agents = run.agents()
+    require_env(agents.env)
     batch = played(run, agents, -(-steps // ENVS), seed, explore)
     fields, env, time = by_env(batch, steps)
     extras: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from spinward.core import UserReward
 from spinward.envs import given
 from spinward.envs.prompts import FilePrompts
-from spinward.envs.recorded import Recorded
+from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
@@ -231,8 +231,8 @@ class Run:
             SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents()
-        if isinstance(agents.env, Recorded) and not env:
-            raise SettingsError(f"{self.path} learned without an environment: name one with --env")
+        if not env:
+            require_env(agents.env)
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
         elif isinstance(self.made.env, FilePrompts):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, logged, tiny
 
+from spinward.core import Box, Spec
 from spinward.data import chunks, index
 from spinward.data.steps import read_data
 from spinward.envs.cartpole import CartPole
-from spinward.errors import DamagedFileError
+from spinward.errors import DamagedFileError, SettingsError
 from spinward.run.run import train
 
 SPEC = CartPole().spec
@@ -167,3 +168,29 @@ def test_both_ends_at_once_are_told(tmp_path):
     (tmp_path / "x.npz").write_bytes(npz(rows))
     with pytest.raises(DamagedFileError, match=r"row 7 .*both true"):
         read_data(tmp_path / "x.npz", SPEC)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": np.array(["high"] * 50)}, "reward has values of <U4; expected numbers"),
+        ({"action": np.linspace(0, 1, 50)}, "action has values of float64; expected whole numbers"),
+        ({"action": np.full(50, 2)}, r"row 0 \(50 rows like it\): the action is outside 0 to 1"),
+        ({"obs": np.full((50, 4), np.nan)}, r"obs\[0\] of row 0 is nan, not finite"),
+        ({"obs": np.zeros((50, 5))}, r"obs has shape \(50, 5\); expected \(50, 4\)"),
+        ({"action_prob": np.linspace(0, 1, 50)}, r"row 0 .*outside \(0, 1\]"),
+    ],
+)
+def test_arrays_of_another_kind_are_told(change, message, tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(npz(logged(50) | change))
+    with pytest.raises((DamagedFileError, SettingsError), match=message):
+        read_data(path, SPEC)
+
+
+def test_images_as_floats_are_told(tmp_path):
+    rows = logged(50) | {n: np.zeros((50, 8, 8, 1)) for n in ("obs", "next_obs")}
+    path = tmp_path / "x.npz"
+    path.write_bytes(npz(rows))
+    with pytest.raises(DamagedFileError, match="obs has values of float64; expected uint8 images"):
+        read_data(path, Spec(Box((8, 8, 1), 0, 255, "uint8"), SPEC.action))

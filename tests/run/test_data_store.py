@@ -347,8 +347,16 @@ def test_a_card_stands_in_for_an_environment(data, tmp_path, capsys):
     run = load(tmp_path / "r")
     assert run.policy()(np.zeros(4, np.float32)) in (0, 1)
     assert main.main(["evaluate", str(run.path), "--episodes", "2"]) == 2
-    assert "name one with --env" in capsys.readouterr().err
+    assert "evaluate can name one with --env" in capsys.readouterr().err
+    for words in (["data", "record", str(run.path), "--out", str(tmp_path / "x")],
+                  ["watch", str(run.path)]):  # fmt: skip
+        assert main.main(words) == 2
+        assert "learned without an environment" in capsys.readouterr().err
     assert main.main(["evaluate", str(run.path), "--episodes", "2", "--env", "CartPole-v1"]) == 0
+    assert main.main(["train", "bc", "data", *out[:2]]) == 2
+    assert "no data: without an environment" in capsys.readouterr().err
+    assert main.main(["train", "bc", "--data", "x.csv", *out[:2]]) == 2
+    assert "x.csv is a table: make a data set of it" in capsys.readouterr().err
     assert main.main(["train", "ppo", "--data", str(data), *out[:2]]) == 2
     assert main.main(["train", "bc", *out[:2]]) == 2
     assert "required: env" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from film import STACK, Film
 from twin import ALGORITHMS, copied, keys, tiny
 
 from spinward.data import store
@@ -220,3 +221,18 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     algorithm = tiny(ALGORITHMS["bc"])
     with pytest.raises(SettingsError, match="collects nothing"):
         train(algorithm, ENV, 20, data="x.npz", out=tmp_path, log_data=True)
+
+
+def test_images_of_a_replay_that_stores_each_once_are_kept_once(tmp_path):
+    runs = [
+        begin("dqn", tmp_path, f"{stack}", 30, env=Film(), settings={"stack": stack}.items())
+        for stack in (1, STACK)
+    ]
+    found = [read(run.path) for run in runs]
+    assert_equal(found[1], found[0])
+    sizes = [(run.path / "shards/0/data/seed-0/obs.bin").stat().st_size for run in runs]
+    assert sizes[1] < sizes[0] and store.opened(runs[1].path).layout.stack == STACK
+    algorithm = tiny(ALGORITHMS["dqn"], stack=STACK)
+    learned = [train(algorithm, Film(), 20, data=run.path, out=tmp_path) for run in runs]
+    curves = [run.curves("loss")[1] for run in learned]
+    np.testing.assert_array_equal(*curves)
