@@ -9,6 +9,7 @@ COMMANDS = {
     "evaluate": "score a run's policies over whole episodes",
     "watch": "make a video of a run's policy",
     "plot": "draw learning curves, or print them as a table",
+    "label": "open a page on which people compare clips or texts",
     "generate": "let a language model write",
     "export": "write a run's language model as a public checkpoint",
     "report": "write one HTML file on a run",

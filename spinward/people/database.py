@@ -55,6 +55,9 @@ CREATE TABLE progress (
   id INTEGER PRIMARY KEY, seed INTEGER NOT NULL, iteration INTEGER NOT NULL,
   env_steps INTEGER NOT NULL, labels INTEGER NOT NULL, wanted INTEGER NOT NULL,
   accuracy REAL, loss REAL, at REAL NOT NULL, UNIQUE (seed, iteration));
+CREATE TABLE session (
+  id BLOB PRIMARY KEY, labeller INTEGER NOT NULL REFERENCES labeller, expires REAL NOT NULL)
+  WITHOUT ROWID;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE VIEW valid AS SELECT r.* FROM response r WHERE r.answer <> 'undo'
   AND NOT EXISTS (SELECT 1 FROM response u WHERE u.undoes = r.act);
@@ -148,6 +151,16 @@ class Database:
         with self.lock:
             cursor = self.connection.execute(query, values)
         return int(cursor.lastrowid or 0) if cursor.rowcount > 0 else 0
+
+    def facts(self) -> dict[str, str]:
+        """What the run says about itself: its task, its budget, whether it is finished."""
+        return {r["name"]: r["value"] for r in self.rows("SELECT * FROM fact")}
+
+    def note(self, **facts: Any) -> None:
+        """Sets facts."""
+        with self.writing():
+            for name, value in facts.items():
+                self.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, str(value))
 
     def close(self) -> None:
         with self.lock:

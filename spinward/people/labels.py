@@ -173,6 +173,14 @@ class Labels:
         """
         return self.respond(labeller, question, act, lambda items: ranked(items, order))
 
+    def side(self, question: int, better: int) -> str:
+        """The answer that prefers the item `better` of a question of two items."""
+        row = self.database.row("SELECT items FROM question WHERE id = ?", question)
+        items = json.loads(row[0]) if row else []
+        if better not in items:
+            raise Gone(f"question {question} has no item {better}")
+        return FIRST if better == items[0] else SECOND
+
     def respond(
         self, labeller: int, question: int, act: str,
         compare: Callable[[tuple[int, ...]], list[tuple[int, int, str]]],
