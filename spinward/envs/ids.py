@@ -13,6 +13,7 @@ from spinward.errors import SettingsError
 
 OWN = {
     "CartPole-v1": "cartpole:CartPole",
+    "CartPole-Endless": "cartpole_endless:EndlessCartPole",
     "Acrobot-v1": "acrobot:Acrobot",
     "MountainCar-v0": "mountain_car:MountainCar",
     "MountainCarContinuous-v0": "mountain_car_continuous:MountainCarContinuous",

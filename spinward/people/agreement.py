@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from spinward.people.answers import CANNOT_TELL, EQUAL, FIRST, SECOND
 from spinward.people.database import Database
-from spinward.people.labels import CANNOT_TELL, EQUAL, FIRST, SECOND
 
 QUICK_S = 0.3  # answers that take less were given without looking
 MANY = 20  # answers from which a labeller is judged

@@ -29,8 +29,9 @@ CREATE TABLE item (
 CREATE TABLE question (
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, items TEXT NOT NULL, prompt TEXT NOT NULL,
   overlap INTEGER NOT NULL CHECK (overlap > 0), priority REAL NOT NULL, gold TEXT,
-  repeats INTEGER REFERENCES question, created REAL NOT NULL,
+  repeats INTEGER REFERENCES question, created REAL NOT NULL, seed INTEGER, iteration INTEGER,
   answers INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX asked ON question (seed, iteration);
 CREATE INDEX unanswered ON question (priority DESC, id) WHERE answers < overlap;
 CREATE TABLE lease (
   question INTEGER NOT NULL REFERENCES question, labeller INTEGER NOT NULL REFERENCES labeller,
@@ -54,7 +55,7 @@ CREATE TRIGGER responses_remain BEFORE DELETE ON response
 CREATE TABLE progress (
   id INTEGER PRIMARY KEY, seed INTEGER NOT NULL, iteration INTEGER NOT NULL,
   env_steps INTEGER NOT NULL, labels INTEGER NOT NULL, wanted INTEGER NOT NULL,
-  accuracy REAL, loss REAL, at REAL NOT NULL, UNIQUE (seed, iteration));
+  upto INTEGER NOT NULL, accuracy REAL, at REAL NOT NULL, UNIQUE (seed, iteration));
 CREATE TABLE session (
   id BLOB PRIMARY KEY, labeller INTEGER NOT NULL REFERENCES labeller, expires REAL NOT NULL)
   WITHOUT ROWID;

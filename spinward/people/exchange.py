@@ -11,8 +11,9 @@ from typing import Any
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.language import row_files, row_layouts
 from spinward.people.accounts import Accounts
+from spinward.people.answers import ANSWERS
 from spinward.people.database import Database
-from spinward.people.labels import ANSWERS, Labels
+from spinward.people.labels import Labels
 from spinward.store.files import write_atomically
 
 FORMAT = "spinward-labels-1"

@@ -5,20 +5,16 @@ A ranking of K items is stored as its K (K - 1) / 2 comparisons (Ouyang et al., 
 arXiv:2203.02155, section 3.4). Answers are only added: to undo an answer adds a row.
 """
 
-import itertools
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from spinward.errors import SettingsError
+from spinward.people.answers import ANSWERS, FIRST, SECOND, SHARE, pair, ranked
 from spinward.people.database import Database
 
-FIRST, SECOND, EQUAL, CANNOT_TELL, UNDO = "first", "second", "equal", "cannot_tell", "undo"
-ANSWERS = (FIRST, SECOND, EQUAL, CANNOT_TELL)
-SHARE = {FIRST: 1.0, SECOND: 0.0, EQUAL: 0.5}  # of the first item; `cannot_tell` gives no label
 LEASE_S = 120.0  # for which a question is reserved for a labeller
 EVERYBODY = 10**6  # overlap of a question with a known answer, which all labellers answer
 MOST = 12  # items to rank at once
@@ -84,9 +80,11 @@ class Labels:
     def ask(
         self, origin: str, items: tuple[int, ...], prompt: str = "", overlap: int = 1,
         priority: float = 0.0, gold: str | None = None, repeats: int | None = None,
+        place: tuple[int, int] | tuple[None, None] = (None, None),
     ) -> int:  # fmt: skip
         """The number of a question about `items`. A question of the same `origin` is asked only
-        once. `gold` is the known answer, by which labellers are measured.
+        once. `gold` is the known answer, by which labellers are measured; `place` is the seed and
+        the iteration of the run that asks.
 
         Raises:
             SettingsError: too few or too many items, or an unknown answer.
@@ -100,11 +98,11 @@ class Labels:
             raise SettingsError(f"gold={gold!r} must be one of {', '.join(SHARE)}, of two items")
         values = (
             origin, json.dumps(items), prompt, EVERYBODY if gold else overlap,
-            priority, gold, repeats, self.clock(),
+            priority, gold, repeats, self.clock(), *place,
         )  # fmt: skip
         return self.database.execute(
             "INSERT INTO question (origin, items, prompt, overlap, priority, gold, repeats, "
-            "created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "created, seed, iteration) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *values,
         )
 
@@ -206,6 +204,21 @@ class Labels:
             self.released(question, labeller, 1)
         return True
 
+    def add_answer(self, question: int, labeller: int, answer: str, act: str) -> None:
+        """Stores the answer of a program, to which no question needs to be reserved. To be called
+        within a transaction."""
+        row = self.database.row("SELECT items FROM question WHERE id = ?", question)
+        known = self.database.row("SELECT 1 FROM response WHERE act = ?", act)
+        if row and not known:
+            first, second = json.loads(row["items"])
+            self.database.execute(
+                "INSERT INTO response (act, question, labeller, first, second, answer, shown, "
+                "shown_at, answered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *(act, question, labeller, first, second, answer, row["items"]),
+                *(self.clock(), self.clock()),
+            )
+            self.released(question, labeller, 1)
+
     def reserved(self, question: Any, labeller: int) -> Any:
         """The lease of a question. A lease that has expired counts while nobody else needs it."""
         of_this = question["id"], labeller
@@ -262,36 +275,24 @@ class Labels:
 
     # What follows
 
-    def labels(self, left_out: Iterable[int] = (), upto: float = math.inf) -> list[Label]:
-        """A label for each comparison that was answered, in the order of the questions. Answers of
+    def labels(
+        self, left_out: Iterable[int] = (), seed: int | None = None, upto: int = 2**62
+    ) -> list[Label]:
+        """A label for each comparison that was answered, in the order of the questions; with a
+        `seed`, only of its run's questions; from responses numbered `upto` or less. Answers of
         `left_out` labellers, cannot-tell answers and questions with a known answer give none."""
-        without = json.dumps(list(left_out))
         rows = self.database.rows(
             "SELECT r.question, r.first, r.second, count(*) AS answers, avg(CASE r.answer "
             "WHEN 'first' THEN 1.0 WHEN 'second' THEN 0.0 ELSE 0.5 END) AS share "
-            "FROM valid r JOIN question q ON q.id = r.question "
+            "FROM response r JOIN question q ON q.id = r.question "
             "JOIN labeller p ON p.id = r.labeller "
-            "WHERE r.answer <> 'cannot_tell' AND q.gold IS NULL AND p.left_out = 0 AND "
-            "r.answered_at <= ? AND r.labeller NOT IN (SELECT value FROM json_each(?)) "
+            "WHERE r.answer IN ('first', 'second', 'equal') AND q.gold IS NULL AND p.left_out = 0 "
+            "AND (?2 IS NULL OR q.seed = ?2) AND r.id <= ?3 "
+            "AND r.labeller NOT IN (SELECT value FROM json_each(?1)) "
+            "AND NOT EXISTS (SELECT 1 FROM response u WHERE u.undoes = r.act AND u.id <= ?3) "
             "GROUP BY r.question, r.first, r.second ORDER BY r.question, r.first, r.second",
-            *(min(upto, 1e300), without),
+            *(json.dumps(list(left_out)), seed, upto),
         )
         return [
             Label(r["question"], r["first"], r["second"], r["share"], r["answers"]) for r in rows
         ]
-
-
-def pair(items: tuple[int, ...], answer: str) -> list[tuple[int, int, str]]:
-    """The comparison of a question of two items."""
-    if len(items) != 2:
-        raise SettingsError(f"this question ranks {len(items)} items; send their order")
-    return [(*items, answer)]  # type: ignore[list-item]
-
-
-def ranked(items: tuple[int, ...], order: tuple[int, ...]) -> list[tuple[int, int, str]]:
-    """The comparisons of a ranking."""
-    if sorted(order) != sorted(items):
-        raise SettingsError(f"order={list(order)!r:.80} must name each item of the question once")
-    place = {item: i for i, item in enumerate(order)}
-    pairs = itertools.combinations(items, 2)
-    return [(a, b, FIRST if place[a] < place[b] else SECOND) for a, b in pairs]
