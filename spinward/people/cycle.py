@@ -5,12 +5,12 @@ exact, although people's answers come at any time.
 """
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spinward.core import Key, TrainState, replace
@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     """The length of a run, and its seeds."""
 
     iterations: int
+    points: int  # at which questions can be asked
     stride: int  # env steps of an iteration
     seed: int
     seeds: int
@@ -61,7 +62,8 @@ class Cycle:
             iteration,
         )
         if lacking and not self.told:
-            print(f"waiting for {lacking} answers: spinward label {self.run}", flush=True)
+            line = f"waiting for {lacking} answers: spinward label {self.run}"
+            print(line, file=sys.stderr, flush=True)
         self.told = lacking > 0
         return lacking > 0
 
@@ -72,7 +74,7 @@ class Cycle:
         if all(new is None for new in fitted):
             return state
         rewards = [of(state.reward, s) if new is None else new for s, new in enumerate(fitted)]
-        return replace(state, reward=jax.tree.map(lambda *x: jnp.stack(x), *rewards))
+        return replace(state, reward=jax.tree.map(lambda *x: np.stack(x), *rewards))
 
     def close(self, finished: bool) -> None:
         self.database.note(state="finished" if finished else "stopped")
@@ -83,14 +85,13 @@ class Cycle:
     def wanted(self, iteration: int) -> int:
         """Questions to have asked each seed before an iteration. Within a round it stays the
         same."""
-        r = self.reward
-        rounds = math.floor(r.rounds * iteration / self.plan.iterations)
-        time_ = rounds / r.rounds
+        r, rounds = self.reward, min(self.reward.rounds, self.plan.points)
+        begun = math.floor(rounds * iteration / self.plan.iterations) / rounds
         first = round(r.initial_share * r.labels)
         if r.halving_share == 0.0:
             return r.labels
-        rest = math.log1p(time_ / r.halving_share) / math.log1p(1.0 / r.halving_share)
-        last = (r.rounds - 1) / r.rounds  # the last round that can still be learned from
+        rest = math.log1p(begun / r.halving_share) / math.log1p(1.0 / r.halving_share)
+        last = (rounds - 1) / rounds  # the last round that can still be learned from
         end = math.log1p(last / r.halving_share) / math.log1p(1.0 / r.halving_share)
         return min(r.labels, first + round((r.labels - first) * (rest / end if end else 1.0)))
 
@@ -200,8 +201,7 @@ class Cycle:
         done: PreferenceState = before
         for part in np.array_split(index, math.ceil(steps / self.reward.updates)):
             done = fit(self.reward, done, data, part)
-        now = jnp.int32(len(labels)), jnp.int32(last)
-        done = replace(done, labels=now[0], last=now[1])
+        done = replace(done, labels=np.int32(len(labels)), last=np.int32(last))
         with self.database.writing():
             self.database.execute(
                 "UPDATE progress SET labels = ?, accuracy = ? WHERE seed = ? AND iteration = ?",
@@ -248,7 +248,8 @@ class Cycle:
         for each in counts:  # a member without any label would have nothing to learn from
             if not each.any():
                 each[: len(labels)] = 1.0
-        return Comparisons(obs, action, *map(jnp.asarray, (share, weight, counts)))
+        whole: Any = obs, action, share, weight, counts
+        return Comparisons(*whole)
 
     def clip(self, item: int) -> Clip:
         if item not in self.clips:
@@ -264,7 +265,7 @@ def totals(reward: Preferences, state: PreferenceState, obs: Any, action: Any) -
 
 def of(tree: Any, seed: int) -> Any:
     """The part of one seed."""
-    return jax.tree.map(lambda x: x[seed], tree)
+    return jax.tree.map(lambda x: np.asarray(x)[seed], tree)  # compiles nothing, unlike x[seed]
 
 
 def stacked(rows: list[Any], size: int) -> Any:

@@ -86,9 +86,9 @@ class Preferences:
     members: int = 3  # predictors
     hidden: tuple[int, ...] = (64, 64)  # widths of each predictor
     lr: float = 1e-3  # Adam step size of the predictors
-    batch: int = 32  # labels in a gradient step
-    updates: int = 100  # gradient steps of each fit
-    first_updates: int = 400  # gradient steps of the first fit
+    batch: int = 16  # labels in a gradient step
+    updates: int = 50  # gradient steps of each fit
+    first_updates: int = 150  # gradient steps of the first fit
     error_share: float = 0.1  # of the answers that are assumed to be given at random
     weight_decay: float = 1e-4  # at the start; it adapts to keep held-out loss near training loss
     scale: float = 1.0  # standard deviation of the reward on the labelled clips

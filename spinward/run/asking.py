@@ -13,8 +13,8 @@ from spinward.run.experiment import Experiment
 def asking(made: Assembled, shard: Experiment, run: Path) -> Iterator[Cycle | None]:
     """The hook that asks people, or programs in their place, while a shard of a run trains."""
     reward = made.parts.reward
-    iterations, _ = shard.plan(made.stride)
-    plan = Plan(iterations, made.stride, shard.seed, shard.seeds)
+    iterations, every = shard.plan(made.stride)
+    plan = Plan(iterations, iterations // every, made.stride, shard.seed, shard.seeds)
     cycle = hook(reward, made.algorithm, made.env, str(shard.env), plan, run)
     finished = False
     try:

@@ -6,7 +6,7 @@ import jax
 
 from spinward.core import BoundedReward, LimitsRewards, OwnLoop, UserReward
 from spinward.errors import SettingsError
-from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts, Want
+from spinward.experience.wanted import Logged, Prompts, Rollouts, Sequences, Texts, Want
 from spinward.networks.recurrent import REWARD
 from spinward.people import filming
 from spinward.rewards.environment import Environment
@@ -89,10 +89,7 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
         raise SettingsError(f"data={experiment.data}: a learned reward needs a policy to film")
     if experiment.workers:
         raise SettingsError(f"workers={experiment.workers} cannot be used with reward preferences")
-    memory = jax.eval_shape(
-        lambda key: algorithm.memory(algorithm.init(key, spec), 1), jax.random.key(0)
-    )
-    if isinstance(memory, dict) and REWARD in memory:
+    if isinstance(want, Sequences) and reads_rewards(algorithm, spec):
         raise SettingsError(
             f"{name} reads the environment's reward of the last step, which a learned reward is to "
             "replace; use another algorithm, such as ppo or sac"
@@ -104,3 +101,13 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
             )
         if reward.show == "pictures":
             filming.check_drawn(env, str(experiment.env))
+
+
+def reads_rewards(algorithm: Any, spec: Any) -> bool:
+    """Whether the memory of a policy gets the reward of the last step."""
+
+    def memory(key: Any) -> Any:
+        return algorithm.memory(algorithm.init(key, spec), 1)
+
+    shapes = jax.eval_shape(memory, jax.random.key(0))
+    return isinstance(shapes, dict) and REWARD in shapes

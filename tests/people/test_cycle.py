@@ -4,6 +4,7 @@ import itertools
 import signal
 import threading
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -30,6 +31,7 @@ ASK = Preferences(teacher="oracle", labels=32, segment=5, rounds=3, hidden=(8,),
                   batch=8, updates=4, first_updates=8, candidates=3)  # fmt: skip
 STEPS = 320
 ENV = "CartPole-Endless"
+DRAWN = str(Path(__file__).parent / "drawn.py")
 
 
 def scene(env=ENV, kind="ppo"):
@@ -58,6 +60,20 @@ def test_a_clip_is_consecutive_steps_of_one_episode(env):
 def test_episodes_that_are_shorter_than_a_clip_are_told():
     with pytest.raises(SettingsError, match=r"set a shorter --reward\.segment"):
         filming.film(scene("CartPole-v1"), jax.random.PRNGKey(0), 2, 200, False)
+
+
+def test_frames_of_gymnasium_are_of_the_steps_that_they_are_shown_with():
+    assembled = assemble(Experiment(tiny(ALGORITHMS["ppo"]), f"{DRAWN}:Walk", 10))
+    agent = assembled.algorithm.init(jax.random.key(1), assembled.agent_spec)
+    walk = Scene(assembled.algorithm, assembled.env, agent, "Walk")
+    clips = filming.film(walk, jax.random.PRNGKey(0), 6, 4, True)
+    assert len(clips) == 6
+    for clip in clips:
+        frames = pictures.frames(assembled.env, clip, "pictures")
+        places = [int(frame[0, :, 0].argmax()) - 20 for frame in frames]
+        assert places == clip.obs[:, 0].astype(int).tolist()
+        moves = 2 * clip.action[:-1] - 1
+        assert np.diff(places).tolist() == moves.tolist() and len(frames) == 4
 
 
 def test_clips_are_cut_where_episodes_end():
@@ -122,8 +138,8 @@ def test_programs_err_as_often_as_they_should():
 # Schedules
 
 
-def asker(tmp_path, **settings):
-    plan = Plan(100, 16, 0, 1)
+def asker(tmp_path, points=100, **settings):
+    plan = Plan(100, points, 16, 0, 1)
     made = scene()
     return Cycle(replace(ASK, **settings), made.algorithm, made.env, ENV, plan, tmp_path)
 
@@ -137,6 +153,8 @@ def test_labels_are_asked_for_early_and_all_of_them_in_time(tmp_path):
     ratio = np.log1p(0.1 / 0.5) / np.log1p(0.9 / 0.5)  # of n(T), at the first of nine rounds
     assert wanted[1] == 175 + round(525 * ratio)
     assert whole.wanted(9) == 175 and whole.wanted(10) == wanted[1]
+    whole.plan = whole.plan._replace(points=4)  # fewer log points than rounds
+    assert [whole.wanted(i) for i in (0, 24, 75, 99)] == [175, 175, 700, 700]
     whole.reward = replace(whole.reward, halving_share=0.0)
     assert whole.wanted(0) == 700
     whole.close(True)
