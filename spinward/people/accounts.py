@@ -11,7 +11,6 @@ from spinward.people.database import Database
 
 LONGEST_NAME = 60
 SHORTEST_PASSWORD = 10
-PROGRAM = re.compile(r"program:[a-z-]+")  # the names of labellers that are programs
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
