@@ -11,6 +11,7 @@ COMMANDS = {
     "play": "play a game against a run's agent, in the terminal",
     "tournament": "rate the players of a game by matches",
     "plot": "draw learning curves, or print them as a table",
+    "label": "open a page on which people compare clips or texts",
     "generate": "let a language model write",
     "export": "write a run's language model as a public checkpoint",
     "report": "write one HTML file on a run",

@@ -13,7 +13,10 @@ from spinward.errors import SettingsError
 
 OWN = {
     "CartPole-v1": "cartpole:CartPole",
+    "CartPole-Endless": "cartpole_endless:EndlessCartPole",
     "Acrobot-v1": "acrobot:Acrobot",
+    "Boat-Race": "boat_race:BoatRace",
+    "Boat-Race-Laps": "boat_race:laps",
     "MountainCar-v0": "mountain_car:MountainCar",
     "MountainCarContinuous-v0": "mountain_car_continuous:MountainCarContinuous",
     "Pendulum-v1": "pendulum:Pendulum",

@@ -1,8 +1,6 @@
 """Runs an experiment in its folder: advance, log, save; stop on request or on a fault."""
 
 import errno
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from spinward.run.assemble import Assembled
 from spinward.run.between import Between, Changes
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
+from spinward.run.stopping import stopping
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
 
@@ -136,14 +135,11 @@ class Driver:
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
         while self.iteration < self.iterations:
-            state = self.changes.at(self.iteration, state)
-            state, metrics = self.advance(state, self.chunk_size(state))
-            self.interval.add(metrics)
-            at_point = self.iteration % self.log_every == 0
-            if self.data and (at_point or self.data.due(state)):
-                self.data.take(state)
-            if at_point:
-                self.report(state, asked)
+            if not asked and self.changes.waits(self.iteration, state):
+                time.sleep(CHUNK_S)
+                continue
+            if not asked:
+                state = self.forward(self.changes.at(self.iteration, state), asked)
             since = time.monotonic() - saved_at
             due = since > max(self.options.checkpoint_s, saving_s / SAVING_SHARE)
             if due or asked or self.iteration == self.iterations:
@@ -157,6 +153,17 @@ class Driver:
                     f"{self.iterations * self.stride:,} steps, all saved; "
                     f"continue with: spinward resume {run_of(self.folder)}"
                 )
+
+    def forward(self, state: TrainState, asked: list[int]) -> TrainState:
+        """The state after the next chunk, which is logged."""
+        state, metrics = self.advance(state, self.chunk_size(state))
+        self.interval.add(metrics)
+        at_point = self.iteration % self.log_every == 0
+        if self.data and (at_point or self.data.due(state)):
+            self.data.take(state)
+        if at_point:
+            self.report(state, asked)
+        return state
 
     def chunk_size(self, state: TrainState) -> int:
         """How many iterations the next chunk has: at most up to the next log point, and not more
@@ -256,27 +263,6 @@ class Driver:
 def seed_of(state: TrainState, seed: int) -> TrainState:
     """The state of one seed."""
     return jax.tree.map(lambda x: np.asarray(x)[seed], state)
-
-
-@contextmanager
-def stopping() -> Iterator[list[int]]:
-    """A list that gets an entry at Ctrl-C or SIGTERM; a second signal stops at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
+from spinward.run.contradictions import check_asking
 from spinward.run.drive import Options, Watch
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.other_envs import env_choice_of, fitting, is_given
@@ -80,6 +81,7 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
+    check_asking(experiment, made.algorithm, made.want, made.env, made.agent_spec)
     if isinstance(reward, UserReward):
         reward.try_once(made.parts.source)
     if experiment.workers:
