@@ -12,18 +12,19 @@ TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.
 ORDER = (
     ("errors", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
     ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
+    ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
-    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("run",),
-    ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("people",),
+    ("run",), ("report",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
     "programs/seeds.py", "programs/python.py", "programs/reading.py",
     "experience/vector.py", "experience/workers.py",
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
-    "envs/as_gymnasium.py", "run/policy.py", "run/exporting.py", "report/results.py",
-    "run/recording.py",
+    "run/policy.py", "run/players.py", "evaluation/tournament.py", "search/exact.py",
+    "envs/game_law.py", "envs/as_gymnasium.py", "run/exporting.py",
+    "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

@@ -22,8 +22,10 @@ def run(words: list[str]) -> int:
     from spinward.run.run import load
 
     run = load(ask.run, ask.trust, ask.older)
-    name = ask.env or (run.experiment.env.name if ask.own["env"] else "")
-    env = EnvChoice(name, ask.own["env"]) if name else ""
+    own, trained_in = ask.own["env"], run.experiment.env
+    env = EnvChoice(ask.env, own) if ask.env else ""
+    if own and not ask.env:
+        env = EnvChoice(trained_in.name, trained_in.settings | own)
     found = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint)
     score = found.to_json()
     if ask.json:

@@ -20,6 +20,15 @@ class Rollouts:
 
 
 @config
+class SelfPlay:
+    """Games for two that the policy plays against itself: batches are [plies, games]."""
+
+    envs: int  # games played side by side
+    steps: int  # plies of each between updates
+    search_bytes: int = 0  # RAM that the search takes besides
+
+
+@config
 class Samples:
     """Stored steps, sampled at random: batches are [updates, window, batch]."""
 
@@ -119,7 +128,7 @@ def samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples:
     return Samples(*sizes, settings.capacity, settings.warmup, window, stack)
 
 
-Want = Rollouts | Samples | Sequences | Logged | Texts | Prompts | Lives
+Want = Rollouts | SelfPlay | Samples | Sequences | Logged | Texts | Prompts | Lives
 
 
 def rows(want: Samples | Sequences, steps: int) -> int:

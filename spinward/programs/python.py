@@ -31,6 +31,7 @@ from spinward.errors import NonFiniteError
 from spinward.experience.frames import require_history
 from spinward.experience.layouts import StepLayout
 from spinward.experience.replay import Replay
+from spinward.experience.streamed import StreamedSteps
 from spinward.loop import (
     PRIORITY,
     Parts,
@@ -99,10 +100,10 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
     whose buffers the next agent takes."""
     replay = parts.source if isinstance(parts.source, Replay) else None
     samples = replays(parts.source)
-    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, host.keys)
+    replayed = samples or isinstance(host, StreamedSteps)
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, replayed, host.keys)
     functions = compiled(*settings)  # hashable
     sampler = replace(replay, source=()) if replay else ()  # how batches are drawn
-    counts = has_schedules(parts)
 
     def learn(unused: Any, state: TrainState, *batch: Any) -> tuple[Any, ...]:
         results = functions.learn(unused, sampler, state.agent, state.reward, *batch)
@@ -113,7 +114,7 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
 
     def step(state: TrainState, unused: Any, iteration: int) -> tuple[TrainState, Metrics]:
         key, k_sample, k_steps, k_learn = functions.split(state.key)
-        number = np.full(len(key), iteration if counts else 0, np.int32)
+        number = np.full(len(key), iteration if has_schedules(parts) else 0, np.int32)
         act = functions.act((number, state.agent))
         memory = partial(functions.memory, state.agent)
         policy = Policy(act, memory, state.agent)
@@ -138,11 +139,7 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
 
 @functools.lru_cache(maxsize=8)
 def compiled(
-    algorithm: Algorithm,
-    reward: Reward,
-    spec: Spec,
-    samples: bool,
-    keys: Callable[[Key], Any],
+    algorithm: Algorithm, reward: Reward, spec: Spec, samples: bool, replayed: bool, keys: Any
 ) -> Compiled:
     first_algorithm, first_reward = begun(algorithm, reward)
     memory = jax.jit(jax.vmap(first_algorithm.memory, (0, None)), static_argnums=1)
@@ -155,7 +152,8 @@ def compiled(
 
     def improve(replay: Any, unused: Any, *states: Any) -> Any:
         del unused
-        *learned, metrics, priority = improved(algorithm, reward, samples, replay, *states)
+        how = algorithm, reward, samples, replayed
+        *learned, metrics, priority = improved(*how, replay, *states)
         names[:] = metrics
         return *learned, jnp.stack([jnp.float32(m) for m in metrics.values()]), priority
 
@@ -180,14 +178,14 @@ def act_in(algorithm: Algorithm, numbered: tuple[Any, Any], *args: Any) -> Any:
 
 
 def improved(
-    algorithm: Algorithm, reward: Reward, samples: bool, replay: Any, agent: Any,
-    reward_state: Any, new: Any, k_sample: Key, key: Key, iteration: Any,
+    algorithm: Algorithm, reward: Reward, samples: bool, replayed: bool, replay: Any,
+    agent: Any, reward_state: Any, new: Any, k_sample: Key, key: Key, iteration: Any,
 ) -> tuple[Any, Any, Metrics, Any]:  # fmt: skip
     """The agent and the state of its reward after learning, the metrics, and priorities to
     store."""
     batch = replay.sample(new, k_sample) if samples else new
     now, reward_now = schedules.fixed(algorithm, iteration), schedules.fixed(reward, iteration)
-    context = context_of(samples, now, agent)
+    context = context_of(replayed, now, agent)
     stages = learning(now, reward_now, context, agent, reward_state, batch, key)
     (*_, labelled), (_, agent, reward_state, batch, after) = stages
     values = scheduled(((algorithm, now), (reward, reward_now)))

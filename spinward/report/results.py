@@ -197,9 +197,11 @@ def frames(
     import jax
 
     from spinward.envs.gymnasium import Gymnasium
+    from spinward.envs.recorded import require_env
 
     agents, policy = run.agents(checkpoint), run.policy(seed, checkpoint)
     env: Any = agents.env
+    require_env(env)
     if isinstance(env, Gymnasium):
         opened = env.open_one(render=True)
         obs, _ = opened.reset(seed=0)

@@ -9,7 +9,7 @@ from spinward.errors import SettingsError
 from spinward.rewards.function import Function
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
-from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.other_envs import env_choice_of, is_given
 from spinward.run.watching import Watch
 from spinward.store import settings
@@ -17,14 +17,12 @@ from spinward.store import settings
 
 def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
     """The experiment that the arguments of `train` mean."""
-    algorithm, preset = with_preset(algorithm, env, more["steps"])
+    algorithm, preset = with_preset(algorithm, env, more["steps"], more["data"].path)
     if inspect.isroutine(reward):
         reward = Function(reward)
     preset = preset if reward is None else {"reward": reward}
     require_known(algorithm, more)
-    data = more["data"]
-    kept = {"data": data if isinstance(data, DataChoice) else DataChoice(str(data)), "env": env}
-    kept |= {"evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
+    kept = {"env": env, "evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
     plain["start_checkpoint"] = str(more.get("start_checkpoint", "last"))
     return settings.checked(Experiment, {"algorithm": algorithm, **plain, **preset, **kept})

@@ -8,7 +8,7 @@ import numpy as np
 
 from spinward import schedules
 from spinward.core import LimitsRewards, Metrics, TrainState
-from spinward.data.chunks import DataLog
+from spinward.data.recorder import data_log
 from spinward.errors import NonFiniteError, Stopped
 from spinward.evaluation import q_diagnostics, texts
 from spinward.evaluation.episodes import Agents
@@ -25,7 +25,7 @@ from spinward.run.config import read_config
 from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
-from spinward.run.interruptions import disk_errors, stopping
+from spinward.run.stopping import disk_errors, stopping
 from spinward.run.watching import STOP, Acting, Options, Point
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
@@ -65,7 +65,8 @@ class Driver:
 
     def run(self) -> None:
         state, self.iteration, log = self.restore()
-        self.data = self.open_data(state)
+        about = self.experiment, self.iteration > 0
+        self.data = data_log(self.folder / "data", self.parts.source, state, *about)
         if self.options.older:
             integrity.drop_newer(self.folder / "checkpoints", self.iteration)
         run = run_of(self.folder)
@@ -78,6 +79,8 @@ class Driver:
         try:
             with disk_errors(self.folder), stopping() as asked:
                 self.loop(state, asked)
+                if self.data:
+                    self.data.finish()
         finally:
             self.log.close()
             self.times.close()
@@ -110,14 +113,6 @@ class Driver:
             rewards = np.asarray(state.source.data.reward[:, :rows])
             algorithm.check_rewards(float(rewards.min()), float(rewards.max()))
 
-    def open_data(self, state: TrainState) -> DataLog | None:
-        """The writer of experience as a data set, if `log_data` is set."""
-        if not self.experiment.log_data:
-            return None
-        resumed = self.iteration > 0
-        folder, seed = self.folder / "data", self.experiment.seed
-        return DataLog(folder, self.parts.source, state, resumed, seed)
-
     def read(self, path: Path) -> tuple[TrainState, int, tuple[int, str | None]]:
         number = checkpoint.number(path)
         keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
@@ -132,14 +127,11 @@ class Driver:
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
         while self.iteration < self.iterations and not self.over:
-            state = self.changes.at(self.iteration, state)
-            state, metrics = self.advance(state, self.chunk_size(state))
-            self.interval.add(metrics)
-            at_point = self.iteration % self.log_every == 0
-            if self.data and (at_point or self.data.due(state)):
-                self.data.take(state)
-            if at_point:
-                self.report(state, asked)
+            if not asked and self.changes.waits(self.iteration, state):
+                time.sleep(CHUNK_S)
+                continue
+            if not asked:
+                state = self.forward(self.changes.at(self.iteration, state), asked)
             since = time.monotonic() - saved_at
             due = since > max(self.options.checkpoint_s, saving_s / SAVING_SHARE)
             ends = self.over or self.iteration == self.iterations
@@ -154,6 +146,17 @@ class Driver:
                     f"{self.iterations * self.stride:,} steps, all saved; "
                     f"continue with: spinward resume {run_of(self.folder)}"
                 )
+
+    def forward(self, state: TrainState, asked: list[int]) -> TrainState:
+        """The state after the next chunk, which is logged."""
+        state, metrics = self.advance(state, self.chunk_size(state))
+        self.interval.add(metrics)
+        at_point = self.iteration % self.log_every == 0
+        if self.data and (at_point or self.data.due(state)):
+            self.data.take(state)
+        if at_point:
+            self.report(state, asked)
+        return state
 
     def chunk_size(self, state: TrainState) -> int:
         """How many iterations the next chunk has: at most up to the next log point, and not more

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete
-from spinward.data.chunks import sealed
 from spinward.errors import SettingsError, SpinwardError, install
 from spinward.store import files
 from spinward.trees import name_of
@@ -174,7 +173,7 @@ def as_arrays(policy: Actor) -> dict[str, bytes]:
     buffer = io.BytesIO()
     kept: Any = {n: x for n, x in named.items() if ".opt_state." not in f".{n}"}
     np.savez_compressed(buffer, **kept)
-    return {ARRAYS: sealed(buffer.getvalue())}
+    return {ARRAYS: buffer.getvalue()}
 
 
 def reopened(policy: Actor, out: Path, kind: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from spinward.core import UserReward, replace
 from spinward.envs import given
 from spinward.envs.prompts import FilePrompts
+from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
@@ -24,6 +25,7 @@ from spinward.run.asked import experiment_of, needs_one_process
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.config import choices, from_config, read_config
+from spinward.run.contradictions import check_asking
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
@@ -36,7 +38,7 @@ from spinward.run.watching import Options, Watch
 
 def train(
     algorithm: Any,
-    env: Any,
+    env: Any = "",
     steps: int = 100_000,
     seeds: int = 1,
     seed: int = 0,
@@ -55,21 +57,21 @@ def train(
 
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
     `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
-    or a JAX environment; `env_settings` are its settings. `steps` are env steps of each seed; with
-    only `data` to learn from, gradient steps. `more` are further fields of an `Experiment`, such as
-    `evaluate_every`, `keep_best` and `stop_at`.
+    or a JAX environment; `env_settings` are its settings. Without one, `data` give the spaces.
+    `steps` are env steps of each seed, or gradient steps on `data` alone. `more` are other fields
+    of an `Experiment`, such as `evaluate_every`.
 
     `watch(point)` is called at each log point (see `Point`); if it returns `spinward.STOP`, the run
-    is saved and ends. `between(state, iteration) -> state` is called there too, and training goes
-    on from the state that it returns (see `run/between.py`).
+    is saved and ends. `between(state, iteration) -> state` may change the state there.
 
     Raises:
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": data}
+    more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
     more = {k: v.path if isinstance(v, Run) else v for k, v in more.items()}
-    experiment = experiment_of(algorithm, env_choice_of(env, env_settings), reward, more)
+    env_choice = env_choice_of(env, env_settings, bool(more["data"]))
+    experiment = experiment_of(algorithm, env_choice, reward, more)
     if needs_one_process(experiment, watch, between):
         experiment = replace(experiment, shards=1)
     run = create(experiment, Path(out), name, exist_ok)
@@ -83,6 +85,7 @@ def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = F
     experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
+    check_asking(experiment, made.algorithm, made.want, made.env, made.agent_spec)
     if isinstance(reward, Function):
         reward.check(made.spec)
     if isinstance(reward, UserReward):
@@ -243,6 +246,8 @@ class Run:
             SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents(checkpoint)
+        if not env:
+            require_env(agents.env)
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
         elif isinstance(self.made.env, FilePrompts):

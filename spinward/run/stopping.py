@@ -1,4 +1,4 @@
-"""What interrupts a run from outside: signals, and a disk that cannot be written to."""
+"""What interrupts a run from outside: requests to stop, and a disk that cannot be written to."""
 
 import errno
 import signal
