@@ -8,6 +8,7 @@ import numpy as np
 from spinward.core import Transition
 from spinward.data import chunks
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.experience.best import CUT
 
 
 def read_data(path: Path, spec: Any) -> Transition:
@@ -34,9 +35,10 @@ def read_data(path: Path, spec: Any) -> Transition:
     kinds = {"reward": np.float32, "terminated": bool, "truncated": bool}
     fields: dict[str, Any] = {n: np.asarray(arrays[n], kinds.get(n)) for n in names}
     cuts = cut_after(fields, arrays.get("env"))
-    fields["truncated"] = fields["truncated"] | (cuts & ~fields["terminated"])
+    cuts &= ~(fields["terminated"] | fields["truncated"])
+    fields["truncated"] = fields["truncated"] | cuts
     weight: Any = np.ones(rows, np.float32)
-    return Transition(**fields, weight=weight, extras={})
+    return Transition(**fields, weight=weight, extras={CUT: cuts})
 
 
 def by_environment(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from spinward.core import HostEnv, Source, Spec, Transition, replace
 from spinward.envs.text import Text
 from spinward.errors import SettingsError
+from spinward.experience.best import best_episodes
 from spinward.experience.generation import Generation
 from spinward.experience.layouts import SequenceLayout, StepLayout
 from spinward.experience.lifetimes import Lifetimes
@@ -77,7 +78,8 @@ def source_for(
                     "this algorithm learns from logged data: name a file with --data "
                     "(`spinward data record RUN --out FILE` makes one)"
                 )
-            return logged(data, want.updates, want.batch, want.window)
+            steps = best_episodes(data.steps, want.best)
+            return logged(data._replace(steps=steps), want.updates, want.batch, want.window)
         case Prompts():
             return completions(want, env)
         case Texts():

@@ -4,7 +4,7 @@ from typing import Any
 
 from spinward.core import BoundedReward, LimitsRewards, UserReward
 from spinward.errors import SettingsError
-from spinward.experience.wanted import Logged, Prompts, Rollouts, Texts, Want
+from spinward.experience.wanted import Logged, Prompts, Rollouts, Samples, Texts, Want
 from spinward.rewards.environment import Environment
 from spinward.run.experiment import Experiment
 
@@ -33,7 +33,8 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(f"{name} writes no texts that {reward.function} could score")
     if data and isinstance(want, Rollouts):
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
-    if isinstance(want, Logged) and not data:
+    needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
+    if needs_data and not data:
         raise SettingsError(
             f"{name} learns from logged data: name a file with --data "
             "(`spinward data record RUN --out FILE` makes one)"

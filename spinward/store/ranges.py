@@ -51,15 +51,20 @@ INSIDE = Range(0.0, 1.0, above=True, below=True)
 
 NAMES = (
     (ABOVE_0, "lr clip clip_higher temperature alpha kl_limit kl_horizon kernel_epsilon"),
-    (LIMIT, "max_grad_norm huber noise_limit most_lifelong"),
+    (LIMIT, "max_grad_norm huber noise_limit most_lifelong weight_most"),
     (AT_LEAST_0, "coef beta bonus damping eps noise kappa kl_target weight_decay exponent"),
-    (AT_LEAST_0, "epsilon_power steps anneal_updates warmup burn_in bits lora quiet"),
-    (SHARE, "gamma gamma_min lam epsilon decay share priority_max correlation smoothing"),
+    (AT_LEAST_0, "epsilon_power steps anneal_updates clone_updates warmup burn_in bits lora quiet"),
+    (
+        SHARE,
+        "gamma gamma_min lam perturbation epsilon decay share priority_max correlation smoothing",
+    ),
     (PART, "tau"),
-    (INSIDE, "shrink"),
+    (INSIDE, "shrink expectile"),
     (AT_LEAST_1, "envs rollout batch updates epochs minibatches capacity stack n_step every"),
     (AT_LEAST_1, "atoms quantiles heads group accumulate models imagined horizon trace latest"),
     (AT_LEAST_1, "memories neighbours policies predictions lives lifetime delay iterations tries"),
+    (AT_LEAST_0, "weight range"),
+    (AT_LEAST_1, "candidates samples"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),
     # of environments
     (AT_LEAST_1, "limit length size rooms columns shortest longest timeout_s"),

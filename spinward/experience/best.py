@@ -1,0 +1,49 @@
+"""The best episodes of a data set: filtered behaviour cloning learns from them alone."""
+
+import numpy as np
+
+from spinward.core import Transition, replace
+from spinward.errors import SettingsError
+
+CUT = "cut"  # in extras: the last step before a recording was cut, where no episode ended
+
+
+def episodes(steps: Transition) -> np.ndarray:
+    """The number [rows] of the episode of each step."""
+    done = np.asarray(steps.done)
+    return np.concatenate([[0], np.cumsum(done)[:-1]])
+
+
+def best_episodes(steps: Transition, share: float) -> Transition:
+    """The steps of the episodes with the highest returns, in their order: whole episodes, until
+    they are at least this share of all steps (Chen et al., 2021, arXiv:2106.01345).
+
+    An episode that the recording cut has no return, and is left out where `share` is below 1.
+
+    Raises:
+        SettingsError: no episode is whole.
+    """
+    if share >= 1.0:
+        return steps
+    number = episodes(steps)
+    returns = np.bincount(number, np.asarray(steps.reward, np.float64))
+    lengths = np.bincount(number)
+    cut = steps.extras.get(CUT)
+    whole = np.ones(len(returns), bool)
+    if cut is not None:
+        whole[number[np.asarray(cut)]] = False
+    if not whole.any():
+        raise SettingsError(
+            f"a share of {share:g} of the best episodes: no episode of these {len(number):,} "
+            "steps is whole"
+        )
+    order = np.flatnonzero(whole)[np.argsort(-returns[whole], kind="stable")]
+    enough = int(np.searchsorted(np.cumsum(lengths[order]), share * len(number) - 1e-6)) + 1
+    kept = np.isin(number, order[:enough])
+
+    def of_kept(x: np.ndarray) -> np.ndarray:
+        return np.asarray(x)[kept]
+
+    extras = {name: of_kept(x) for name, x in steps.extras.items()}
+    names = ("action", "reward", "terminated", "truncated", "weight", "obs", "next_obs")
+    return replace(steps, **{n: of_kept(getattr(steps, n)) for n in names}, extras=extras)
