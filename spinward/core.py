@@ -211,6 +211,14 @@ class Fits(Protocol):
 
 
 @runtime_checkable
+class Discounts(Protocol):
+    """An algorithm with a discount per step."""
+
+    @property
+    def gamma(self) -> float: ...
+
+
+@runtime_checkable
 class QLearner(Protocol):
     """An algorithm that learns action values; instruments measure those."""
 

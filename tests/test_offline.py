@@ -17,7 +17,7 @@ from spinward.envs import probe
 from spinward.envs.cartpole import CartPole
 from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError, Stopped
-from spinward.experience.best import CUT, best_episodes
+from spinward.experience.episodes import CUT, best_episodes
 from spinward.experience.material import Data, source_for
 from spinward.learning import offline
 from spinward.loop import Parts

@@ -108,6 +108,9 @@ class AWAC:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         return offline.act(self, agent, obs, key, explore), memory, {}
 
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return offline.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
             return self.improved(agent, *x)

@@ -53,6 +53,10 @@ class BC:
         policy = agent.model(obs)
         return policy.sample(key) if explore else policy.mode(), memory, {}
 
+    def log_prob(self, agent: Learner, batch: Transition) -> Array:
+        log_prob: Array = agent.model(batch.obs).log_prob(batch.action)
+        return log_prob
+
     def update(self, agent: Learner, batches: Transition, key: Key) -> tuple[Learner, Metrics]:
         def step(agent: Learner, batch: Transition) -> tuple[Learner, Metrics]:
             return descend(self.loss, self.optimiser, agent, flatten(batch))

@@ -99,6 +99,9 @@ class IQL:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         return offline.act(self, agent, obs, key, explore), memory, {}
 
+    def log_prob(self, agent: Agent, batch: Transition) -> Array:
+        return offline.log_prob(self, agent, batch)
+
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         batches = offline.read(self, agent.scales, batches)
         agent, metrics = jax.lax.scan(self.improved, agent, batches)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Transition
+from spinward.core import Box, Transition
 from spinward.data import chunks
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.experience.best import CUT
+from spinward.experience.episodes import CUT, PROBABILITY
 
 
 def read_data(path: Path, spec: Any) -> Transition:
@@ -38,7 +38,31 @@ def read_data(path: Path, spec: Any) -> Transition:
     cuts &= ~(fields["terminated"] | fields["truncated"])
     fields["truncated"] = fields["truncated"] | cuts
     weight: Any = np.ones(rows, np.float32)
-    return Transition(**fields, weight=weight, extras={CUT: cuts})
+    extras: dict[str, Any] = {CUT: cuts}
+    if PROBABILITY in arrays:
+        extras[PROBABILITY] = checked_probabilities(path, arrays[PROBABILITY], rows, spec)
+    return Transition(**fields, weight=weight, extras=extras)
+
+
+def checked_probabilities(path: Path, probability: np.ndarray, rows: int, spec: Any) -> np.ndarray:
+    """The logged probabilities [rows] of the actions, or their densities.
+
+    Raises:
+        SettingsError: one is not within (0, 1], or a density is not above 0.
+    """
+    if probability.shape != (rows,):
+        raise SettingsError(
+            f"{path}: {PROBABILITY} has shape {probability.shape}; expected {(rows,)}"
+        )
+    most = np.inf if isinstance(spec.action, Box) else 1.0
+    bad = ~((probability > 0.0) & (probability <= most) & np.isfinite(probability))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise SettingsError(
+            f"{path}: {PROBABILITY} of row {row} is {probability[row]:g}, and {bad.sum():,} of "
+            f"{rows:,} are not above 0{'' if most == np.inf else ' and at most 1'}"
+        )
+    return np.asarray(probability, np.float32)
 
 
 def by_environment(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from spinward.core import HostEnv, Source, Spec, Transition, replace
 from spinward.envs.text import Text
 from spinward.errors import SettingsError
-from spinward.experience.best import best_episodes
+from spinward.experience.episodes import best_episodes
 from spinward.experience.generation import Generation
 from spinward.experience.layouts import SequenceLayout, StepLayout
 from spinward.experience.lifetimes import Lifetimes

@@ -102,6 +102,12 @@ def act(settings: Scaled, agent: Any, obs: Obs, key: Key, explore: bool) -> Arra
     return within(action)
 
 
+def log_prob(settings: Scaled, agent: Any, batch: Transition) -> Array:
+    """The log-probabilities of the actions of a batch under the agent's policy."""
+    policy = agent.actor.model(seen(settings, agent.scales, batch.obs))
+    return policy.log_prob(batch.action)  # type: ignore[no-any-return]
+
+
 def within(action: Array) -> Array:
     """A choice as it is, and numbers clipped to [-1, 1]."""
     return action if jnp.issubdtype(action.dtype, jnp.integer) else jnp.clip(action, -1.0, 1.0)

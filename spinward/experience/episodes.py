@@ -1,17 +1,27 @@
-"""The best episodes of a data set: filtered behaviour cloning learns from them alone."""
+"""The episodes of logged steps: their numbers, and the best of them."""
 
 import numpy as np
 
 from spinward.core import Transition, replace
 from spinward.errors import SettingsError
 
-CUT = "cut"  # in extras: the last step before a recording was cut, where no episode ended
+# In extras of logged steps.
+CUT = "cut"  # the last step before the recording was cut, where no episode ended
+PROBABILITY = "action_prob"  # of the action, by the policy that took it; a density if continuous
 
 
 def episodes(steps: Transition) -> np.ndarray:
     """The number [rows] of the episode of each step."""
     done = np.asarray(steps.done)
     return np.concatenate([[0], np.cumsum(done)[:-1]])
+
+
+def rows_of(steps: Transition, kept: np.ndarray) -> Transition:
+    """The steps of some rows."""
+    names = ("obs", "action", "reward", "terminated", "truncated", "next_obs", "weight")
+    fields = {name: np.asarray(getattr(steps, name))[kept] for name in names}
+    extras = {name: np.asarray(x)[kept] for name, x in steps.extras.items()}
+    return replace(steps, **fields, extras=extras)
 
 
 def best_episodes(steps: Transition, share: float) -> Transition:
@@ -39,11 +49,4 @@ def best_episodes(steps: Transition, share: float) -> Transition:
         )
     order = np.flatnonzero(whole)[np.argsort(-returns[whole], kind="stable")]
     enough = int(np.searchsorted(np.cumsum(lengths[order]), share * len(number) - 1e-6)) + 1
-    kept = np.isin(number, order[:enough])
-
-    def of_kept(x: np.ndarray) -> np.ndarray:
-        return np.asarray(x)[kept]
-
-    extras = {name: of_kept(x) for name, x in steps.extras.items()}
-    names = ("action", "reward", "terminated", "truncated", "weight", "obs", "next_obs")
-    return replace(steps, **{n: of_kept(getattr(steps, n)) for n in names}, extras=extras)
+    return rows_of(steps, np.isin(number, order[:enough]))
