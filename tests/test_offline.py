@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from controllers import balance, data_of, played
 from twin import ALGORITHMS, copied, first, keys, tiny
 
 from spinward.algorithms import awac, cql
@@ -19,6 +18,7 @@ from spinward.envs.pendulum import Pendulum
 from spinward.errors import SettingsError, Stopped
 from spinward.experience.episodes import CUT, best_episodes
 from spinward.experience.material import Data, source_for
+from spinward.experiments.controllers import balance, data_of, played
 from spinward.learning import offline
 from spinward.loop import Parts
 from spinward.losses import offline as losses
@@ -404,7 +404,7 @@ def recorded(env, rows=2000):
     """Random steps of a probe."""
     act = (lambda obs: jnp.zeros(obs.shape[0], int)) if isinstance(env.spec.action, Discrete) \
         else (lambda obs: jnp.zeros((obs.shape[0], 1)))  # fmt: skip
-    batch = played(env, act, 0.0, 1.0, 20, rows // 20, jax.random.key(0))
+    batch = played(jax.random.key(0), env, act, 0.0, 1.0, 20, rows // 20)
     steps = jax.tree.map(lambda x: np.asarray(x).swapaxes(0, 1).reshape(-1, *x.shape[2:]), batch)
     return Data(replace(steps, extras={}), env.spec)
 
@@ -554,3 +554,40 @@ def test_data_and_an_environment_share_each_batch(explored, tmp_path):
     run = train(tiny(ALGORITHMS["awac"]), "Pendulum-v1", 64, data=data, out=tmp_path)
     assert run.points[-1]["env_steps"] >= 64
     assert run.agents().agent.scales.obs.moments[""].count[0] > 100
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_run_begins_with_the_agents_of_another(seeds, explored, tmp_path):
+    algorithm, data = tiny(ALGORITHMS["td3_bc"]), explored / "Pendulum-v1"
+    more = {"out": tmp_path, "seeds": seeds, "shards": seeds}
+    before = train(algorithm, "Pendulum-v1", 40, data=data, name="offline", **more)
+    still = replace(algorithm, lr=1e-30)  # so that what it begins with can be seen
+    after = train(still, "Pendulum-v1", 16, name="online", start=before.path,
+                  data=f"{data}", **more)  # fmt: skip
+    one, other = before.agents().agent, after.agents().agent
+    for a, b in zip(*map(jax.tree.leaves, (one.actor.model, other.actor.model)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for wrong, said in (
+        (tiny(ALGORITHMS["awac"]), "it trained TD3BC; AWAC cannot begin there"),
+        (
+            tiny(ALGORITHMS["td3_bc"], hidden=(9,)),
+            r"other shapes: \(\d+, 8\) there, \(\d+, 9\) here",
+        ),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            train(wrong, "Pendulum-v1", 16, name="wrong", start=before.path, data=data,
+                  out=tmp_path)  # fmt: skip
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_one_command_learns_from_data_and_goes_on_in_the_environment(explored, tmp_path, capsys):
+    words = ["train", "awac", "Pendulum-v1", "--out", str(tmp_path), "--name", "a", "--hidden", "8"]
+    words += ["--steps", "200", "--online-steps", "400", "--warmup", "256", "--capacity", "1000"]
+    assert command.main([*words, "--data", str(explored / "Pendulum-v1")]) == 0
+    said = capsys.readouterr().err
+    assert "at the joint" in said and "lowest after it" in said
+    offline_run, online = load(tmp_path / "a"), load(tmp_path / "a-online")
+    assert offline_run.made.logged_only and not online.made.logged_only
+    assert online.experiment.data.share == 0.5 and online.points[-1]["env_steps"] >= 400
+    assert command.main([*words[:6], "b", "--online-steps", "5"]) == 2
+    assert "name a file with --data" in capsys.readouterr().err

@@ -21,6 +21,7 @@ def anchored(experiment: Experiment) -> Experiment:
         data=replace(data, path=absolute(data.path)),
         reward=reward,
         model=absolute(experiment.model),
+        start=absolute(experiment.start),
     )
 
 

@@ -25,6 +25,7 @@ from spinward.run.assemble import Assembled
 from spinward.run.between import Between, Changes
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
+from spinward.run.starting import begun
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
 
@@ -74,7 +75,7 @@ class Driver:
     """A running experiment: the open program, the log and the current iteration."""
 
     def __init__(self, made: Assembled, shard: Experiment, folder: Path, options: Options):
-        self.experiment, self.parts, self.folder = shard, made.parts, folder
+        self.made, self.experiment, self.parts, self.folder = made, shard, made.parts, folder
         self.options = options
         self.stride = made.stride
         self.iterations, self.log_every = self.experiment.plan(self.stride)
@@ -103,9 +104,9 @@ class Driver:
 
     def restore(self) -> tuple[TrainState, int, tuple[int, str | None]]:
         """The state to continue from, its iteration, and the size and digest of its log."""
-        checkpoints = self.folder / "checkpoints"
+        made, shard, checkpoints = self.made, self.experiment, self.folder / "checkpoints"
         if not checkpoint.checkpoints(checkpoints):
-            state = self.program.start(self.experiment.keys())
+            state = begun(made, shard, self.program.start(shard.keys()))
             self.check_rewards(state)
             return state, 0, (0, None)
         return self.read(integrity.choose(checkpoints, self.options.older).path)

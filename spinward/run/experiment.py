@@ -95,6 +95,7 @@ class Experiment:
     workers: int = 0  # actors of Ray that share the environments; 0: none
     first_come: bool = False  # learn from each worker's batch as it comes (A3C), not from all
     model: str = ""  # language model to begin with: the folder of a checkpoint, or of a run
+    start: str = ""  # run whose agents to begin with, of the same algorithm and networks
 
     def __post_init__(self) -> None:
         for name, kind in (("env", EnvChoice), ("data", DataChoice)):

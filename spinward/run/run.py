@@ -17,7 +17,7 @@ from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
-from spinward.run import device, folders, shards
+from spinward.run import device, folders, shards, starting
 from spinward.run.anchored import anchored
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
@@ -83,6 +83,8 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
         reward.try_once(made.parts.source)
     if experiment.workers:
         require_ray()
+    if experiment.start:
+        starting.agents(made, experiment)
     kind = type(experiment.algorithm).__name__.lower()
     env = experiment.env.name.rpartition("/")[2].replace(":", "-")
     taken = (f"{kind}-{env}-{i}" for i in itertools.count(1))

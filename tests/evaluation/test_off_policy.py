@@ -202,9 +202,8 @@ def test_the_values_of_a_given_policy_are_those_of_dynamic_programming():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from controllers import balance, data_of
-
     from spinward.envs.cartpole import CartPole
+    from spinward.experiments.controllers import balance, data_of
 
     out = tmp_path_factory.mktemp("judged")
     steps = data_of(CartPole(), balance, 2000, random_share=0.5).steps
