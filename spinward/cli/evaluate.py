@@ -21,7 +21,7 @@ def run(words: list[str]) -> int:
     ask = parser.read(words)
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
-    if ask.offline:
+    if offline_asked(parser, ask):
         return from_data(ask)
     from spinward.evaluation.statistics import sentence
     from spinward.evaluation.texts import READ
@@ -67,8 +67,18 @@ def add_offline(parser: Parser) -> None:
     )
 
 
+def offline_asked(parser: Parser, ask: argparse.Namespace) -> bool:
+    """Whether logged steps are to be used; flags that contradict that are errors."""
+    given = ask.agent or ask.epsilon or ask.gamma is not None or ask.clip != float("inf")
+    if given and not ask.offline:
+        parser.error("--agent, --gamma, --epsilon and --clip are of --offline DATA")
+    if ask.offline and (ask.env or ask.own["env"]):
+        parser.error(f"--offline {ask.offline} opens no environment: leave out --env")
+    return bool(ask.offline)
+
+
 def from_data(ask: argparse.Namespace) -> int:
-    from spinward.evaluation.off_policy import lines
+    from spinward.evaluation.off_policy import in_json, lines
     from spinward.run.off_policy import evaluate_offline
     from spinward.run.run import load
 
@@ -84,7 +94,7 @@ def from_data(ask: argparse.Namespace) -> int:
         seed=ask.seed,
     )
     if ask.json:
-        print_json(result)
+        print_json(in_json(result))
     else:
         print("\n".join(lines(result)))
     return 0

@@ -197,6 +197,11 @@ def effective_size(log_weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
+def largest_share(log_weights: np.ndarray) -> float:
+    """The share of the largest weight in all."""
+    return float(normalised(log_weights[:, None], np.ones(len(log_weights))).max())
+
+
 ESTIMATORS: dict[str, Estimator] = {
     "IS": importance,
     "weighted IS": weighted,

@@ -59,7 +59,7 @@ def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, A
         "truncated_share": float(np.asarray(steps.truncated).sum() / len(weights)),
         "propensities": "estimated" if told is None else "logged",
         "effective_size": None if target.certain else importance.effective_size(weights),
-        "largest_weight": None if target.certain else float(np.exp(weights.max())),
+        "largest_share": None if target.certain else importance.largest_share(weights),
         "clipped_share": float((weights > np.log(options.clip)).mean()),
         "outside_share": outside,
         "gamma": options.gamma,
@@ -254,6 +254,13 @@ def sign(numbers: dict[str, float], least: float) -> float:
     return float(np.sign(low)) if np.sign(low) == np.sign(high) else 0.0
 
 
+def in_json(value: Any) -> Any:
+    """The result for a machine: what is not finite is null."""
+    if isinstance(value, dict):
+        return {name: in_json(x) for name, x in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
     level = f"{result['level']:.0%} interval"
@@ -270,7 +277,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     if result["effective_size"] is not None:
         said.append(
             f"effective sample size {result['effective_size']:,.1f} of {result['episodes']:,}; "
-            f"largest weight {result['largest_weight']:.3g}; "
+            f"the largest weight is {result['largest_share']:.1%} of all; "
             f"{result['clipped_share']:.1%} of weights clipped"
         )
     said.append(f"{result['outside_share']:.1%} of the policy's actions are outside the data")

@@ -5,45 +5,10 @@ import pytest
 
 from spinward.evaluation import importance as ope
 from spinward.evaluation.importance import ESTIMATORS, Episodes
-
-H, GAMMA = 5, 0.9
-START = np.array([0.6, 0.3, 0.1])
-P = np.array([[(.7, .2, .1), (.1, .6, .3)], [(.3, .5, .2), (.1, .2, .7)],
-              [(.5, .3, .2), (.2, .2, .6)]])  # fmt: skip
-R = np.array([(0.0, 0.2), (0.5, 0.0), (1.0, -0.5)])
-LOGGED = np.array([(0.7, 0.3), (0.5, 0.5), (0.6, 0.4)])
-WANTED = np.array([(0.3, 0.7), (0.8, 0.2), (0.9, 0.1)])
-
-
-def values(policy):
-    """The exact q and v [step, state, ...] of a policy."""
-    v, q = [np.zeros(3)], []
-    for _ in range(H):
-        q.insert(0, R + GAMMA * P @ v[0])
-        v.insert(0, (policy * q[0]).sum(1))
-    return np.array(q), np.array(v)
-
+from spinward.experiments import ope_coverage
+from spinward.experiments.ope_coverage import GAMMA, LOGGED, START, WANTED, sample, values
 
 TRUTH = float(START @ values(WANTED)[1][0])
-
-
-def sample(n, seed, q=None, v=None, policy=WANTED):
-    """Episodes of the logging policy, with the model's values of the policy to evaluate."""
-    exact_q, exact_v = values(policy)
-    q, v = (exact_q, exact_v) if q is None else (q, v)
-    random = np.random.default_rng(seed)
-    state = random.choice(3, n, p=START)
-    shape = n, H
-    reward, ratio, model_q, model_v = np.zeros(shape), np.zeros(shape), np.zeros(shape), \
-        np.zeros(shape)  # fmt: skip
-    for t in range(H):
-        action = (random.random(n) > LOGGED[state, 0]).astype(int)
-        reward[:, t] = R[state, action]
-        ratio[:, t] = np.log(policy[state, action]) - np.log(LOGGED[state, action])
-        model_q[:, t], model_v[:, t] = q[t, state, action], v[t, state]
-        below = random.random(n)[:, None] > np.cumsum(P[state, action], 1)
-        state = below.sum(1).clip(max=2)
-    return Episodes(reward, ratio, model_q, model_v, GAMMA)
 
 
 def estimate(name, episodes):
@@ -75,13 +40,10 @@ def test_errors_are_as_large_as_they_were_measured_elsewhere():
 
 
 def test_a_wrong_model_biases_its_own_word_and_not_the_doubly_robust():
-    q, _ = values(WANTED)
-    wrong = 0.5 * q + 0.3
-    model = wrong, (WANTED * wrong).sum(-1)
     found = {name: [] for name in ("direct method", "doubly robust", "weighted doubly robust",
                                    "MAGIC")}  # fmt: skip
     for seed in range(300):
-        episodes = sample(200, seed, *model)
+        episodes = sample(200, seed, wrong=True)
         for name, numbers in found.items():
             numbers.append(estimate(name, episodes))
     assert np.mean(found["direct method"]) - TRUTH == pytest.approx(-0.521, abs=0.01)
@@ -100,7 +62,7 @@ def test_the_logged_policy_itself_is_worth_the_mean_of_its_returns():
 
 
 def test_without_a_model_doubly_robust_estimates_are_per_decision():
-    zero = np.zeros((50, H))
+    zero = np.zeros((50, 5))
     episodes = sample(50, 1)._replace(q=zero, v=zero)
     for robust, plain in (("doubly robust", "per-decision IS"),
                           ("weighted doubly robust", "weighted per-decision IS")):  # fmt: skip
@@ -119,7 +81,7 @@ def test_doubly_robust_is_per_decision_less_the_error_of_the_model():
 def test_partial_estimates_go_from_the_models_word_to_the_whole():
     episodes = sample(50, 3)
     parts = ope.partial_estimates(episodes, episodes.once()).sum(0)
-    assert len(parts) == H + 1
+    assert len(parts) == 6
     assert parts[0] == pytest.approx(estimate("direct method", episodes), abs=1e-12)
     assert parts[-1] == pytest.approx(estimate("weighted doubly robust", episodes), abs=1e-12)
 
@@ -175,6 +137,7 @@ def test_weights_of_long_episodes_do_not_vanish_or_overflow():
         assert np.isfinite(estimate(name, episodes))
     assert ope.effective_size(episodes.log_weights[:, -1]) == pytest.approx(1.0)
     nobody = episodes._replace(log_ratio=np.full((3, 2000), -np.inf))
+    assert ope.largest_share(episodes.log_weights[:, -1]) == pytest.approx(1.0)
     assert ope.effective_size(nobody.log_weights[:, -1]) == 0.0
     assert estimate("weighted IS", nobody) == 0.0
 
@@ -196,11 +159,18 @@ def test_clipped_weights_are_limited_and_others_stay():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in SPREADS if n not in ("IS", "direct method")])
-def test_intervals_of_90_per_cent_cover_the_truth_in_85_of_100(name):
-    covered = 0
-    for seed in range(100):
-        episodes = sample(200, 10_000 + seed)
-        low, high = ope.bootstrap(ESTIMATORS[name], episodes, 300, seed=seed)
-        covered += low <= TRUTH <= high
-    assert covered >= 85
+def test_intervals_of_90_per_cent_cover_the_truth_in_85_of_100(tmp_path):
+    found = ope_coverage.run("laptop", 100, tmp_path)
+    assert found.verdict == "reproduced", found.why
+
+
+def test_a_coverage_is_judged_by_every_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(ope_coverage, "RESAMPLES", 20)
+    monkeypatch.setattr(ope_coverage, "COVERING", ("doubly robust",))
+    found = ope_coverage.run("laptop", 4, tmp_path)
+    assert [row.what for row in found.rows] == [
+        "doubly robust, exact model", "doubly robust, wrong model", "direct method, wrong model",
+        "no exploration: called unreliable"]  # fmt: skip
+    assert found.rows[2].measured == 0.0 and found.rows[3].measured == 1.0
+    low = ope_coverage.row_of("x", np.array([True] * 9 + [False]))
+    assert (low.measured, low.low, low.high) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-3)

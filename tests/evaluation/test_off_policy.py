@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_importance import GAMMA, LOGGED, START, TRUTH, WANTED, H, P, R
+from test_importance import TRUTH
 
 from spinward.cli import main as command
 from spinward.core import Box, Discrete, Spec, Transition, config, no_memory, replace
@@ -17,6 +17,10 @@ from spinward.evaluation.off_policy import Options, evaluate
 from spinward.evaluation.target_policy import Target
 from spinward.experience.episodes import CUT, PROBABILITY
 from spinward.experience.wanted import Logged
+from spinward.experiments.ope_coverage import CERTAIN, GAMMA, LOGGED, START, WANTED, values
+from spinward.experiments.ope_coverage import MOVES as P
+from spinward.experiments.ope_coverage import REWARDS as R
+from spinward.experiments.ope_coverage import STEPS as H
 
 SPEC = Spec(Box((8,)), Discrete(2))
 QUICK = {"gamma": GAMMA, "updates": 1500, "copying": 1000, "resamples": 100}
@@ -111,8 +115,7 @@ def test_the_policy_of_the_data_is_told_from_no_other():
 
 
 def test_data_without_exploration_cannot_tell():
-    certain = np.array([(1.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
-    found = evaluate(target(WANTED), logged(300, policy=certain), Options(**QUICK))
+    found = evaluate(target(WANTED), logged(300, policy=CERTAIN), Options(**QUICK))
     assert found["verdict"].startswith("cannot tell:") and "outside the data" in found["verdict"]
 
 
@@ -185,8 +188,6 @@ def test_a_policy_that_cannot_be_judged_is_refused(one, said):
 
 
 def test_the_values_of_a_given_policy_are_those_of_dynamic_programming():
-    from test_importance import values
-
     steps = logged(2000)
     scaled = fitted_q.standardised(steps)
     after = target().does(steps.next_obs)
@@ -234,12 +235,22 @@ def test_the_command_judges_a_run_by_a_file(run, capsys):
         (["data.npz", "--agent", "3"], "agent=3: this run has the seeds 0 to 0"),
         (["data.npz", "--gamma", "2"], "gamma=2.0 must be between 0 and 1"),
         (["none.npz"], "there is no data file"),
+        (["data.npz", "--env", "CartPole-v1"], "opens no environment: leave out --env"),
     ],
 )
 def test_mistakes_are_one_line(run, more, said, capsys):
     words = ["evaluate", str(run / "run"), "--offline", str(run / more[0]), *more[1:]]
     assert command.main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_flags_of_an_estimate_from_data_need_data(run, capsys):
+    assert command.main(["evaluate", str(run / "run"), "--epsilon", "0.1"]) == 2
+    assert "--epsilon and --clip are of --offline DATA" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_is_null_in_json():
+    assert off_policy.in_json({"a": {"b": float("inf")}, "c": 1.0}) == {"a": {"b": None}, "c": 1.0}
 
 
 def test_densities_may_be_above_1(tmp_path):
