@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spinward.evaluation.statistics import widened
+
 MAGIC_STEPS = 20  # lengths of the importance-sampled part that MAGIC mixes, at most
 MAGIC_LEVEL = 0.9  # of the interval that its biases are distances from
 MAGIC_RESAMPLES = 50
@@ -228,15 +230,23 @@ def bootstrap(
     level: float = 0.9,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of an estimate over resampled episodes (Efron, 1979).
+    """The percentile interval of an estimate over resampled episodes (Efron, 1979), widened as for
+    a sample of the effective size (Hesterberg, 2015): a few large weights make a small sample.
 
-    MAGIC keeps the shares of the whole sample.
+    MAGIC keeps the shares of the whole sample, and its interval holds that of the weighted doubly
+    robust estimate: a resample does not tell the bias of its model.
     """
     if estimator is magic:
         shares = magic_shares(episodes, episodes.once(), seed)
-        estimator = lambda e, c: float(shares @ partial_estimates(e, c).sum(0))  # noqa: E731
+        mixed = lambda e, c: float(shares @ partial_estimates(e, c).sum(0))  # noqa: E731
+        whole = bootstrap(weighted_doubly_robust, episodes, resamples, level, seed)
+        low, high = bootstrap(mixed, episodes, resamples, level, seed)
+        return min(low, whole[0]), max(high, whole[1])
     random, n = np.random.default_rng(seed), len(episodes.reward)
+    plain = estimator in (direct, average_return)
+    size = n if plain else effective_size(episodes.log_weights[:, -1])
     draws = (random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for _ in range(resamples))
     found = [estimator(episodes, draw) for draw in draws]
+    level = widened(max(2, round(size)), level)
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -174,3 +174,20 @@ def test_a_coverage_is_judged_by_every_row(tmp_path, monkeypatch):
     assert found.rows[2].measured == 0.0 and found.rows[3].measured == 1.0
     low = ope_coverage.row_of("x", np.array([True] * 9 + [False]))
     assert (low.measured, low.low, low.high) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-3)
+
+
+def test_an_interval_is_as_wide_as_for_a_sample_of_the_effective_size():
+    from spinward.evaluation.statistics import widened
+
+    episodes = sample(60, 0)
+    size = round(ope.effective_size(episodes.log_weights[:, -1]))
+    low, high = ope.bootstrap(ope.weighted, episodes, 2000)
+    random = np.random.default_rng(0)
+    draws = [random.multinomial(60, np.full(60, 1 / 60)).astype(float) for _ in range(2000)]
+    found = [ope.weighted(episodes, draw) for draw in draws]
+    level = widened(size, 0.9)
+    assert size < 30 and level > 0.91
+    np.testing.assert_allclose([low, high], np.quantile(found, [(1 - level) / 2, (1 + level) / 2]))
+    narrow = ope.bootstrap(ope.magic, episodes, 50)
+    whole = ope.bootstrap(ope.weighted_doubly_robust, episodes, 50)
+    assert narrow[0] <= whole[0] and narrow[1] >= whole[1]
