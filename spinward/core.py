@@ -204,6 +204,22 @@ class Likelihood(Protocol):
 
 
 @runtime_checkable
+class Fits(Protocol):
+    """An algorithm whose agent keeps statistics of the logged steps [rows, 1, ...] that it learns
+    from: `fit` takes them once, before the first update."""
+
+    def fit(self, agent: Any, steps: Transition) -> Any: ...
+
+
+@runtime_checkable
+class Discounts(Protocol):
+    """An algorithm with a discount per step."""
+
+    @property
+    def gamma(self) -> float: ...
+
+
+@runtime_checkable
 class QLearner(Protocol):
     """An algorithm that learns action values; instruments measure those."""
 

@@ -15,6 +15,7 @@ from spinward import schedules
 from spinward.core import (
     Algorithm,
     Context,
+    Fits,
     Key,
     Likelihood,
     Memory,
@@ -106,7 +107,15 @@ def init(parts: Parts, key: Key) -> TrainState:
     algorithm, source, reward, _ = parts
     first = first_agent(algorithm, reward, source.spec, key, parts.freeze)
     agent, memory, reward_state, k_source, key = first
-    return TrainState(agent, source.init(k_source, memory), reward_state, key)
+    return TrainState(fitted(parts, agent), source.init(k_source, memory), reward_state, key)
+
+
+def fitted(parts: Parts, agent: Any) -> Any:
+    """The agent with its statistics of the logged steps, where it keeps them and there are any."""
+    source = parts.source.logged if isinstance(parts.source, Replay) else parts.source
+    if isinstance(parts.algorithm, Fits) and isinstance(source, LoggedSteps):
+        return parts.algorithm.fit(agent, source.ring.data)
+    return agent
 
 
 def step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:

@@ -1,4 +1,8 @@
-"""Behaviour cloning: the maximum-likelihood policy of logged actions (Pomerleau, 1989)."""
+"""Behaviour cloning: the maximum-likelihood policy of logged actions (Pomerleau, 1989).
+
+With `best_share` below 1 only the episodes with the highest returns are copied (Chen et al., 2021,
+arXiv:2106.01345, section 5.2).
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +12,7 @@ import optax
 from jax import Array
 
 from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.errors import SettingsError
 from spinward.experience.wanted import Logged
 from spinward.learning.minibatches import flatten, means
 from spinward.learning.steps import Learner, adam, descend
@@ -18,6 +23,7 @@ from spinward.networks.heads import Policy
 class BC:
     batch: int = 256  # transitions in each gradient step
     updates: int = 100  # gradient steps in each iteration
+    best_share: float = 1.0  # share of the steps that is copied: of the best episodes
     lr: float = 1e-3  # Adam step size
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
@@ -27,10 +33,12 @@ class BC:
     memory = no_memory
 
     def check(self, spec: Spec) -> None:
-        """Every space is supported."""
+        """Raises SettingsError where nothing would be copied; every space is supported."""
+        if not 0.0 < self.best_share <= 1.0:
+            raise SettingsError(f"best_share={self.best_share} must be above 0 and at most 1")
 
     def wants(self, spec: Spec) -> Logged:
-        return Logged(self.updates, self.batch)
+        return Logged(self.updates, self.batch, best=self.best_share)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -44,6 +52,10 @@ class BC:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         policy = agent.model(obs)
         return policy.sample(key) if explore else policy.mode(), memory, {}
+
+    def log_prob(self, agent: Learner, batch: Transition) -> Array:
+        log_prob: Array = agent.model(batch.obs).log_prob(batch.action)
+        return log_prob
 
     def update(self, agent: Learner, batches: Transition, key: Key) -> tuple[Learner, Metrics]:
         def step(agent: Learner, batch: Transition) -> tuple[Learner, Metrics]:

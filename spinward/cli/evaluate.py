@@ -1,4 +1,8 @@
-"""`spinward evaluate RUN`: returns of whole episodes, without exploration."""
+"""`spinward evaluate RUN`: returns of whole episodes, without exploration; or with `--offline DATA`
+what logged steps tell of the policy."""
+
+import argparse
+from pathlib import Path
 
 from spinward.cli.parser import Parser, print_json
 
@@ -13,9 +17,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_checkpoint()
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_offline(parser)
     ask = parser.read(words)
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
+    if offline_asked(parser, ask):
+        return from_data(ask)
     from spinward.evaluation.statistics import sentence
     from spinward.evaluation.texts import READ
     from spinward.run.experiment import EnvChoice
@@ -42,4 +49,55 @@ def run(words: list[str]) -> int:
         print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
     for i, value in enumerate(score["per_seed"]):
         print(f"  seed {i}: {value:{form}}")
+    return 0
+
+
+def add_offline(parser: Parser) -> None:
+    """Adds the flags of an estimate from logged steps."""
+    parser.add_argument("--offline", default="", help="estimate the return from this data alone")
+    parser.add_argument("--agent", type=int, default=0, help="with --offline: which of the seeds")
+    parser.add_argument(
+        "--gamma", type=float, default=None, help="with --offline: discount; empty: the run's own"
+    )
+    parser.add_argument(
+        "--epsilon", type=float, default=0.0, help="with --offline: share of random actions"
+    )
+    parser.add_argument(
+        "--clip", type=float, default=float("inf"), help="with --offline: largest weight"
+    )
+    parser.add_argument(
+        "--fit-updates", type=int, default=10_000, help="with --offline: to fit the values"
+    )
+
+
+def offline_asked(parser: Parser, ask: argparse.Namespace) -> bool:
+    """Whether logged steps are to be used; flags that contradict that are errors."""
+    given = ask.agent or ask.epsilon or ask.gamma is not None or ask.clip != float("inf")
+    if given and not ask.offline:
+        parser.error("--agent, --gamma, --epsilon and --clip are of --offline DATA")
+    if ask.offline and (ask.env or ask.own["env"]):
+        parser.error(f"--offline {ask.offline} opens no environment: leave out --env")
+    return bool(ask.offline)
+
+
+def from_data(ask: argparse.Namespace) -> int:
+    from spinward.evaluation.off_policy import in_json, lines
+    from spinward.run.off_policy import evaluate_offline
+    from spinward.run.run import load
+
+    result = evaluate_offline(
+        load(ask.run, ask.trust, ask.older),
+        Path(ask.offline),
+        ask.agent,
+        ask.explore,
+        ask.epsilon,
+        ask.gamma,
+        clip=ask.clip,
+        updates=ask.fit_updates,
+        seed=ask.seed,
+    )
+    if ask.json:
+        print_json(in_json(result))
+    else:
+        print("\n".join(lines(result)))
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spinward.cli import train_flags
+from spinward.cli.online import go_on, phases
 from spinward.cli.parser import Parser, own_settings, print_json, say
 from spinward.cli.progress import Progress
 from spinward.cli.used import choice_of, for_all, statement, used, written
@@ -28,7 +29,7 @@ def run(words: list[str]) -> int:
     ask = make_parser(kind).read(words)
     began = time.monotonic()
     choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"], ask.data)
-    experiment = experiment_of(kind, ask, choice)
+    experiment, online = phases(experiment_of(kind, ask, choice), ask)
     from spinward.experience import replay_bytes as stored_bytes
     from spinward.run.run import create
 
@@ -43,6 +44,8 @@ def run(words: list[str]) -> int:
         say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
     run.train(progress, ask.checkpoint_every, trust=True)
+    if online:
+        run = go_on(run, online, ask)
     finish(run, began, ask)
     return 0
 
@@ -112,6 +115,9 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--skip", action="store_true", help="leave out texts that cannot be used")
     parser.add_argument("--max-length", type=int, default=0, help="tokens to cut longer texts to")
     parser.add_argument("--held-out", type=float, default=0.05, help="share of texts to score by")
+    parser.add_argument(
+        "--online-steps", type=int, default=0, help="after the data: env steps of the same agents"
+    )
     parser.add_argument("--log-data", action="store_true", help="keep all steps as a data set")
     parser.add_argument("--workers", type=int, default=0, help="actors of Ray to share the envs")
     parser.add_argument("--first-come", action="store_true", help="learn from each as it comes")

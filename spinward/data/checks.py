@@ -9,8 +9,7 @@ from spinward.core import Box, Dict, Discrete, MultiDiscrete, Spec
 from spinward.data.card import Card
 from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
-
-PROBABILITY = "action_prob"  # the column with the probability of the action that was taken
+from spinward.experience.episodes import PROBABILITY
 
 
 def check_fit(path: Path, card: Card, spec: Spec, env: str = "the environment") -> None:

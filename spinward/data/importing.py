@@ -14,11 +14,12 @@ from spinward.data.cells import CATEGORY, Input
 from spinward.data.layout import layout_of
 from spinward.data.plan import Options, Plan, check_range
 from spinward.data.roles import ENDS
-from spinward.data.scan import PROBABILITY, Episodes, times
+from spinward.data.scan import Episodes, times
 from spinward.data.sequence import Sequence, in_order
 from spinward.data.statistics import measured
 from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created
+from spinward.experience.episodes import PROBABILITY
 
 
 def encode(plan: Plan, batch: Any, first: int, episodes: Episodes) -> Fields:

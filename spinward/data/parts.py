@@ -12,12 +12,12 @@ from spinward.data import index
 from spinward.data.layout import FLAGS, OBS, STATE, STEP, WHERE, Column, Layout
 from spinward.data.writer import FILE, FORMAT, Fields, totals
 from spinward.errors import DamagedFileError
+from spinward.experience.episodes import CUT
 from spinward.experience.frames import join
 from spinward.store import files
 
 BLOCK = 2**24  # bytes of rows that are looked at together
 RESIDENT = 5 * 2**28  # bytes of files that a process keeps in its memory, about
-CUT = "cut"  # of a step: the recording was cut after it, where no episode ended
 
 
 class Part(NamedTuple):

@@ -11,9 +11,10 @@ from spinward.core import Box, Dict, Discrete, Spec
 from spinward.data import cells
 from spinward.data.cells import CATEGORY, Input
 from spinward.data.roles import ENDS, roles_of
-from spinward.data.scan import EXACT, PROBABILITY, REPAIRS, Problem, Scan
+from spinward.data.scan import EXACT, REPAIRS, Problem, Scan
 from spinward.data.tables import Table
 from spinward.errors import SettingsError
+from spinward.experience.episodes import PROBABILITY
 
 
 @dataclasses.dataclass(frozen=True)

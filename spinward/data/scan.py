@@ -21,7 +21,6 @@ REPAIRS = {
     "last-line": "leave out a last line that has no end",
     "constant-action": "take data in which the action never differs",
 }
-PROBABILITY = "action_prob"
 EXACT = 2**24  # whole numbers above are rounded in float32
 
 

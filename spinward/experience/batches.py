@@ -114,6 +114,16 @@ def check_bounded(name: str, spec: Spec) -> None:
         )
 
 
+def check_policy(name: str, spec: Spec) -> None:
+    """Raises SettingsError where an action is neither one choice nor numbers within bounds."""
+    box = isinstance(spec.action, Box) and spec.action.bounded
+    if not box and not isinstance(spec.action, Discrete):
+        raise SettingsError(
+            f"{name} needs one discrete action, or continuous actions with finite bounds; this "
+            f"environment has {spec.action}"
+        )
+
+
 def sequence_steps(settings: Sequential) -> int:
     """The steps of a sequence, and one step more for the network's inputs after the last."""
     return settings.burn_in + settings.trace + 1

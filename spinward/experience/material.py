@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from spinward.core import HostEnv, Source, Spec, Transition, replace
 from spinward.envs.text import Text
 from spinward.errors import SettingsError
+from spinward.experience.episodes import best_episodes
 from spinward.experience.generation import Generation
 from spinward.experience.layouts import SequenceLayout, StepLayout
 from spinward.experience.lifetimes import Lifetimes
@@ -86,11 +87,22 @@ def source_for(
         case Logged():
             if data is None:
                 raise SettingsError(NO_DATA)
-            return logged(data, want.updates, want.batch, want.window)
+            best = best_part(data, want.best)
+            return logged(best, want.updates, want.batch, want.window)
         case Prompts():
             return completions(want, env)
         case Texts():
             return corpus(want, texts)
+
+
+def best_part(data: Data, share: float) -> Data:
+    """The data with the best episodes alone, where `share` is below 1."""
+    if share < 1.0 and data.reader is not None:
+        raise SettingsError(
+            "the best episodes are chosen in memory, and these data are read as they are drawn: "
+            "raise --data.memory-gib, or keep them by `spinward data mix --best`"
+        )
+    return data if share >= 1.0 else data._replace(steps=best_episodes(data.steps, share))
 
 
 def refuse(data: Data | None, why: str) -> None:

@@ -7,7 +7,7 @@ replayed steps if a run has an environment, and logged steps if a run has data.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from spinward.core import config
+from spinward.core import config, replace
 
 
 @config
@@ -44,6 +44,7 @@ class Samples:
     alpha: float = 0.6  # exponent of a priority in the odds of being drawn
     beta: float = 0.4  # exponent of the weight that makes up for those odds
     keep: tuple[str, ...] = ()  # extras of `act` that are stored with each step
+    needs_data: bool = False  # a run needs logged steps, alone or beside an environment's
 
 
 @config
@@ -73,6 +74,7 @@ class Logged:
     updates: int  # gradient steps in an iteration
     batch: int  # windows in each gradient step
     window: int = 1  # consecutive steps of one episode in each sample
+    best: float = 1.0  # share of the steps that is kept: of the episodes with the highest returns
 
 
 @config
@@ -126,6 +128,11 @@ def samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples:
     """The `Samples` that the settings of an algorithm ask for."""
     sizes = settings.envs, settings.rollout, settings.updates, settings.batch
     return Samples(*sizes, settings.capacity, settings.warmup, window, stack)
+
+
+def logged_samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples:
+    """The same, of which at least a share is logged."""
+    return replace(samples(settings, window, stack), needs_data=True)
 
 
 Want = Rollouts | SelfPlay | Samples | Sequences | Logged | Texts | Prompts | Lives

@@ -41,11 +41,14 @@ class Linear:
 
 @struct
 class MLP:
-    """Linear layers with an activation between them, and after the last if `ends_active`."""
+    """Linear layers with an activation between them, and after the last if `ends_active`. With
+    `normed` each hidden vector is shifted and scaled to mean 0 and standard deviation 1 (Ba et al.,
+    2016, arXiv:1607.06450, without gain and bias)."""
 
     layers: tuple[Linear, ...]
     activation: str = static("tanh")
     ends_active: bool = static(False)
+    normed: bool = static(default=False)
 
     @classmethod
     def init(
@@ -67,11 +70,18 @@ class MLP:
             x = layer(x)
             if i < len(self.layers) - 1 or self.ends_active:
                 x = ACTIVATIONS[self.activation](x)
+                x = normed(x) if self.normed else x
         return x
 
     def features(self, x: Array) -> Array:
         """The input of the last layer for `x`."""
-        return MLP(self.layers[:-1], self.activation, True)(x)
+        return MLP(self.layers[:-1], self.activation, True, self.normed)(x)
+
+
+def normed(x: Array) -> Array:
+    """`x` with mean 0 and variance 1 along its last axis."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
 
 
 @struct

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spinward import schedules
+from spinward import loop, schedules
 from spinward.core import (
     Algorithm,
     HostSource,
@@ -55,6 +55,7 @@ def program(parts: Parts, host: HostSource) -> Program:
 
     def start(key: Key) -> TrainState:
         agent, memory, reward_state, k_source, key = first(parts)(key)
+        agent = jax.vmap(partial(loop.fitted, parts))(agent)
         replay = parts.source if isinstance(parts.source, Replay) else None
         if replay is None:
             return TrainState(agent, host.init(k_source, memory), reward_state, key)

@@ -11,6 +11,7 @@ from spinward.experience.wanted import (
     Logged,
     Prompts,
     Rollouts,
+    Samples,
     SelfPlay,
     Sequences,
     Texts,
@@ -52,7 +53,8 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(f"{name} writes no texts that {reward.function} could score")
     if data and isinstance(want, Rollouts):
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
-    if isinstance(want, Logged) and not data:
+    needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
+    if needs_data and not data:
         raise SettingsError(
             f"{name} learns from logged data: name a data set with --data "
             "(`spinward data record RUN --out DATA` makes one)"

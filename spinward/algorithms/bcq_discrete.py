@@ -1,0 +1,112 @@
+"""Batch-constrained Q-learning for one discrete action: double DQN among the actions that the data
+have in a state (Fujimoto et al., 2019, arXiv:1910.01708).
+
+Departs from the paper: heads share all layers but the last; Huber's loss is linear beyond a
+setting; gradients are clipped to a global norm. The likeliest action is always allowed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, no_memory
+from spinward.experience.batches import check_huber, check_windows
+from spinward.experience.wanted import Samples, logged_samples
+from spinward.learning import q_learning
+from spinward.learning.minibatches import means
+from spinward.learning.q_learning import Agent
+from spinward.learning.steps import adam
+from spinward.losses.values import huber
+from spinward.networks.distributions import Categorical, forbid, pick
+from spinward.networks.heads import Heads
+from spinward.networks.torso import mask
+from spinward.targets.diagnostics import QProbe, q_extremes
+from spinward.targets.offline import supported
+from spinward.targets.values import bootstrap, unrolled
+
+
+@config
+class BCQDiscrete:
+    envs: int = 1  # environments stepped side by side, where a run has more than data
+    rollout: int = 100  # steps of each between updates
+    updates: int = 100  # gradient steps after them
+    batch: int = 128  # samples in each gradient step
+    capacity: int = 100_000  # env steps kept for replay
+    warmup: int = 2_000  # random env steps before the first update
+    stack: int = 1  # newest images in an observation's last axis: each is stored once
+    lr: float = 3e-4  # Adam step size
+    anneal_steps: int = 0  # env steps over which lr falls linearly to 0; 0 keeps it
+    gamma: float = 0.99  # discount per step
+    target_every: int = 250  # gradient steps between updates of the target network
+    tau: float = 1.0  # step of each target update towards the online network; 1 copies it
+    epsilon: float = 0.05  # final share of random actions
+    explore_steps: int = 5_000  # env steps over which that share falls linearly from 1
+    support_share: float = 0.3  # of the likeliest action's probability, above which one is allowed
+    logit_coef: float = 0.01  # weight of the mean squared logit of the copied policy
+    n_step: int = 1  # rewards in each n-step target
+    huber: float = 1.0  # error beyond which the loss is linear; a large one makes it quadratic
+    max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
+    network: Callable[..., Any] = Heads.init  # builds it from (key, spec, hidden, activation, 2)
+
+    memory = no_memory
+
+    def check(self, spec: Spec) -> None:
+        check_windows(self, spec)
+        check_huber(self.huber)
+
+    def wants(self, spec: Spec) -> Samples:
+        return logged_samples(self, window=self.n_step, stack=self.stack)
+
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
+        return adam(lr, self.max_grad_norm)
+
+    def init(self, key: Key, spec: Spec) -> Agent:
+        model = self.network(key, spec, self.hidden, self.activation, 2)
+        return Agent.init(model, self.optimiser(self.lr))
+
+    def read(self, model: Any, obs: Obs) -> tuple[Array, Array]:
+        """The action values [..., actions], and the logits of the policy of the data."""
+        q, logits = jnp.moveaxis(model(obs), -1, 0)
+        return forbid(q, mask(obs)), forbid(logits, mask(obs))
+
+    def values(self, model: Any, obs: Obs) -> Array:
+        """The action values [..., actions]; an action that the data lack has a very low one."""
+        return supported(*self.read(model, obs), self.support_share)
+
+    def act(
+        self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
+    ) -> tuple[Array, Memory, dict[str, Any]]:
+        return q_learning.act(self, agent, obs, memory, key, explore)
+
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+        return q_learning.update(self, agent, batches, key)
+
+    def loss(
+        self, model: Any, target_network: Any, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
+        """The loss of windows [n_step, batch], for the action of their first step."""
+        reward, discount, end = unrolled(batch, self.gamma)
+        after = self.values(model, end), self.read(target_network, end)[0]
+        target = reward + discount * bootstrap(*after)
+        obs, action = jax.tree.map(lambda x: x[0], (batch.obs, batch.action))
+        q, logits = self.read(model, obs)
+        value = pick(q, action)
+        losses = {
+            "td_loss": huber(target - value, self.huber),
+            "nll": -Categorical(logits).log_prob(action),
+            "squared_logit": jnp.where(logits > -1e8, jnp.square(logits), 0.0).mean(-1),
+            "td_error": jnp.abs(target - value),
+            "value": value,
+        }
+        metrics = means(losses, batch.weight.min(0)) | q_extremes(q, batch.reward)
+        copying = metrics["nll"] + self.logit_coef * metrics["squared_logit"]
+        return metrics["td_loss"] + copying, metrics
+
+    def probe(self, agent: Agent, batch: Transition) -> QProbe:
+        return q_learning.probe(self, agent, batch)

@@ -1,0 +1,52 @@
+"""The episodes of logged steps: their numbers, and the best of them."""
+
+import numpy as np
+
+from spinward.core import Transition, replace
+from spinward.errors import SettingsError
+
+# In extras of logged steps.
+CUT = "cut"  # the last step before the recording was cut, where no episode ended
+PROBABILITY = "action_prob"  # of the action, by the policy that took it; a density if continuous
+
+
+def episodes(steps: Transition) -> np.ndarray:
+    """The number [rows] of the episode of each step."""
+    done = np.asarray(steps.done)
+    return np.concatenate([[0], np.cumsum(done)[:-1]])
+
+
+def rows_of(steps: Transition, kept: np.ndarray) -> Transition:
+    """The steps of some rows."""
+    names = ("obs", "action", "reward", "terminated", "truncated", "next_obs", "weight")
+    fields = {name: np.asarray(getattr(steps, name))[kept] for name in names}
+    extras = {name: np.asarray(x)[kept] for name, x in steps.extras.items()}
+    return replace(steps, **fields, extras=extras)
+
+
+def best_episodes(steps: Transition, share: float) -> Transition:
+    """The steps of the episodes with the highest returns, in their order: whole episodes, until
+    they are at least this share of all steps (Chen et al., 2021, arXiv:2106.01345).
+
+    An episode that the recording cut has no return, and is left out where `share` is below 1.
+
+    Raises:
+        SettingsError: no episode is whole.
+    """
+    if share >= 1.0:
+        return steps
+    number = episodes(steps)
+    returns = np.bincount(number, np.asarray(steps.reward, np.float64))
+    lengths = np.bincount(number)
+    cut = steps.extras.get(CUT)
+    whole = np.ones(len(returns), bool)
+    if cut is not None:
+        whole[number[np.asarray(cut)]] = False
+    if not whole.any():
+        raise SettingsError(
+            f"a share of {share:g} of the best episodes: no episode of these {len(number):,} "
+            "steps is whole"
+        )
+    order = np.flatnonzero(whole)[np.argsort(-returns[whole], kind="stable")]
+    enough = int(np.searchsorted(np.cumsum(lengths[order]), share * len(number) - 1e-6)) + 1
+    return rows_of(steps, np.isin(number, order[:enough]))

@@ -1,0 +1,48 @@
+"""The return of a run's policy, estimated from logged steps alone."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from spinward.core import Discounts
+from spinward.data.steps import read_data
+from spinward.errors import SettingsError
+from spinward.evaluation import off_policy
+from spinward.evaluation.off_policy import Options
+from spinward.evaluation.target_policy import Target
+from spinward.run.run import Run
+
+
+def evaluate_offline(
+    run: Run,
+    data: Path,
+    agent: int = 0,
+    explore: bool = False,
+    epsilon: float = 0.0,
+    gamma: float | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """The estimates for one of the run's seeds, with intervals and a verdict in words.
+
+    Without `explore` the policy is the greedy one; `epsilon` is the share of random actions that it
+    would take besides. Without `gamma` the discount is the run's own, or 0.99. `options` are
+    further fields of `evaluation.off_policy.Options`.
+
+    Raises:
+        SettingsError: the policy or the data cannot be used.
+    """
+    made = run.made
+    seeds = made.experiment.seeds
+    if not 0 <= agent < seeds:
+        raise SettingsError(f"agent={agent}: this run has the seeds 0 to {seeds - 1}")
+    own = made.algorithm.gamma if isinstance(made.algorithm, Discounts) else 0.99
+    chosen = Options(gamma=float(own if gamma is None else gamma), **options)
+    if not 0.0 <= chosen.gamma <= 1.0:
+        raise SettingsError(f"gamma={chosen.gamma} must be between 0 and 1")
+    if not chosen.clip > 0.0 or chosen.updates < 1:
+        raise SettingsError(f"clip={chosen.clip} must be above 0, updates={chosen.updates} 1")
+    steps = read_data(data, made.spec)
+    trained = jax.tree.map(lambda x: x[agent], run.agents().agent)
+    target = Target(made.algorithm, trained, made.spec, explore, epsilon)
+    return off_policy.evaluate(target, steps, chosen)
