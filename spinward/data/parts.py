@@ -4,7 +4,7 @@ import hashlib
 import mmap
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Part(NamedTuple):
     layout: Layout
     columns: dict[str, np.ndarray]  # views of the files
     maps: list[mmap.mmap]  # the files
+    files: dict[str, BinaryIO]  # the files, open to read
     chunks: list[dict[str, Any]]  # lines of the index
     seeds: tuple[int, int]
     rows: int
@@ -66,27 +67,31 @@ def part(folder: Path) -> Part:
     except (ValueError, TypeError, KeyError) as error:
         raise index.damaged(folder / FILE, error) from None
     maps: list[mmap.mmap] = []
+    opened: dict[str, BinaryIO] = {}
     columns = {
-        c.name: mapped(folder, c, layout.entries(c, rows, segments), maps) for c in layout.columns
+        c.name: mapped(folder, c, layout.entries(c, rows, segments), maps, opened)
+        for c in layout.columns
     }
-    return Part(folder, layout, columns, maps, chunks, (first, count), rows)
+    return Part(folder, layout, columns, maps, opened, chunks, (first, count), rows)
 
 
-def mapped(folder: Path, column: Column, count: int, maps: list[mmap.mmap]) -> np.ndarray:
-    """The first entries of a column. Its file is added to `maps`."""
+def mapped(
+    folder: Path, column: Column, count: int, maps: list[mmap.mmap], opened: dict[str, BinaryIO]
+) -> np.ndarray:
+    """The first entries of a column. Its file is added to `maps` and `opened`."""
     shape = count, *column.shape
     if count == 0:
         return np.zeros(shape, column.dtype)
     try:
-        with files.opened(folder / column.file, folder, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < count * column.nbytes:
-                raise DamagedFileError(
-                    f"{folder / column.file}: expected {count * column.nbytes:,} bytes, found "
-                    f"{size:,}: it was cut"
-                )
-            maps.append(mmap.mmap(file.fileno(), count * column.nbytes, access=mmap.ACCESS_READ))
-            return np.frombuffer(maps[-1], column.dtype).reshape(shape)
+        file = opened[column.name] = files.opened(folder / column.file, folder, "rb")
+        size = os.fstat(file.fileno()).st_size
+        if size < count * column.nbytes:
+            raise DamagedFileError(
+                f"{folder / column.file}: expected {count * column.nbytes:,} bytes, found "
+                f"{size:,}: it was cut"
+            )
+        maps.append(mmap.mmap(file.fileno(), count * column.nbytes, access=mmap.ACCESS_READ))
+        return np.frombuffer(maps[-1], column.dtype).reshape(shape)
     except FileNotFoundError:
         raise DamagedFileError(f"{folder / column.file} is missing") from None
 
@@ -141,7 +146,17 @@ def same_state(part: Part, start: np.ndarray, number: np.ndarray, i: Any, last: 
     return all(np.array_equal(x[before : before + stack], x[after : after + stack]) for x in states)
 
 
-def gathered(part: Part, order: Order, rows: np.ndarray) -> Fields:
+def taken(part: Part, column: Column, at: np.ndarray, one_by_one: bool) -> np.ndarray:
+    """The entries of a column with the numbers `at`. Where they are read `one_by_one`, nothing
+    around them becomes resident."""
+    if not one_by_one:
+        return np.take(part.columns[column.name], at, 0)
+    file, size = part.files[column.name].fileno(), column.nbytes
+    data = bytearray().join([os.pread(file, size, i) for i in (at.ravel() * size).tolist()])
+    return np.frombuffer(data, column.dtype).reshape(*at.shape, *column.shape)
+
+
+def gathered(part: Part, order: Order, rows: np.ndarray, one_by_one: bool = False) -> Fields:
     """The steps of a part with these numbers in the order of time."""
     segment = np.searchsorted(order.first, rows, "right") - 1
     row = order.start[segment] + (rows - order.first[segment])
@@ -150,11 +165,12 @@ def gathered(part: Part, order: Order, rows: np.ndarray) -> Fields:
     cut = order.cut[segment] & (rows == order.last[segment])
     fields: Fields = {CUT: cut}
     for column in part.layout.columns:
-        values = part.columns[column.name]
         if column.per == STEP:
-            fields[column.name] = np.take(values, row, 0)
+            fields[column.name] = taken(part, column, row, one_by_one)
         elif column.per == STATE:
-            pair = seen(values, newest, stack), seen(values, newest + 1, stack)
+            images = newest if stack == 1 else newest[:, None] + np.arange(1 - stack, 1)
+            both = (taken(part, column, images + i, one_by_one) for i in (0, 1))
+            pair = [x if stack == 1 else np.asarray(join(x)) for x in both]  # type: ignore[arg-type]
             for name, value in zip((OBS, "next_obs"), pair, strict=True):
                 if column.leaf:
                     fields.setdefault(name, {})[column.leaf] = value
@@ -162,13 +178,6 @@ def gathered(part: Part, order: Order, rows: np.ndarray) -> Fields:
                     fields[name] = value
     fields["truncated"] |= cut
     return fields
-
-
-def seen(values: np.ndarray, newest: np.ndarray, stack: int) -> np.ndarray:
-    """The observations whose newest image, or only array, has these numbers."""
-    if stack == 1:
-        return np.take(values, newest, 0)
-    return np.asarray(join(values[newest[:, None] + np.arange(1 - stack, 1)]))  # type: ignore[arg-type]
 
 
 def check_digests(part: Part) -> None:

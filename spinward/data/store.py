@@ -16,6 +16,7 @@ from spinward.data.card import Card
 from spinward.data.layout import FLAGS, IDS, STATE, STEP
 from spinward.data.parts import (
     BLOCK,
+    RESIDENT,
     Part,
     check_digests,
     gathered,
@@ -31,7 +32,6 @@ from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files
 
 ONCE = 2**28  # bytes of files that a pass over all steps keeps in its memory, about
-OFTEN = 2**14  # rows that are read before the process looks at its memory
 PLAIN = {"action", "reward", *FLAGS}  # columns of steps that every data set has
 
 
@@ -44,7 +44,7 @@ class Store:
         self.firsts = np.concatenate([[0], np.cumsum([p.rows for p in parts])])
         self.rows = int(self.firsts[-1])
         self.layout = parts[0].layout
-        self.read = 0  # rows since pages were last given back
+        self.mapped = sum(x.nbytes for p in parts for x in p.columns.values())
         if self.rows == 0:
             raise SettingsError(f"{path} has no steps")
 
@@ -75,17 +75,18 @@ class Store:
     def at(self, rows: np.ndarray) -> Fields:
         """The steps with these row numbers, in the order of `rows`, and whether the recording was
         `cut` after each."""
-        self.read += len(rows)
-        if self.read > OFTEN:
-            self.read = 0
-            release(self.parts)
+        return self.gathered(rows, self.mapped > RESIDENT)
+
+    def gathered(self, rows: np.ndarray, one_by_one: bool = False) -> Fields:
+        """The same; `one_by_one` where little of the files may become resident."""
         if len(self.parts) == 1:
-            return gathered(self.parts[0], self.orders[0], rows)
+            return gathered(self.parts[0], self.orders[0], rows, one_by_one)
         which = np.searchsorted(self.firsts, rows, "right") - 1
         fields: Fields = {}
         for i in np.unique(which):
             chosen = np.flatnonzero(which == i)
-            found = gathered(self.parts[i], self.orders[i], rows[chosen] - self.firsts[i])
+            place = rows[chosen] - self.firsts[i]
+            found = gathered(self.parts[i], self.orders[i], place, one_by_one)
             put(fields, found, chosen, len(rows))
         return fields
 
@@ -94,7 +95,7 @@ class Store:
         per_row = max(1, 2 * sum(c.nbytes for c in self.layout.columns) * self.layout.stack)
         size = max(1, BLOCK // per_row)
         for first in range(0, self.rows, size):
-            yield first, self.at(np.arange(first, min(first + size, self.rows)))
+            yield first, self.gathered(np.arange(first, min(first + size, self.rows)))
             release(self.parts, ONCE)
 
     def ids(self) -> np.ndarray | None:

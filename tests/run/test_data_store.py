@@ -81,6 +81,15 @@ def test_what_is_read_is_what_was_written_however_it_was_cut_into_chunks(pieces,
     assert episode.tolist() == [0, 0, 1, 2, 3] and time.tolist() == [0, 4, 0, 0, 5]
 
 
+def test_what_is_read_does_not_depend_on_the_memory_that_it_may_take(tmp_path, monkeypatch):
+    fields = episodes([5, 1, 7, 6], np.random.default_rng(0))
+    found = store.opened(written(tmp_path / "d", fields))
+    monkeypatch.setattr(store, "RESIDENT", 0)
+    monkeypatch.setattr(store, "ONCE", 0)
+    rows = np.random.default_rng(1).permutation(19)
+    assert_equal(found.at(rows), {k: v[rows] for k, v in fields.items()})
+
+
 def test_recordings_that_are_written_in_turn_are_read_one_after_another(tmp_path):
     rng = np.random.default_rng(0)
     one, other = episodes([4, 3], rng), episodes([6, 1], rng)
@@ -124,7 +133,9 @@ def test_images_are_stored_once_and_stacks_do_not_cross_an_episode(tmp_path):
     assert (folder / "obs.bin").stat().st_size == 36 * (13 + 4 * stack)  # 4 segments
     found = store.opened(folder)
     rows = rng.permutation(13)
-    assert_equal(found.at(rows), {k: v[rows] for k, v in fields.items()})
+    for one_by_one in (False, True):
+        steps = found.gathered(rows, one_by_one)
+        assert_equal(steps, {k: v[rows] for k, v in fields.items()})
     data = open_data(folder, spec)
     want = Samples(1, 1, 2, 50, 100, 0)
     source = source_for(want, data=data)
