@@ -4,6 +4,7 @@ Readers and one writer work at the same time (write-ahead log). An answer is on 
 transaction that writes it returns.
 """
 
+import functools
 import os
 import sqlite3
 import threading
@@ -75,7 +76,8 @@ class Database:
             SettingsError: there is no file, or a newer version wrote it.
             DamagedFileError: the file is a link, is damaged, or is no file of answers.
         """
-        files.inside(run, path)
+        for name in ("", "-wal", "-shm", "-journal"):  # SQLite follows links
+            files.inside(run, path.with_name(path.name + name))
         if not path.exists() and not create:
             raise SettingsError(
                 f"{run} asks nobody anything: it has no {path.name}; train with --reward "
@@ -118,6 +120,9 @@ class Database:
             raise SettingsError(
                 f"{self.path} has format {found}; this version reads format {VERSION}: upgrade it"
             )
+        if schema(self.connection) != expected():
+            self.connection.close()
+            raise DamagedFileError(f"{self.path} has other tables than Spinward makes")
 
     @contextmanager
     def writing(self, durable: bool = False) -> Iterator[None]:
@@ -176,6 +181,25 @@ def statements() -> Iterator[str]:
         if sqlite3.complete_statement(text) and text.strip(" \n;"):
             yield text
             text = ""
+
+
+def schema(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The tables, indices, views and triggers of a file, each with its definition."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql NOT NULL"
+    return {(str(row[0]), str(row[1])) for row in connection.execute(query)}
+
+
+@functools.cache
+def expected() -> set[tuple[str, str]]:
+    """The schema of a file that Spinward makes. A trigger of somebody else's would change
+    answers."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in statements():
+            connection.execute(statement)
+        return schema(connection)
+    finally:
+        connection.close()
 
 
 def of_run(run: Path, create: bool = False) -> Database:

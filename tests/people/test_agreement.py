@@ -57,7 +57,7 @@ def label(tmp_path, behaviours, questions=60, seed=0):
     labels.random.seed(seed)
     for i in range(questions):
         two = [labels.add_item("text", f"{i}:{j}", b"") for j in range(2)]
-        labels.ask(str(i), tuple(two if random.random() < 0.5 else two[::-1]), overlap=9)
+        labels.ask(str(i), tuple(two if random.random() < 0.5 else two[::-1]), overlap=12)
     for name, behave in behaviours.items():
         who = Accounts(database).named(name).id
         while q := labels.next(who):
@@ -107,3 +107,24 @@ def test_bad_labellers_stand_last_in_every_simulation(tmp_path, seed):
     database = label(tmp_path, behaviours, seed=seed)
     assert {s.name for s in agreement.standings(database)[-3:]} == {"coin 0", "coin 1", "left"}
     database.close()
+
+
+def right(database):
+    """The share of labels that prefer the item with the lower number."""
+    labels = Labels(database).labels()
+    return np.mean([(x.share > 0.5) == (x.first < x.second) for x in labels if x.share != 0.5])
+
+
+def test_labels_without_the_labellers_of_ill_repute_are_as_good_as_clean_ones(tmp_path):
+    """Of ten, three answer by a coin and one always chooses left."""
+    good = {f"honest {i}": honest for i in range(6)}
+    bad = {"coin 0": coin, "coin 1": coin, "coin 2": coin, "left": always_left}
+    (tmp_path / "clean").mkdir()
+    clean, mixed = label(tmp_path / "clean", good), label(tmp_path, {**bad, **good})
+    suspected = [s.name for s in agreement.standings(mixed) if s.warnings]
+    assert set(suspected) == set(bad)
+    for name in suspected:
+        Accounts(mixed).leave_out(name)
+    assert right(mixed) >= right(clean) - 0.03 and right(clean) > 0.95
+    mixed.close()
+    clean.close()

@@ -229,6 +229,25 @@ def test_a_file_that_is_no_database_of_answers_is_refused(tmp_path):
         databases.of_run(tmp_path, create=True)
 
 
+def test_a_trigger_of_somebody_elses_and_a_link_beside_the_file_are_refused(tmp_path):
+    opened = databases.of_run(tmp_path, create=True)
+    opened.connection.execute(
+        "CREATE TRIGGER sly AFTER INSERT ON lease BEGIN DELETE FROM fact; END"
+    )
+    opened.close()
+    with pytest.raises(DamagedFileError, match="other tables than Spinward makes"):
+        databases.of_run(tmp_path)
+    (tmp_path / databases.NAME).unlink()
+    for name in ("-wal", "-shm", "-journal"):
+        link = tmp_path / (databases.NAME + name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DamagedFileError, match="symbolic link"):
+            databases.of_run(tmp_path, create=True)
+        link.unlink()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_newer_format_is_refused_in_words(tmp_path):
     opened = databases.of_run(tmp_path, create=True)
     opened.connection.execute("PRAGMA user_version = 7")
