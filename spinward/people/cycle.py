@@ -4,11 +4,12 @@ A hook of `run/between.py`. What a fit changed is recorded with its iteration, s
 exact, although people's answers come at any time.
 """
 
+import json
 import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,21 +20,12 @@ from spinward.people import filming, pictures, teachers
 from spinward.people.accounts import Accounts
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Label, Labels
+from spinward.people.schedule import Plan, batches, stacked, wanted
 from spinward.programs.seeds import compiled
 from spinward.rewards.preferences import PEOPLE, Comparisons, Preferences, PreferenceState
 
 POOL = 2.0  # clips filmed for each question
 LEAST = 8  # labels before the first fit
-
-
-class Plan(NamedTuple):
-    """The length of a run, and its seeds."""
-
-    iterations: int
-    points: int  # at which questions can be asked
-    stride: int  # env steps of an iteration
-    seed: int
-    seeds: int
 
 
 class Cycle:
@@ -56,16 +48,20 @@ class Cycle:
             self.ask_due(state, iteration, seed)
         if self.reward.teacher != PEOPLE or not self.reward.wait:
             return False
-        lacking = self.database.number(
-            "SELECT sum(overlap - answers) FROM question WHERE answers < overlap AND "
-            "iteration <= ?",
-            iteration,
-        )
+        lacking = self.waits_for(iteration)
         if lacking and not self.told:
             line = f"waiting for {lacking} answers: spinward label {self.run}"
             print(line, file=sys.stderr, flush=True)
         self.told = lacking > 0
         return lacking > 0
+
+    def waits_for(self, iteration: int) -> int:
+        """The number of answers that are lacking to the questions asked up to an iteration."""
+        return self.database.number(
+            "SELECT sum(overlap - answers) FROM question WHERE answers < overlap AND "
+            "iteration <= ?",
+            iteration,
+        )
 
     def __call__(self, state: TrainState, iteration: int) -> TrainState:
         """The state with predictors that know all answers."""
@@ -83,17 +79,8 @@ class Cycle:
     # Asking
 
     def wanted(self, iteration: int) -> int:
-        """Questions to have asked each seed before an iteration. Within a round it stays the
-        same."""
-        r, rounds = self.reward, min(self.reward.rounds, self.plan.points)
-        begun = math.floor(rounds * iteration / self.plan.iterations) / rounds
-        first = round(r.initial_share * r.labels)
-        if r.halving_share == 0.0:
-            return r.labels
-        rest = math.log1p(begun / r.halving_share) / math.log1p(1.0 / r.halving_share)
-        last = (rounds - 1) / rounds  # the last round that can still be learned from
-        end = math.log1p(last / r.halving_share) / math.log1p(1.0 / r.halving_share)
-        return min(r.labels, first + round((r.labels - first) * (rest / end if end else 1.0)))
+        """Questions to have asked each seed before an iteration."""
+        return wanted(self.reward, self.plan, iteration)
 
     def ask_due(self, state: TrainState, iteration: int, seed: int) -> None:
         number = self.plan.seed + seed
@@ -121,6 +108,20 @@ class Cycle:
         for n, pair in enumerate(pairs):  # people can begin while the others are drawn
             with self.database.writing(durable=True):
                 self.question(pool, pair, n, (number, iteration))
+        self.repeat(number, iteration, round(r.repeat_share * count), chance)
+
+    def repeat(self, number: int, iteration: int, count: int, chance: np.random.Generator) -> None:
+        """Asks so many earlier questions again, of those who have answered them. Training does not
+        wait for the answers, which give no labels."""
+        earlier = self.database.rows(
+            "SELECT id, items FROM question WHERE seed = ? AND iteration < ? ORDER BY id",
+            *(number, iteration),
+        )
+        with self.database.writing(durable=True):
+            for i in chance.permutation(len(earlier))[:count]:
+                first, second = json.loads(earlier[i]["items"])
+                origin, again = f"again {number}:{iteration}:{i}", (second, first)
+                self.labels.ask(origin, again, repeats=earlier[i]["id"])
 
     def chosen(
         self, state: PreferenceState, pool: list[Clip], count: int, chance: np.random.Generator
@@ -266,24 +267,6 @@ def totals(reward: Preferences, state: PreferenceState, obs: Any, action: Any) -
 def of(tree: Any, seed: int) -> Any:
     """The part of one seed."""
     return jax.tree.map(lambda x: np.asarray(x)[seed], tree)  # compiles nothing, unlike x[seed]
-
-
-def stacked(rows: list[Any], size: int) -> Any:
-    """Trees as one tree with a leading axis, filled up with zeros to `size`."""
-    whole = jax.tree.map(lambda *x: np.stack(x), *rows)
-
-    def padded(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
-
-    return jax.tree.map(padded, whole)
-
-
-def batches(counts: Any, steps: int, batch: int, seed: list[int]) -> np.ndarray:
-    """Labels [steps, members, batch], drawn as often as `counts` [members, labels] says."""
-    chance = np.random.default_rng(seed)
-    weights = np.asarray(counts, np.float64)
-    drawn = [chance.choice(len(c), (steps, batch), p=c / c.sum()) for c in weights]
-    return np.stack(drawn, 1).astype(np.int32)
 
 
 def hook(reward: Any, algorithm: Any, env: Any, name: str, plan: Plan, run: Path) -> Cycle | None:

@@ -131,6 +131,8 @@ class Labels:
             ) or self.database.row(
                 "SELECT q.*, NULL AS shown FROM question q WHERE q.answers < q.overlap AND NOT "
                 "EXISTS (SELECT 1 FROM valid r WHERE r.question = q.id AND r.labeller = ?1) AND "
+                "(q.repeats IS NULL OR EXISTS (SELECT 1 FROM valid r WHERE r.question = q.repeats "
+                "AND r.labeller = ?1)) AND "
                 "q.answers + (SELECT count(*) FROM lease l WHERE l.question = q.id) < q.overlap "
                 "ORDER BY q.priority DESC, q.id LIMIT 1",
                 labeller,
@@ -280,19 +282,18 @@ class Labels:
     ) -> list[Label]:
         """A label for each comparison that was answered, in the order of the questions; with a
         `seed`, only of its run's questions; from responses numbered `upto` or less. Answers of
-        `left_out` labellers, cannot-tell answers and questions with a known answer give none."""
+        `left_out` labellers, cannot-tell answers, repeated questions and questions with a known
+        answer give none."""
         rows = self.database.rows(
-            "SELECT r.question, r.first, r.second, count(*) AS answers, avg(CASE r.answer "
-            "WHEN 'first' THEN 1.0 WHEN 'second' THEN 0.0 ELSE 0.5 END) AS share "
+            "SELECT r.question, r.first, r.second, avg(CASE r.answer WHEN 'first' THEN 1.0 "
+            "WHEN 'second' THEN 0.0 ELSE 0.5 END), count(*) "
             "FROM response r JOIN question q ON q.id = r.question "
             "JOIN labeller p ON p.id = r.labeller "
-            "WHERE r.answer IN ('first', 'second', 'equal') AND q.gold IS NULL AND p.left_out = 0 "
-            "AND (?2 IS NULL OR q.seed = ?2) AND r.id <= ?3 "
+            "WHERE r.answer IN ('first', 'second', 'equal') AND r.id <= ?3 AND NOT p.left_out "
+            "AND q.gold IS NULL AND q.repeats IS NULL AND (?2 IS NULL OR q.seed = ?2) "
             "AND r.labeller NOT IN (SELECT value FROM json_each(?1)) "
             "AND NOT EXISTS (SELECT 1 FROM response u WHERE u.undoes = r.act AND u.id <= ?3) "
             "GROUP BY r.question, r.first, r.second ORDER BY r.question, r.first, r.second",
             *(json.dumps(list(left_out)), seed, upto),
         )
-        return [
-            Label(r["question"], r["first"], r["second"], r["share"], r["answers"]) for r in rows
-        ]
+        return [Label(*row) for row in rows]

@@ -12,7 +12,10 @@ def of(database: Database, labeller: int, now: float) -> dict[str, Any]:
     """Counts of answers, the pace, the minutes left, and the predictor's accuracy over time. Other
     labellers' answers are not in it."""
     facts = database.facts()
-    answered = database.number("SELECT count(DISTINCT act) FROM valid")
+    answered = database.number(
+        "SELECT count(DISTINCT r.act) FROM valid r JOIN question q ON q.id = r.question "
+        "WHERE q.gold IS NULL AND q.repeats IS NULL"
+    )
     mine = database.number("SELECT count(DISTINCT act) FROM valid WHERE labeller = ?", labeller)
     recent = database.rows(
         "SELECT min(answered_at) AS at FROM valid WHERE labeller = ? AND answered_at > ? "
@@ -22,7 +25,7 @@ def of(database: Database, labeller: int, now: float) -> dict[str, Any]:
     span = max(now - recent[0]["at"], 1.0) if len(recent) > 1 else 0.0
     pace = 60.0 * len(recent) / span if span else None
     waiting = database.number("SELECT sum(overlap - answers) FROM question WHERE answers < overlap "
-                              "AND gold IS NULL")  # fmt: skip
+                              "AND gold IS NULL AND repeats IS NULL")  # fmt: skip
     budget = int(facts.get("budget", 0)) or answered + waiting
     left = max(budget - answered, 0)
     curve = database.rows(

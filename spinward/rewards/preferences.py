@@ -79,6 +79,7 @@ class Preferences:
     rounds: int = 10  # of questions while training
     wait: bool = True  # training waits for the answers; if not, it goes on with those there are
     overlap: int = 1  # people who answer each question
+    repeat_share: float = 0.05  # of the questions, asked again to see who agrees with themselves
     queries: str = "disagreement"  # pairs that the members disagree on most, or random pairs
     candidates: int = 10  # random pairs for each pair that is asked
     show: str = "pictures"  # what people see: pictures, or numbers of the observations as bars

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spinward.people.cycle import Cycle, Plan, hook
+from spinward.people.cycle import Cycle, hook
+from spinward.people.schedule import Plan
 from spinward.run.assemble import Assembled
 from spinward.run.experiment import Experiment
 

@@ -18,9 +18,10 @@ from spinward.errors import SettingsError, Stopped
 from spinward.people import cycle, filming, pictures, teachers
 from spinward.people import database as databases
 from spinward.people.accounts import Accounts
-from spinward.people.cycle import Cycle, Plan
+from spinward.people.cycle import Cycle
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Labels
+from spinward.people.schedule import Plan
 from spinward.rewards.preferences import Preferences
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
@@ -229,6 +230,21 @@ def test_an_iteration_that_is_repeated_knows_no_answer_that_came_later(tmp_path)
     assert [x.share for x in labels.labels(seed=0, upto=2)] == []
     assert [x.share for x in labels.labels(seed=0)] == [0.0] and not labels.labels(seed=1)
     assert (whole.upto(0, 0), whole.upto(1, 0), whole.upto(2, 0)) == (0, 1, 3)
+    whole.close(True)
+
+
+def test_earlier_questions_are_asked_again_and_not_waited_for(tmp_path):
+    whole = asker(tmp_path)
+    labels, who = whole.labels, Accounts(whole.database).named("Ann").id
+    items = [labels.add_item("text", str(i), b"") for i in range(8)]
+    for i in range(4):
+        labels.ask(str(i), (items[2 * i], items[2 * i + 1]), place=(0, 0))
+        labels.answer(who, labels.next(who).id, "first", f"{i}")
+    for _ in range(2):  # asking twice is asking once
+        whole.repeat(0, 10, 2, np.random.default_rng(0))
+    rows = whole.database.rows("SELECT * FROM question WHERE repeats NOT NULL")
+    assert len(rows) == 2 and all(r["iteration"] is None for r in rows)
+    assert not whole.waits_for(10) and labels.next(who).id in {r["id"] for r in rows}
     whole.close(True)
 
 

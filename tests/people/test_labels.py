@@ -1,12 +1,14 @@
 """Questions, leases, answers and what follows from them."""
 
 import itertools
+import json
 import sqlite3
 import threading
 
 import pytest
 
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.people import agreement
 from spinward.people import database as databases
 from spinward.people.accounts import Accounts
 from spinward.people.labels import Gone, Labels
@@ -168,6 +170,20 @@ def test_a_known_answer_is_asked_of_everybody_and_is_no_label(database, labels):
     for p in who:
         labels.answer(p, labels.next(p).id, "first", f"by {p}")
     assert labels.labels() == []
+
+
+def test_a_repeated_question_is_asked_of_those_who_know_it_and_gives_no_label(database, labels):
+    ann, bo = people(database, "Ann", "Bo")
+    (question,) = pairs(labels, 1)
+    labels.answer(ann, labels.next(ann).id, "first", "a")
+    one, two = json.loads(database.rows("SELECT items FROM question")[0][0])
+    repeat = labels.ask("again", (two, one), repeats=question)
+    assert labels.next(bo) is None and labels.next(ann).id == repeat
+    labels.answer(ann, repeat, "second", "b")  # the same item again
+    (label,) = labels.labels()
+    assert (label.share, label.answers) == (1.0, 1)
+    (standing, _) = sorted(agreement.standings(database), key=lambda s: s.name)
+    assert standing.repeats == 1.0
 
 
 @pytest.mark.parametrize("answer", ["left", "", "undo", "x" * 1000, None])
