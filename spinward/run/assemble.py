@@ -38,7 +38,13 @@ from spinward.programs import choose
 from spinward.run import folders
 from spinward.run.actors import actors
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
+from spinward.run.contradictions import (
+    TEXT,
+    check_fit,
+    check_rewards,
+    check_steps,
+    check_streamed,
+)
 from spinward.run.experiment import Experiment
 from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
@@ -101,6 +107,7 @@ class Assembled:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
         source: Any = source_for(self.want, self.env, self.logged, self.texts(), makers)
+        check_streamed(self.algorithm, source)
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(
