@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation.episodes import Agents, scored
 from spinward.run.assemble import Assembled
@@ -45,6 +46,8 @@ def env_of(made: Assembled) -> Any:
             "texts by itself (held_out)"
         )
     other = experiment.evaluate_env
+    if not other:
+        require_env(made.env)
     return fitting(other, made) if other else made.env
 
 

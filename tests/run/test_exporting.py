@@ -55,9 +55,10 @@ def test_an_exported_policy_acts_as_the_run_does(name, tmp_path):
               zip(contract["memory_at_start"], contract["memory"], strict=True)]  # fmt: skip
     random = np.random.default_rng(2)
     for _ in range(5):  # one at a time, by what the contract says, beside the policy itself
-        obs = random.normal(size=policy.spec.obs.shape).astype(np.float32)
-        action, *memory = program(obs[None], *memory)
-        np.testing.assert_allclose(np.asarray(action)[0], policy(obs), atol=1e-5)
+        seen = exporting.sample(policy, random)
+        action, *memory = program(*(x[:1] for x in jax.tree.leaves(seen)), *memory)
+        expected = policy(jax.tree.map(lambda x: x[0], seen))
+        np.testing.assert_allclose(np.asarray(action)[0], expected, atol=1e-5)
 
 
 def test_the_contract_says_what_goes_in_and_comes_out(tmp_path):
