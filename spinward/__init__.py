@@ -76,6 +76,7 @@ PLACES = {
     "QRDQN": "algorithms.qr_dqn",
     "R2D2": "algorithms.r2d2",
     "REM": "algorithms.rem",
+    "Preferences": "rewards.preferences",
     "RND": "rewards.rnd",
     "RewardModel": "algorithms.reward_model",
     "RewardModelScore": "rewards.reward_model_score",

@@ -190,6 +190,7 @@ class Reader(Protocol):
 
     def start(self) -> Any: ...  # the initial decoder; None where none is named
     def vocabulary(self) -> Any: ...  # the vocabulary of the run's texts
+    def game(self) -> Any: ...  # the rules of the run's game for two
     def rows(self) -> Any: ...  # from number to row, where prompts are rows of a file; or None
     def trained(self, run: str) -> Any: ...  # the language model that a run trained, with its head
     def arrays(self, path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
@@ -264,6 +265,23 @@ class Renders(Protocol):
     """An environment in JAX that can be drawn."""
 
     def render(self, state: Any) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Game(Env, Protocol):
+    """A board game for two in JAX. They move in turn; rewards are the mover's, who may win 1.
+    Nothing is hidden: an observation, as the side to move sees it, determines the state."""
+
+    def state_of(self, obs: Obs) -> Any: ...
+    def symmetries(self) -> tuple[np.ndarray, np.ndarray]: ...  # of cells and actions; see boards
+    def text(self, state: Any) -> str: ...  # the board, for a terminal
+
+
+@runtime_checkable
+class Searches(Algorithm, Protocol):
+    """An algorithm that searches before it moves; `found` is a `search.trees.Found`."""
+
+    def found(self, model: Any, obs: Obs, key: Key, explore: bool) -> Any: ...
 
 
 @runtime_checkable

@@ -9,7 +9,11 @@ NEAR = 0.66  # share of letters in common; below it a suggestion misleads: --foo
 EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml that installs it
     "Box2D": "box2d",
     "ale_py": "atari",
+    "argon2": "web",
     "cv2": "atari",
+    "h5py": "data",
+    "minari": "data",
+    "pyarrow": "data",
     "envpool": "envpool",
     "flax": "gymnax",
     "gguf": "smollm2",
@@ -20,7 +24,9 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "mujoco": "mujoco",
     "ray": "ray",
     "six": "gymnax",
+    "starlette": "web",
     "tokenizers": "language",
+    "uvicorn": "web",
 }
 
 

@@ -23,8 +23,14 @@ DOCS = Path(__file__).parent.parent / "docs" / "algorithms"
 ITERATIONS = 2
 # As the loop compiles what it repeats: at another level bits are rounded elsewhere.
 ALIKE = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+# One of each kind in every run of the tests; the others, which take minutes, are slow tests.
+ALONE = [
+    n if n in ("ppo", "dqn", "td3", "sft") else pytest.param(n, marks=pytest.mark.slow)
+    for n in ALGORITHMS
+]
 LONG = ("LPGMeta", "MBMPO", "NGU", "R2D2")  # to compile, at that level
-ROUNDING = {"MBMPO": 1e-4}  # where it grows: in steps imagined by models that were learned
+# where it grows: in steps imagined by models that were learned, and in values a search rescales
+ROUNDING = {"MBMPO": 1e-4, "AlphaZero": 1e-4}
 
 
 class Case:
@@ -81,7 +87,9 @@ def test_a_run_that_was_saved_and_loaded_goes_on_to_the_same_bits(case, tmp_path
     assert_same(copied(metrics), case.metrics[1])
 
 
-def test_seeds_and_settings_run_side_by_side_as_they_do_alone_and_compile_once(case):
+@pytest.mark.parametrize("name", ALONE)
+def test_seeds_and_settings_run_side_by_side_as_they_do_alone_and_compile_once(name):
+    case = Case(ALGORITHMS[name])
     rates = jnp.array([case.algorithm.lr, 5 * case.algorithm.lr])
 
     def agent(lr):

@@ -236,6 +236,7 @@ def lives():
     return state, metrics, step
 
 
+@pytest.mark.slow
 def test_a_life_is_validated_after_each_update_and_all_of_them_pass_the_gradient_back(
     lives,
 ):
@@ -283,6 +284,7 @@ def test_a_life_is_validated_after_each_update_and_all_of_them_pass_the_gradient
     assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(by_hand)) > 1e-5
 
 
+@pytest.mark.slow
 def test_the_slope_of_each_life_is_clipped_and_not_their_sum(lives):
     state, *_ = lives
     rule, keys = state.agent.learner.model, jax.random.split(jax.random.key(3), META.lives)

@@ -118,6 +118,7 @@ def test_priorities_choose_sequences_and_follow_the_ring(stored):
     assert set(np.flatnonzero(np.asarray(odds)) // 2) <= {2, 3, 4}
 
 
+@pytest.mark.slow
 def test_sequences_are_stored_and_learned_from_on_a_host_too():
     algorithm = tiny(NGU, **TINY)
     running = program(parts(algorithm, HostClock()))

@@ -85,6 +85,7 @@ def test_no_message_or_page_advises_to_install_a_package_of_this_name():
 def test_extras_hold_the_packages_of_the_modules_they_bring():
     packages = {
         "ale_py": "ale-py",
+        "argon2": "argon2-cffi",
         "cv2": "opencv-python-headless",
         "imageio_ffmpeg": "imageio-ffmpeg",
     }

@@ -103,16 +103,17 @@ def test_a_ring_larger_than_memory_is_refused_with_the_numbers(monkeypatch):
     spec = Spec(Box((84, 84, 4), 0, 255, "uint8"), Discrete(6))
     algorithm = ALGORITHMS["dqn"](capacity=1_000_000, stack=4)
     with pytest.raises(SettingsError, match=r"capacity=1000000 .* 7\.\d\d GB of 4\.0 GB"):
-        stored_bytes.require_ram(1_000_000, bytes_of(algorithm, 1_000_000, spec))
-    stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec))
+        require_ram(algorithm, 1_000_000, spec)
+    require_ram(algorithm, 400_000, spec)
     with pytest.raises(SettingsError, match=r"3\.01 GB for each of 2 seeds"):
-        stored_bytes.require_ram(400_000, bytes_of(algorithm, 400_000, spec), 2)
+        require_ram(algorithm, 400_000, spec, 2)
     with pytest.raises(SettingsError, match="capacity=9000000 does not fit into memory"):
         assert assemble(Experiment(ALGORITHMS["dqn"](capacity=9 * 10**6), "Maze", 100)).parts
 
 
-def bytes_of(algorithm, capacity, spec):
-    return stored_bytes.wanted_bytes(replace(algorithm, capacity=capacity).wants(spec), spec)
+def require_ram(algorithm, capacity, spec, seeds=1):
+    want = replace(algorithm, capacity=capacity).wants(spec)
+    stored_bytes.require_ram(want, stored_bytes.wanted_bytes(want, spec), seeds)
 
 
 def test_stacks_are_refused_where_there_are_no_images_or_no_history():
@@ -214,7 +215,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ["prioritised", pytest.param("both", marks=pytest.mark.slow)])
 def test_an_agent_is_the_same_on_device_and_on_a_host_however_it_replays(name):
     algorithm = tiny(ALGORITHMS["dqn"], rollout=2, warmup=32, **OPTIONS[name])
     if algorithm.stack == 1:

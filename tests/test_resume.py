@@ -112,6 +112,7 @@ def resumed(folder):
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_goes_on_to_the_same_bytes(whole, data, tmp_path):
     folder = create(whole("dqn").experiment, tmp_path, "victim").path
     moments, kills = random.Random(0), 0

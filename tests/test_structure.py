@@ -12,16 +12,18 @@ TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.
 ORDER = (
     ("errors", "spaces", "structs", "trees", "__init__"), ("core",),
     ("networks",), ("targets", "losses"),
-    ("learning",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
+    ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
-    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("run",),
-    ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("people",),
+    ("run",), ("report",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
     "programs/seeds.py", "programs/python.py", "experience/vector.py", "experience/workers.py",
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
-    "run/policy.py", "report/results.py", "run/recording.py",
+    "run/policy.py", "run/players.py", "evaluation/tournament.py", "search/exact.py",
+    "envs/game_law.py",
+    "report/results.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

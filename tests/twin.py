@@ -16,6 +16,7 @@ import numpy as np
 import spinward.algorithms
 from spinward.core import Box, Discrete, Spec, Step, Transition, config, no_memory, struct
 from spinward.envs.cartpole import CartPole
+from spinward.envs.connect import tic_tac_toe
 from spinward.envs.pendulum import Pendulum
 from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
@@ -49,6 +50,7 @@ SMALL = {
     "lives": 4,
     "novelty_width": 8,
     "memories": 16,
+    "simulations": 4,
 }
 WRITING = {"width": 8, "layers": 1, "heads": 2, "context": 8, "group": 2, "lr": 1e-4}  # on texts
 ALGORITHMS = {
@@ -61,6 +63,7 @@ def tiny(kind, **settings):
     """An algorithm with settings that make it quick, as far as it has them."""
     names = {field.name for field in dataclasses.fields(kind)}
     chosen = SMALL | (WRITING | {"start": language_model()} if "start" in names else {})
+    chosen |= {"game": tic_tac_toe()} if "game" in names else {}
     return kind(**{k: v for k, v in (chosen | settings).items() if k in names})
 
 
@@ -146,12 +149,14 @@ def parts(algorithm, env=None):
 
 
 def home(algorithm):
-    """CartPole, or Pendulum for an algorithm that refuses it."""
-    try:
-        algorithm.check(CartPole().spec)
-    except SettingsError:
-        return Pendulum()
-    return CartPole()
+    """CartPole, or what an algorithm does not refuse: Pendulum, or a game for two."""
+    for env in (CartPole(), Pendulum()):
+        try:
+            algorithm.check(env.spec)
+        except SettingsError:
+            continue
+        return env
+    return tic_tac_toe()
 
 
 def keys(seeds, first=0):

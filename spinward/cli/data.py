@@ -1,23 +1,231 @@
-"""`spinward data record RUN --out FILE`: a policy's transitions, to learn from."""
+"""`spinward data VERB ...`: data sets of logged steps."""
 
+import argparse
+import math
 from pathlib import Path
+from typing import Any
 
-from spinward.cli.parser import OLDER, Parser
+from spinward.cli.parser import OLDER, Parser, print_json, say
+from spinward.errors import SettingsError, nearest
+
+ROLES = {
+    "obs": "columns of the observation; otherwise all that have no other role",
+    "action": "column of the action; several of a continuous one",
+    "reward": "column of the reward",
+    "episode": "column with the name of the episode",
+    "time": "column with the time within it",
+    "terminated": "column that is true where the future is worth nothing",
+    "truncated": "column that is true where an episode was cut off",
+    "done": "column that is true where an episode ended; --ends says how",
+    "action_prob": "column with the probability of the action that was taken",
+    "mask": "columns that are true for the actions that were allowed",
+    "next_obs": "columns of the observation that followed",
+    "next_action": "column of the action that followed",
+    "ignore": "columns to leave out",
+}
 
 
 def run(words: list[str]) -> int:
-    parser = Parser("data", "Record transitions of a run's policy as an npz file.")
-    parser.add_argument("what", choices=["record"], help="what to do")
+    verb = words[0] if words else ""
+    if verb in ("", "-h", "--help"):
+        print(usage())
+        return 0 if verb else 2
+    if verb not in VERBS:
+        near = nearest(verb, VERBS)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(VERBS)}"
+        raise SettingsError(f"there is no data {verb}; {hint}")
+    return VERBS[verb][0](words[1:])
+
+
+def usage() -> str:
+    lines = [f"  {name:<10}{what}" for name, (_, what) in VERBS.items()]
+    return "\n".join(["usage: spinward data VERB ...", "", *lines])
+
+
+def record(words: list[str]) -> int:
+    parser = Parser("data record", "Record transitions of a run's policy as a data set.")
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", required=True, help="the .npz file")
+    parser.add_argument("--out", required=True, help="the data set's folder")
     parser.add_argument("--steps", type=int, default=10_000, help="transitions")
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
+    parser.add_argument("--explore", action="store_true", help="act as in training")
+    parser.add_argument("--licence", default="", help="of the data, for the card")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_argument("--older", action="store_true", help=OLDER)
     ask = parser.read(words)
-    from spinward.run.recording import record
+    from spinward.run.recording import record as write
     from spinward.run.run import load
 
-    rows = record(load(ask.run, ask.trust, ask.older), Path(ask.out), ask.steps, ask.seed)
+    read = load(ask.run, ask.trust, ask.older)
+    rows = write(read, Path(ask.out), ask.steps, ask.seed, ask.explore, ask.licence)
     print(f"{rows:,} transitions: {ask.out}")
     return 0
+
+
+def import_(words: list[str]) -> int:
+    about = "Import a table of decisions: CSV, TSV, JSON lines or Parquet, a row for each."
+    parser = Parser("data import", about)
+    parser.add_argument("table", help="the file")
+    parser.add_argument("--out", default="", help="the data set's folder")
+    parser.add_argument("--dry-run", action="store_true", help="print what was understood, and end")
+    roles = parser.add_argument_group(
+        "columns", "names or patterns such as 'x_*', with commas between them; otherwise guessed"
+    )
+    for role, what in ROLES.items():
+        roles.add_argument(f"--{role.replace('_', '-')}", default="", help=what)
+    parser.add_argument(
+        "--ends",
+        default="",
+        choices=["", "terminated", "truncated"],
+        help="what the last step of an episode is, where no column says it",
+    )
+    parser.add_argument("--actions", type=int, default=0, help="choices of a discrete action")
+    parser.add_argument("--action-low", type=float, help="lower bound of a continuous action")
+    parser.add_argument("--action-high", type=float, help="its upper bound")
+    parser.add_argument("--repair", default="", help="what to mend, with commas between")
+    parser.add_argument("--env", default="", help="the environment's name, for the card")
+    parser.add_argument("--licence", default="", help="of the data, for the card")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return imported(parser.read(words))
+
+
+def imported(ask: argparse.Namespace) -> int:
+    from spinward.data.importing import import_table
+    from spinward.data.plan import Options, Plan
+
+    said = {role: getattr(ask, role) for role in ROLES}
+    repair = tuple(filter(None, ask.repair.split(",")))
+    bounds = ask.action_low, ask.action_high
+    options = Options(said, ask.ends, repair, ask.actions, *bounds, ask.env, ask.licence)
+    if ask.dry_run:
+        return understood(Plan(Path(ask.table), options), ask.json)
+    if not ask.out:
+        raise SettingsError("name the data set's folder with --out, or look first with --dry-run")
+    plan, notes = import_table(Path(ask.table), Path(ask.out), options)
+    for line in (*plan.lines(), *notes):
+        say(line)
+    return shown(Path(ask.out), ask.json)
+
+
+def understood(plan: Any, as_json: bool) -> int:
+    """Prints what was understood of a table, and what is asked or refused."""
+    refused = [*plan.questions, *map(str, plan.refused)]
+    if as_json:
+        print_json({"understood": plan.lines(), "refused": refused})
+    else:
+        print(*plan.lines(), *(f"refused: {line}" for line in refused), sep="\n")
+    return 2 if refused else 0
+
+
+def shown(path: Path, as_json: bool) -> int:
+    """Prints what a data set holds, in a line."""
+    from spinward.data.store import opened
+
+    found = opened(path)
+    content = found.card.statistics
+    if as_json:
+        print_json({"data": str(path), "rows": found.rows, "episodes": content["episodes"]})
+    else:
+        print(f"{found.rows:,} steps in {content['episodes']:,} episodes: {path}")
+    return 0
+
+
+def inspect(words: list[str]) -> int:
+    parser = Parser("data inspect", "Say what a data set holds, and what may go wrong with it.")
+    parser.add_argument("data", help="a data set, or a run that logged one")
+    parser.add_argument("--html", default="", help="write a page with pictures to this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.data.inspection import described, inspected
+    from spinward.data.legacy import opened_any
+    from spinward.report.data_page import html
+    from spinward.store.files import write_atomically
+
+    with opened_any(Path(ask.data)) as found:
+        content = inspected(found)
+    if ask.html:
+        write_atomically(Path(ask.html), html(content).encode())
+    if ask.json:
+        print_json(content)
+        return 0
+    print(*described(content), sep="\n")
+    if ask.html:
+        print(f"page: {ask.html}")
+    return 0
+
+
+def convert(words: list[str]) -> int:
+    parser = Parser("data convert", "Read a data set of another format, or write one.")
+    parser.add_argument("data", help="a Minari data set, a D4RL file, npz files; or one of ours")
+    parser.add_argument("--out", required=True, help="the folder to write")
+    parser.add_argument("--to", default="spinward", choices=["spinward", "minari"], help="format")
+    parser.add_argument("--action-low", type=float, help="bound of D4RL's actions; -1 otherwise")
+    parser.add_argument("--action-high", type=float, help="the other bound; 1 otherwise")
+    parser.add_argument("--repair", default="", help="what to mend: missing, both-ends")
+    parser.add_argument("--env", default="", help="the environment's name, for the card")
+    parser.add_argument("--licence", default="", help="of the data, for the card")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.data.formats import converted, exported
+    from spinward.data.plan import Options
+
+    repair = tuple(filter(None, ask.repair.split(",")))
+    about = {"env": ask.env, "licence": ask.licence, "low": ask.action_low, "high": ask.action_high}
+    if ask.to == "minari":
+        count = exported(Path(ask.data), Path(ask.out))
+        print(f"{count:,} episodes: {ask.out}")
+        return 0
+    for line in converted(Path(ask.data), Path(ask.out), Options(repair=repair, **about)):
+        say(line)
+    return shown(Path(ask.out), ask.json)
+
+
+def split(words: list[str]) -> int:
+    parser = Parser("data split", "Split a data set by episode, into OUT/train and OUT/validation.")
+    parser.add_argument("data", help="a data set")
+    parser.add_argument("--out", required=True, help="the folder of both parts")
+    parser.add_argument("--validation", type=float, default=0.1, help="share of the episodes")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of episodes")
+    ask = parser.read(words)
+    from spinward.data.mixing import split as write
+
+    for name, rows in write(Path(ask.data), Path(ask.out), ask.validation, ask.seed).items():
+        print(f"{rows:,} steps: {Path(ask.out) / name}")
+    return 0
+
+
+def mix(words: list[str]) -> int:
+    parser = Parser("data mix", "Write episodes of one or more data sets as one data set.")
+    parser.add_argument("data", nargs="+", help="data sets of the same spaces")
+    parser.add_argument("--out", required=True, help="the data set's folder")
+    parser.add_argument("--weights", default="", help="shares of the steps, as in 0.3,0.7")
+    parser.add_argument("--rows", type=int, default=0, help="steps; otherwise all there are")
+    parser.add_argument("--min-return", type=float, default=-math.inf, help="of an episode")
+    parser.add_argument("--max-return", type=float, default=math.inf, help="of an episode")
+    parser.add_argument("--best", type=float, default=1.0, help="share of the best episodes")
+    parser.add_argument("--min-length", type=int, default=1, help="steps of an episode")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of episodes")
+    ask = parser.read(words)
+    from spinward.data.mixing import Filter
+    from spinward.data.mixing import mix as write
+
+    try:
+        weights = [float(x) for x in ask.weights.split(",") if x]
+    except ValueError:
+        raise SettingsError(f"--weights {ask.weights}: expected numbers, as in 0.3,0.7") from None
+    which = Filter(ask.min_return, ask.max_return, ask.best, ask.min_length)
+    paths = [Path(name) for name in ask.data]
+    counts = write(paths, Path(ask.out), weights, ask.rows, which, ask.seed)
+    for path, rows in zip(paths, counts, strict=True):
+        print(f"{rows:,} steps ({rows / sum(counts):.1%}) of {path}")
+    return shown(Path(ask.out), False)
+
+
+VERBS = {
+    "record": (record, "record transitions of a run's policy"),
+    "inspect": (inspect, "say what a data set holds; --html with pictures"),
+    "convert": (convert, "read Minari, D4RL and npz files; write Minari"),
+    "split": (split, "split by episode into parts to train on and to validate with"),
+    "mix": (mix, "join data sets, with weights and filters"),
+    "import": (import_, "read a table of decisions: CSV, JSON lines, Parquet"),
+}

@@ -3,6 +3,7 @@ what logged steps tell of the policy."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from spinward.cli.parser import OLDER, Parser, print_json
 
@@ -23,18 +24,27 @@ def run(words: list[str]) -> int:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
     if offline_asked(parser, ask):
         return from_data(ask)
-    from spinward.evaluation.statistics import sentence
-    from spinward.evaluation.texts import READ
     from spinward.run.experiment import EnvChoice
     from spinward.run.run import load
 
     run = load(ask.run, ask.trust, ask.older)
-    name = ask.env or (run.experiment.env.name if ask.own["env"] else "")
-    env = EnvChoice(name, ask.own["env"]) if name else ""
+    own, trained_in = ask.own["env"], run.experiment.env
+    env = EnvChoice(ask.env, own) if ask.env else ""
+    if own and not ask.env:
+        env = EnvChoice(trained_in.name, trained_in.settings | own)
     score = run.evaluate(ask.episodes, ask.explore, ask.seed, env).to_json()
     if ask.json:
         print_json(score)
         return 0
+    show(score)
+    return 0
+
+
+def show(score: dict[str, Any]) -> None:
+    """Prints a score for people."""
+    from spinward.evaluation.statistics import sentence
+    from spinward.evaluation.texts import READ
+
     count, what = score["episodes"], score["metric"]
     form = ".1f" if what == "return" else ".4g"
     if score["mode"] == READ:
@@ -46,7 +56,6 @@ def run(words: list[str]) -> int:
         print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
     for i, value in enumerate(score["per_seed"]):
         print(f"  seed {i}: {value:{form}}")
-    return 0
 
 
 def add_offline(parser: Parser) -> None:

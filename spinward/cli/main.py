@@ -8,7 +8,10 @@ COMMANDS = {
     "resume": "continue a run where it stopped",
     "evaluate": "score a run's policies over whole episodes",
     "watch": "make a video of a run's policy",
+    "play": "play a game against a run's agent, in the terminal",
+    "tournament": "rate the players of a game by matches",
     "plot": "draw learning curves, or print them as a table",
+    "label": "open a page on which people compare clips or texts",
     "generate": "let a language model write",
     "export": "write a run's language model as a public checkpoint",
     "report": "write one HTML file on a run",
@@ -20,7 +23,7 @@ COMMANDS = {
     "explain": "say what a setting means",
     "presets": "list settings known to work, by the kind of environment",
     "reproduce": "measure a published claim again",
-    "data": "record transitions of a policy to learn from",
+    "data": "import, record, inspect, split, mix and convert logged steps",
 }
 
 

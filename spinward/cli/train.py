@@ -12,6 +12,8 @@ from spinward.cli.progress import Progress
 from spinward.cli.used import choice_of, for_all, statement, used, written
 from spinward.store import settings
 
+NAME = "data"  # of the environment, where only the spaces of data are known
+
 PARTS = ("env", "reward", "data")  # the parts with settings as flags
 LENGTHS = {"steps": 100_000, "updates": 10_000}
 
@@ -20,10 +22,12 @@ def run(words: list[str]) -> int:
     name, env, *_ = [*make_parser(None).places(words), "", ""]
     if {"-h", "--help"} & set(words):
         return show_help(words, name, env)
+    if name and not env and any(word.partition("=")[0] == "--data" for word in words):
+        words = [*words, NAME]  # the card of the data stands in for an environment
     kind = settings.find("algorithms", name) if name else None
     ask = make_parser(kind).read(words)
     began = time.monotonic()
-    choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"], ask.data)
     experiment, online = phases(experiment_of(kind, ask, choice), ask)
     from spinward.experience import replay_bytes as stored_bytes
     from spinward.run.run import create
@@ -34,7 +38,7 @@ def run(words: list[str]) -> int:
     for note in notes_of(run.made):
         say(note)
     if needed := run.made.store_bytes:
-        say(stored_bytes.statement(needed, experiment.seeds))
+        say(stored_bytes.statement(run.made.want, needed, experiment.seeds))
     if outcome := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
         say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
@@ -81,9 +85,13 @@ def is_environment(name: str) -> bool:
 def notes_of(made: Any) -> tuple[str, ...]:
     """The notes on texts that a run leaves out."""
     from spinward.envs.prompts import FilePrompts
+    from spinward.envs.recorded import Recorded
     from spinward.experience.texts import TextBatches
 
     source = made.parts.source
+    if made.logged:
+        alone = " (no environment: evaluation needs one, or offline estimates)"
+        return (f"{made.logged.note}{alone if isinstance(made.env, Recorded) else ''}",)
     if isinstance(source, TextBatches):
         return source.notes
     return made.env.notes if isinstance(made.env, FilePrompts) else ()
@@ -93,7 +101,9 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     about = "Train an algorithm in an environment, or on logged data."
     parser = Parser("train", about, PARTS)
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
-    parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
+    parser.add_argument(
+        "env", help="a name of `spinward envs`, or module:Class; not needed with --data"
+    )
     parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="of each seed")
     parser.add_argument("--seeds", type=int, default=1, help="agents, trained as one program")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
@@ -173,7 +183,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
     """The experiment of the flags; settings without a flag come from the preset."""
     from spinward.run.experiment import DataChoice, EnvChoice, Experiment
 
-    choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    choice = choice or choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"], ask.data)
     algorithm, reward = kind(**{**choice.settings, **given(ask)}), choice.reward
     if ask.reward:
         reward = reward_of(ask.reward)

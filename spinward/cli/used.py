@@ -24,14 +24,23 @@ def used(kind: Any, preset: dict[str, Any]) -> list[Setting]:
 
 
 def choice_of(
-    kind: Any, env: str, steps: int, asked: str = "", own: dict[str, Any] | None = None
+    kind: Any,
+    env: str,
+    steps: int,
+    asked: str = "",
+    own: dict[str, Any] | None = None,
+    data: str = "",
 ) -> Any:
-    """The choice of a preset for an environment; `own` are the environment's settings."""
+    """The choice of a preset for an environment; `own` are the environment's settings.
+    `data` is the place of the data that stand in for one."""
+    from spinward.data.store import env_of
     from spinward.envs import ids
+    from spinward.envs.recorded import NAME
     from spinward.presets.choice import choose
     from spinward.presets.kinds import task_of
 
-    return choose(kind, task_of(env, ids.make(env, own)), steps, asked)
+    made = env_of(data) if env == NAME else ids.make(env, own)
+    return choose(kind, task_of(env, made), steps, asked)
 
 
 def written(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Logged steps from files, as a Transition to learn from."""
+"""Logged steps from files, as what a run learns from."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,110 @@ from typing import Any
 import numpy as np
 
 from spinward.core import Box, Transition
-from spinward.data import chunks
+from spinward.data import chunks, store
+from spinward.data.card import Card
+from spinward.data.checks import PROBABILITY, check_fit, check_values
+from spinward.data.layout import OBS, STATE
+from spinward.data.parts import CUT
+from spinward.data.store import Store
+from spinward.data.tables import refuse_table
+from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.experience.episodes import CUT, PROBABILITY
+from spinward.experience.frames import Frames
+from spinward.experience.material import Data
+
+FIELDS = chunks.FIELDS
+GIB = 2**30
 
 
-def read_data(path: Path, spec: Any) -> Transition:
-    """Logged steps [rows], episode by episode, from an npz file with an array for each field, or
-    from the chunks of a run that kept them.
+def open_data(
+    path: Path, spec: Any, share: float = 1.0, memory_gib: float = 0.5, env: str = ""
+) -> Data:
+    """The logged steps at a path, which fit the spaces of `spec`. Up to `memory_gib` are read into
+    memory; more are read from the disk as they are drawn.
 
     Raises:
         SettingsError: a missing file or field, or shapes that do not fit the environment.
-        DamagedFileError: a file that is no npz, or holds values that are not finite.
+        DamagedFileError: a file is not as it was written, or has values that no step may have.
     """
-    names = chunks.FIELDS
+    refuse_table(path)
+    if path.is_file() or not store.stores_below(path):
+        steps = read_arrays(path, spec)
+        return Data(steps, spec, share, note=f"{len(steps.reward):,} logged steps, in memory")
+    found = store.opened(path)
+    check_fit(path, found.card, spec, env or "the environment")
+    found.check()
+    if found.nbytes > memory_gib * GIB:
+        for first, fields in found.blocks():
+            check_values(path, found.card, first, fields)
+        note = f"{found.rows:,} logged steps ({found.nbytes / GIB:.1f} GiB), read as they are drawn"
+        nothing: Any = None
+        return Data(nothing, spec, share, note=note, reader=StoreReader(found))
+    note = f"{found.rows:,} logged steps ({found.nbytes / GIB:.2g} GiB), in memory"
+    steps = in_memory(found)
+    if found.layout.stack == 1:
+        return Data(steps, spec, share, note=note)
+    frames, numbers = images(found)
+    obs: Any = numbers
+    steps = Transition(**{**vars(steps), OBS: obs, "next_obs": obs})
+    return Data(steps, spec, share, note=note, frames=frames, stack=found.layout.stack)
+
+
+class StoreReader:
+    """The steps of an open data set, as Transitions."""
+
+    def __init__(self, opened: Store):
+        self.store, self.rows, self.extras = opened, opened.rows, (*opened.extras, CUT)
+
+    def steps(self, rows: np.ndarray, keep: tuple[str, ...] = ()) -> Transition:
+        return transition(self.store.at(rows), keep)
+
+
+def transition(fields: Fields, keep: tuple[str, ...]) -> Transition:
+    """Steps [rows] with these of their further columns."""
+    weight: Any = np.ones(len(fields["reward"]), np.float32)
+    main = {name: fields[name] for name in FIELDS}
+    return Transition(**main, weight=weight, extras={name: fields[name] for name in keep})
+
+
+def in_memory(found: Store) -> Transition:
+    """All steps of a data set, checked; without observations that are stacks of images."""
+    whole: Fields = {}
+    for first, fields in found.blocks():
+        check_values(found.path, found.card, first, fields)
+        if found.layout.stack > 1:
+            fields |= {OBS: fields["reward"], "next_obs": fields["reward"]}
+        rows = np.arange(first, first + len(fields["reward"]))
+        store.put(whole, fields, rows, found.rows)
+    return transition(whole, (*found.extras, CUT))
+
+
+def images(found: Store) -> tuple[Frames, np.ndarray]:
+    """The images of a data set, each once, and the number [rows] of the newest of each step."""
+    numbers, columns, before = [], [], 0
+    stack = found.layout.stack
+    for part, order in zip(found.parts, found.orders, strict=True):
+        (name,) = (c.name for c in part.layout.columns if c.per == STATE)
+        length = np.diff(order.first, append=part.rows)
+        place = order.start + order.number * stack + stack - 1 - order.first + before
+        numbers.append(np.repeat(place, length) + np.arange(part.rows))
+        columns.append(part.columns[name])
+        before += len(columns[-1])
+    ring: Any = np.concatenate(columns)[:, None]
+    count: Any = np.array([before], np.int32)
+    begins: Any = np.array([True])
+    return Frames(ring, count, begins), np.concatenate(numbers).astype(np.int32)
+
+
+def read_data(path: Path, spec: Any) -> Transition:
+    """The logged steps at a path [rows], in memory; see `open_data`."""
+    return open_data(path, spec, memory_gib=np.inf).steps
+
+
+def read_arrays(path: Path, spec: Any) -> Transition:
+    """Logged steps [rows], episode by episode, from an npz file with an array for each field, or
+    from the npz files of a run that kept them."""
+    names = FIELDS
     arrays = by_environment(chunks.read(path))
     if missing := [name for name in names if name not in arrays]:
         raise SettingsError(f"{path} lacks {', '.join(missing)}; expected {', '.join(names)}")
@@ -29,40 +119,30 @@ def read_data(path: Path, spec: Any) -> Transition:
         shape = (rows, *wanted.get(name, ()))
         if arrays[name].shape != shape:
             raise SettingsError(f"{path}: {name} has shape {arrays[name].shape}; expected {shape}")
-        if not np.isfinite(arrays[name]).all():
-            row = int(np.argwhere(~np.isfinite(arrays[name].reshape(rows, -1)).all(1))[0, 0])
-            raise DamagedFileError(f"{path}: {name} of row {row} is not finite")
+        check_kind(path, name, arrays[name], spec)
     kinds = {"reward": np.float32, "terminated": bool, "truncated": bool}
     fields: dict[str, Any] = {n: np.asarray(arrays[n], kinds.get(n)) for n in names}
-    cuts = cut_after(fields, arrays.get("env"))
-    cuts &= ~(fields["terminated"] | fields["truncated"])
-    fields["truncated"] = fields["truncated"] | cuts
-    weight: Any = np.ones(rows, np.float32)
-    extras: dict[str, Any] = {CUT: cuts}
+    extras: dict[str, Any] = {}
     if PROBABILITY in arrays:
-        extras[PROBABILITY] = checked_probabilities(path, arrays[PROBABILITY], rows, spec)
-    return Transition(**fields, weight=weight, extras=extras)
+        if arrays[PROBABILITY].shape != (rows,):
+            raise SettingsError(f"{path}: {PROBABILITY} has shape {arrays[PROBABILITY].shape}")
+        extras[PROBABILITY] = np.asarray(arrays[PROBABILITY], np.float32)
+    check_values(path, Card(spec.obs, spec.action), 0, fields | extras)
+    done = fields["terminated"] | fields["truncated"]
+    cut = cut_after(fields, arrays.get("env")) & ~done
+    fields["truncated"] = fields["truncated"] | cut
+    weight: Any = np.ones(rows, np.float32)
+    return Transition(**fields, weight=weight, extras={**extras, CUT: cut})
 
 
-def checked_probabilities(path: Path, probability: np.ndarray, rows: int, spec: Any) -> np.ndarray:
-    """The logged probabilities [rows] of the actions, or their densities.
-
-    Raises:
-        SettingsError: one is not within (0, 1], or a density is not above 0.
-    """
-    if probability.shape != (rows,):
-        raise SettingsError(
-            f"{path}: {PROBABILITY} has shape {probability.shape}; expected {(rows,)}"
-        )
-    most = np.inf if isinstance(spec.action, Box) else 1.0
-    bad = ~((probability > 0.0) & (probability <= most) & np.isfinite(probability))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise SettingsError(
-            f"{path}: {PROBABILITY} of row {row} is {probability[row]:g}, and {bad.sum():,} of "
-            f"{rows:,} are not above 0{'' if most == np.inf else ' and at most 1'}"
-        )
-    return np.asarray(probability, np.float32)
+def check_kind(path: Path, name: str, values: np.ndarray, spec: Any) -> None:
+    """Raises DamagedFileError for an array whose values are of another kind than they must be."""
+    discrete = not isinstance(spec.action, Box)
+    image = name in (OBS, "next_obs") and spec.obs.dtype == "uint8"
+    kinds = "iu" if name == "action" and discrete else "u" if image else "fiub"
+    if values.dtype.kind not in kinds:
+        wanted = {"iu": "whole numbers", "u": "uint8 images", "fiub": "numbers"}[kinds]
+        raise DamagedFileError(f"{path}: {name} has values of {values.dtype}; expected {wanted}")
 
 
 def by_environment(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

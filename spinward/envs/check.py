@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.core import Box, Dict, Env, HostEnv, Spec
+from spinward.core import Box, Dict, Env, Game, HostEnv, Spec
+from spinward.envs import game_law
 from spinward.envs.gymnasium import Gymnasium, registered
 from spinward.envs.processes import ask
 from spinward.errors import SpinwardError
@@ -97,7 +98,10 @@ def _device(env: Env, steps: int) -> list[Finding]:
         return obs, jax.lax.scan(step, first, actions)[1]
 
     first, rest = jax.tree.map(np.asarray, jax.jit(run)(key))
-    return found + _values(first, rest, steps)
+    found += _values(first, rest, steps)
+    if spec.players == 2 and isinstance(env, Game):
+        found += [Finding(*row) for row in game_law.findings(env, steps)]
+    return found
 
 
 def _types(state: Any, answer: Any) -> list[Finding]:

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spinward.envs import given
+from spinward.envs import against, given
 from spinward.errors import SettingsError
 
 OWN = {
     "CartPole-v1": "cartpole:CartPole",
+    "CartPole-Endless": "cartpole_endless:EndlessCartPole",
     "Acrobot-v1": "acrobot:Acrobot",
+    "Boat-Race": "boat_race:BoatRace",
+    "Boat-Race-Laps": "boat_race:laps",
     "MountainCar-v0": "mountain_car:MountainCar",
     "MountainCarContinuous-v0": "mountain_car_continuous:MountainCarContinuous",
     "Pendulum-v1": "pendulum:Pendulum",
@@ -36,6 +39,10 @@ OWN = {
     "Probe-ActionContinuous": "probe:ProbeActionContinuous",
     "Probe-Truncated": "probe:ProbeTruncated",
     "Probe-BothContinuous": "probe:ProbeBothContinuous",
+    "TicTacToe": "connect:tic_tac_toe",
+    "ConnectFour": "connect:Connect",
+    "Hex": "hex:Hex",
+    "Othello": "othello:Othello",
     "Grammar": "grammar:Grammar",
     "Couplets": "couplets:Couplets",
     "text": "prompts:FilePrompts",
@@ -76,7 +83,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     """
     settings = settings or {}
     if name in OWN:
-        return with_settings(name, ours(OWN[name])(), settings)
+        return own(name, settings)
     prefix, _, rest = name.partition(":")
     if prefix == given.PREFIX:
         maker = given.found(name)
@@ -92,6 +99,13 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     elif not name.startswith("ALE/"):
         check_registered(name)
     return adapted_host(name, settings)
+
+
+def own(name: str, settings: dict[str, Any]) -> Any:
+    """An environment of ours; a game for two becomes a task where `settings` name an opponent."""
+    match = {k: v for k, v in settings.items() if k in against.SETTINGS}
+    rest = {k: v for k, v in settings.items() if k not in match}
+    return against.wrapped(name, with_settings(name, ours(OWN[name])(), rest), match)
 
 
 def adapted_host(name: str, settings: dict[str, Any]) -> Any:

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Algorithm, HostEnv, Key, Policy
+from spinward.core import Algorithm, Game, HostEnv, Key, Policy
+from spinward.envs.against import Against
 from spinward.envs.text import Text
 from spinward.evaluation.statistics import described
 from spinward.experience.generation import Generation
 from spinward.experience.rollout import in_env_units, with_last_reward
 from spinward.experience.vector import Vector
 
+OPPONENT = "one_ply"  # in games for two, where none is named
 LIMIT = 100_000  # steps after which an episode that has not ended is cut off
 
 
@@ -57,9 +59,14 @@ class Score(NamedTuple):
 def evaluate(
     agents: Agents, episodes: int, explore: bool = False, seed: int = 0, limit: int = LIMIT
 ) -> Score:
-    """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps."""
+    """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps. In a
+    game for two, an agent plays against `OPPONENT`, and begins in half of the games by chance."""
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
     cut: Any = 0
+    if isinstance(agents.env, Game):
+        task = Against(agents.env, OPPONENT)
+        score = evaluate(agents._replace(env=task), episodes, explore, seed, limit)
+        return score._replace(metric=f"return against {OPPONENT}")
     if isinstance(agents.env, Text):
         texts = agents.algorithm, agents.env, agents.agent, keys, episodes, explore
         returns = np.asarray(of_texts(*texts))

@@ -54,11 +54,12 @@ class LoggedSteps:
         return LoggedState(ring.priorities)
 
 
-def logged_ring(steps: Transition) -> ReplayState:
-    """The ring of logged steps [rows], handed to the device once.
+def logged_ring(steps: Transition, frames: Any = ()) -> ReplayState:
+    """The ring of logged steps [rows], handed to the device once. With `frames`, the observations
+    are the numbers of their newest images.
 
     One episode follows another; where a recording was cut, its last step is truncated.
     """
     rows = steps.reward.shape[0]
     data = jax.tree.map(lambda x: jnp.asarray(x)[:, None], steps)
-    return ReplayState((), data, jnp.int32(rows))
+    return ReplayState((), data, jnp.int32(rows), jax.tree.map(jnp.asarray, frames))

@@ -1,8 +1,8 @@
 """Builds the source for an algorithm's `wants` from the material of a run. No other file does.
 
 An environment in JAX becomes a rollout; an environment on a host is stepped in batches or by
-actors; logged data become a ring without writes. With both an environment and data, batches mix
-both.
+actors; logged data become a ring without writes, or are read as they are drawn where they are
+large. With both an environment and data, batches mix both.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from spinward.experience.lifetimes import Lifetimes
 from spinward.experience.logged import LoggedSteps, logged_ring
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
+from spinward.experience.streamed import StreamedSteps
 from spinward.experience.texts import TextBatches
 from spinward.experience.vector import Vector
 from spinward.experience.wanted import (
@@ -27,21 +28,30 @@ from spinward.experience.wanted import (
     Prompts,
     Rollouts,
     Samples,
+    SelfPlay,
     Sequences,
     Texts,
     Want,
     rows,
 )
 
+NO_DATA = (
+    "this algorithm learns from logged data: name a data set with --data "
+    "(`spinward data record RUN --out DATA` makes one)"
+)
 Collector = Callable[[int, int, bool], Source]  # (envs, steps, corrects_lag)
 
 
 class Data(NamedTuple):
     """Logged steps, and their share of every batch."""
 
-    steps: Transition  # [rows, ...]
+    steps: Transition  # [rows, ...]; None where a reader has them
     spec: Spec
     share: float = 1.0
+    frames: Any = ()  # Frames, where observations are stacks of images; then `obs` has numbers
+    stack: int = 1  # images in such an observation
+    reader: Any = None  # a StepReader, where the steps stay on the disk
+    note: str = ""  # how many steps there are, and where they are held
 
 
 def source_for(
@@ -53,8 +63,7 @@ def source_for(
 ) -> Source:
     """The source for `want`.
 
-    `env` is an `Env`, a `HostEnv` or a `Text`; `texts` are the texts of a data set (see
-    `experience/texts.py`); `collector` makes rollouts where actors hold the environments.
+    `env` is an `Env`, a `HostEnv` or a `Text`; `collector` makes rollouts where actors hold envs.
 
     Raises:
         SettingsError: the material does not fit the want.
@@ -64,6 +73,9 @@ def source_for(
         case Rollouts():
             refuse(data, "it learns from the steps of its own policy alone")
             return collect(want.envs, want.steps, want.corrects_lag)
+        case SelfPlay():
+            refuse(data, "it learns from games against itself alone")
+            return in_jax(env, want)
         case Lives():
             refuse(data, "its agents learn from their own steps alone")
             return Lifetimes(in_jax(env, want), want.lives, want.updates)
@@ -74,16 +86,24 @@ def source_for(
             return samples(want, collect, data)
         case Logged():
             if data is None:
-                raise SettingsError(
-                    "this algorithm learns from logged data: name a file with --data "
-                    "(`spinward data record RUN --out FILE` makes one)"
-                )
-            steps = best_episodes(data.steps, want.best)
-            return logged(data._replace(steps=steps), want.updates, want.batch, want.window)
+                raise SettingsError(NO_DATA)
+            return logged(best_of(data, want.best), want.updates, want.batch, want.window)
         case Prompts():
             return completions(want, env)
         case Texts():
             return corpus(want, texts)
+
+
+def best_of(data: Data, share: float) -> Data:
+    """The data of the best episodes, which are at least this share of the steps."""
+    if share >= 1.0:
+        return data
+    if data.reader is not None:
+        raise SettingsError(
+            f"a share of {share:g} of the best episodes is chosen in memory, and {data.note}; "
+            "raise data.memory_gib if the machine has that memory"
+        )
+    return data._replace(steps=best_episodes(data.steps, share))
 
 
 def refuse(data: Data | None, why: str) -> None:
@@ -96,7 +116,7 @@ def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
     return Vector(env, envs, steps) if isinstance(env, HostEnv) else Rollout(env, envs, steps)
 
 
-def in_jax(env: Any, want: Lives) -> Rollout:
+def in_jax(env: Any, want: Lives | SelfPlay) -> Rollout:
     if isinstance(env, HostEnv):
         raise SettingsError("this algorithm needs an environment in JAX: it runs thousands at once")
     return Rollout(env, want.envs, want.steps)
@@ -145,6 +165,11 @@ def samples(want: Samples, collect: Collector, data: Data | None) -> Source:
     replay = Replay(source, layout, rows(want, want.warmup))
     if data is None:
         return replay
+    if data.reader is not None:
+        raise SettingsError(
+            f"data.share={data.share} mixes logged steps with the environment's in memory, and "
+            f"{data.note}; raise data.memory_gib if the machine has that memory"
+        )
     if want.prioritised:
         raise SettingsError("prioritised=True draws from one store; with data.share below 1 use 0")
     count = round(data.share * want.batch)
@@ -176,16 +201,38 @@ def step_layout(want: Samples) -> StepLayout:
 
 def logged(
     data: Data, updates: int, batch: int, window: int, keep: tuple[str, ...] = (), **options: Any
-) -> LoggedSteps:
+) -> Any:
     """Windows of a data set; of its extras, only `keep` are kept."""
+    if data.reader is not None:
+        return streamed(data, updates, batch, window, keep, **options)
     if missing := [name for name in keep if name not in data.steps.extras]:
         raise SettingsError(f"the data lack {', '.join(missing)}, which this algorithm needs")
     steps = replace(data.steps, extras={name: data.steps.extras[name] for name in keep})
     count = steps.reward.shape[0]
     if count < window:
         raise SettingsError(f"the data have {count} steps; windows of {window} are wanted")
-    layout = StepLayout(count, 0, updates, batch, window, keep=keep, **options)
-    return LoggedSteps(logged_ring(steps), layout, data.spec)
+    layout = StepLayout(count, 0, updates, batch, window, data.stack, keep=keep, **options)
+    return LoggedSteps(logged_ring(steps, data.frames), layout, data.spec)
+
+
+def streamed(
+    data: Data,
+    updates: int,
+    batch: int,
+    window: int,
+    keep: tuple[str, ...] = (),
+    prioritised: bool = False,
+    **options: Any,
+) -> StreamedSteps:
+    """Windows of a data set that stays on the disk."""
+    if prioritised:
+        raise SettingsError(
+            f"prioritised=True keeps a priority of each step in memory, and {data.note}; raise "
+            "data.memory_gib if the machine has that memory"
+        )
+    if missing := [name for name in keep if name not in data.reader.extras]:
+        raise SettingsError(f"the data lack {', '.join(missing)}, which this algorithm needs")
+    return StreamedSteps(data.reader, data.spec, updates, batch, window, keep)
 
 
 def innermost(source: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How many bytes of RAM a replay takes, computed before the replay exists."""
+"""How many bytes of RAM a store or a search takes, computed before it exists."""
 
 import math
 import os
@@ -10,7 +10,7 @@ import jax
 from spinward.core import Box, Spec, replace
 from spinward.errors import SettingsError
 from spinward.experience import frames, priorities
-from spinward.experience.wanted import Samples, Sequences, Want, rows
+from spinward.experience.wanted import Samples, SelfPlay, Sequences, Want, rows
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 GB = 1e9
@@ -33,7 +33,9 @@ def replay_bytes(
 
 
 def wanted_bytes(want: Want, spec: Spec) -> int:
-    """The bytes of one seed's store, where experience is stored; otherwise 0."""
+    """The bytes of one seed's store, or of its search trees; 0 where it has neither."""
+    if isinstance(want, SelfPlay):
+        return want.search_bytes
     if not isinstance(want, Samples | Sequences):
         return 0
     spec, capacity = replace(spec, envs=want.envs), rows(want, want.capacity)
@@ -55,17 +57,20 @@ def machine_bytes() -> int:
     return min(limits)
 
 
-def statement(needed: int, seeds: int = 1) -> str:
+def statement(want: Want, needed: int, seeds: int = 1) -> str:
     """The sentence about RAM that a command prints before a run."""
+    what = "search takes" if isinstance(want, SelfPlay) else "replay takes"
     each = f" ({needed / GB:.2f} GB for each of {seeds} seeds)" if seeds > 1 else ""
-    return f"replay takes {seeds * needed / GB:.2f} GB{each} of {machine_bytes() / GB:.1f} GB"
+    return f"{what} {seeds * needed / GB:.2f} GB{each} of {machine_bytes() / GB:.1f} GB"
 
 
-def require_ram(capacity: int, needed: int, seeds: int = 1) -> None:
-    """Raises SettingsError where replays of `capacity` env steps do not fit into RAM."""
+def require_ram(want: Want, needed: int, seeds: int = 1) -> None:
+    """Raises SettingsError where the store or the search trees do not fit into RAM."""
     if seeds * needed > machine_bytes():
+        games = isinstance(want, SelfPlay)
+        what = f"envs={want.envs}" if games else f"capacity={want.capacity}"  # type: ignore[union-attr]
         raise SettingsError(
-            f"capacity={capacity} does not fit into memory: the {statement(needed, seeds)}"
+            f"{what} does not fit into memory: the {statement(want, needed, seeds)}"
         )
 
 

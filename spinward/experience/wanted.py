@@ -20,6 +20,15 @@ class Rollouts:
 
 
 @config
+class SelfPlay:
+    """Games for two that the policy plays against itself: batches are [plies, games]."""
+
+    envs: int  # games played side by side
+    steps: int  # plies of each between updates
+    search_bytes: int = 0  # RAM that the search takes besides
+
+
+@config
 class Samples:
     """Stored steps, sampled at random: batches are [updates, window, batch]."""
 
@@ -126,7 +135,7 @@ def logged_samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples
     return replace(samples(settings, window, stack), needs_data=True)
 
 
-Want = Rollouts | Samples | Sequences | Logged | Texts | Prompts | Lives
+Want = Rollouts | SelfPlay | Samples | Sequences | Logged | Texts | Prompts | Lives
 
 
 def rows(want: Samples | Sequences, steps: int) -> int:

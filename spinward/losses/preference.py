@@ -17,6 +17,16 @@ def bradley_terry(better: Array, worse: Array, smoothing: float | Array = 0.0) -
     return -(1.0 - smoothing) * jax.nn.log_sigmoid(margin) - smoothing * jax.nn.log_sigmoid(-margin)
 
 
+def noisy_comparison(margin: Array, share: Array, error: float | Array) -> Array:
+    """The cross-entropy of labels `share`, the share of answers that prefer the first of two, under
+    (1 - error) sigmoid(margin) + error / 2: people answer at random in a share `error` of cases
+    (Christiano et al., 2017, arXiv:1706.03741, section 2.2.3)."""
+    keep, chance = jnp.log1p(-error), jnp.log(0.5 * error)
+    first = jnp.logaddexp(keep + jax.nn.log_sigmoid(margin), chance)
+    second = jnp.logaddexp(keep + jax.nn.log_sigmoid(-margin), chance)
+    return -share * first - (1.0 - share) * second
+
+
 def ranking(scores: Array) -> Array:
     """The mean of `bradley_terry` [...] over all pairs of several, from `scores` [..., ranked],
     the best first (Ouyang et al., 2022, arXiv:2203.02155, (1))."""

@@ -16,6 +16,7 @@ ENOUGH_CHANNELS = 32  # from which a matrix product of each slice is faster than
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
     "swish": jax.nn.swish,
     "elu": jax.nn.elu,
 }

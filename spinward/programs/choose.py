@@ -7,6 +7,7 @@ import jax
 from spinward.experience import ffi
 from spinward.experience.callback_source import CallbackSource, Host
 from spinward.experience.material import innermost, with_innermost
+from spinward.experience.streamed import StreamedSteps
 from spinward.experience.vector import Vector
 from spinward.experience.workers import Workers
 from spinward.loop import Parts, first_agent
@@ -20,8 +21,9 @@ def program(parts: Parts) -> Program:
     """The program for the loop of all seeds.
 
     Where experience is computed on the device, the whole loop is one compiled program. Where
-    environments are on a host, the compiled program calls them. A loop in Python runs two cases: a
-    large agent, which learns while environments are stepped, and actors, which it waits for.
+    environments are on a host, the compiled program calls them. A loop in Python runs three cases:
+    a large agent, which learns while environments are stepped, actors, which it waits for, and
+    logged data that stay on the disk.
     """
     host = innermost(parts.source)
     if not on_host(parts):
@@ -35,7 +37,7 @@ def program(parts: Parts) -> Program:
 def on_host(parts: Parts) -> bool:
     """Whether environments are stepped outside the compiled program. Such a run cannot be repeated
     bit for bit, and its seeds are one batch."""
-    return isinstance(innermost(parts.source), Vector | Workers)
+    return isinstance(innermost(parts.source), Vector | Workers | StreamedSteps)
 
 
 def large(parts: Parts) -> bool:

@@ -32,6 +32,7 @@ from spinward.errors import NonFiniteError
 from spinward.experience.frames import require_history
 from spinward.experience.layouts import StepLayout
 from spinward.experience.replay import Replay
+from spinward.experience.streamed import StreamedSteps
 from spinward.loop import PRIORITY, Parts, context_of, first_agent, learning, replays, summary
 from spinward.programs.seeds import Program, healthy, over_seeds
 
@@ -85,7 +86,8 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
     the next agent takes."""
     replay = parts.source if isinstance(parts.source, Replay) else None
     samples = replays(parts.source)
-    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, host.keys)
+    replayed = samples or isinstance(host, StreamedSteps)
+    settings: Any = (parts.algorithm, parts.reward, parts.source.spec, samples, replayed, host.keys)
     functions = compiled(*settings)  # hashable
     sampler = replace(replay, source=()) if replay else ()  # how batches are drawn
 
@@ -121,11 +123,7 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
 
 @functools.lru_cache(maxsize=8)
 def compiled(
-    algorithm: Algorithm,
-    reward: Reward,
-    spec: Spec,
-    samples: bool,
-    keys: Callable[[Key], Any],
+    algorithm: Algorithm, reward: Reward, spec: Spec, samples: bool, replayed: bool, keys: Any
 ) -> Compiled:
     memory = jax.jit(jax.vmap(algorithm.memory, (0, None)), static_argnums=1)
     initialise = partial(first_agent, algorithm, reward, spec)
@@ -138,7 +136,7 @@ def compiled(
     ) -> Any:
         del unused
         batch = replay.sample(new, k_sample) if samples else new
-        context = context_of(samples, algorithm, agent)
+        context = context_of(replayed, algorithm, agent)
         stages = learning(algorithm, reward, context, agent, reward_state, batch, key)
         (*_, labelled), (_, agent, reward_state, batch, improved) = stages
         metrics = summary(labelled, improved)

@@ -154,9 +154,11 @@ def frames(run: Run, seed: int = 0, limit: int = 500) -> Iterator[np.ndarray]:
     import jax
 
     from spinward.envs.gymnasium import Gymnasium
+    from spinward.envs.recorded import require_env
 
     agents, policy = run.agents(), run.policy(seed)
     env: Any = agents.env
+    require_env(env)
     if isinstance(env, Gymnasium):
         opened = env.open_one(render=True)
         obs, _ = opened.reset(seed=0)

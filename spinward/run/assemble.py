@@ -13,13 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spinward.core import (
-    Opens,
-    Spec,
-    replace,
-)
-from spinward.data import chunks
-from spinward.data.steps import read_data
+from spinward.core import Game, Opens, Spec, replace
+from spinward.data import recorder, store
+from spinward.data.steps import open_data
+from spinward.envs import boards, recorded
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -30,7 +27,6 @@ from spinward.experience.wanted import Logged, Prompts, Samples, Texts, Want
 from spinward.experience.workers import Workers
 from spinward.language import models as language
 from spinward.language import pretrained, reading
-from spinward.language import rows as texts
 from spinward.language.models import Model
 from spinward.language.reading import READERS, Limits
 from spinward.loop import Parts
@@ -39,8 +35,9 @@ from spinward.networks.lora import merged
 from spinward.programs import choose
 from spinward.run import folders
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import TEXT, check_fit, check_rewards
-from spinward.run.experiment import DataChoice, Experiment
+from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
+from spinward.run.experiment import Experiment
+from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
 from spinward.store import ranges
 
@@ -89,6 +86,7 @@ class Assembled:
         """The parts of the loop."""
         experiment = self.experiment
         check_fit(experiment, self.algorithm, self.want, self.spec.players)
+        check_steps(experiment, self.algorithm, self.logged_only)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)
@@ -96,15 +94,15 @@ class Assembled:
             reward = experiment.reward
         check_rewards(self.algorithm, reward)
         if needed := self.store_bytes:
-            stored_bytes.require_ram(self.want.capacity, needed, experiment.seeds)  # type: ignore[union-attr]
-        source: Any = source_for(self.want, self.env, self.data(), self.texts(), self.actors())
+            stored_bytes.require_ram(self.want, needed, experiment.seeds)
+        source: Any = source_for(self.want, self.env, self.logged, self.texts(), self.actors())
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(
                 f"workers={experiment.workers}: the replay of {name} is in one process"
             )
         if experiment.log_data:
-            source = chunks.recorded(source, experiment.plan(source.stride)[1])
+            source = recorder.recorded(source, experiment.plan(source.stride)[1])
         return Parts(self.algorithm, source, reward)
 
     @property
@@ -125,11 +123,14 @@ class Assembled:
         """The agents [seed] of checkpoints of a run of this experiment, one of each shard."""
         return folders.last_agents(run, places, self.algorithm, self.agent_spec, self.experiment)
 
-    def data(self) -> Data | None:
+    @cached_property
+    def logged(self) -> Data | None:
+        """The logged steps to learn from, if there are any."""
         choice = self.experiment.data
         if not choice or self.on_texts:
             return None
-        return Data(read_data(Path(choice.path), self.spec), self.spec, choice.share)
+        sizes = choice.share, choice.memory_gib
+        return open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""
@@ -179,7 +180,7 @@ def assemble(experiment: Experiment) -> Assembled:
         DamagedFileError: a file that they name is corrupt.
     """
     experiment.check()
-    env = task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+    env = env_of(experiment)
     ranges.check(env)
     algorithm = experiment.algorithm
     if isinstance(algorithm, Opens):
@@ -214,6 +215,10 @@ class Materials:
             )
         return vocabulary
 
+    def game(self) -> Game:
+        """The rules of the run's game for two."""
+        return boards.rules(self.env, str(self.experiment.env))
+
     def rows(self) -> Any:
         """From the number of a row to the row, where prompts are rows of a file; otherwise None."""
         return self.env.given if isinstance(self.env, Numbered) else None
@@ -224,21 +229,19 @@ class Materials:
     arrays = staticmethod(learned.read)
 
 
+def env_of(experiment: Experiment) -> Any:
+    """The environment of a run, or what stands in for one."""
+    if experiment.env.name == recorded.NAME:
+        return store.env_of(experiment.data.path)
+    return task(experiment) if experiment.env.name == TEXT else experiment.env.make()
+
+
 def task(experiment: Experiment) -> FilePrompts:
     """The task of continuing the prompts of a file, in the tokens of the run's model."""
     if not experiment.model:
         raise SettingsError(f"{TEXT} needs a model, which gives its tokens: name one with --model")
     decoder, vocabulary = model(experiment.model)
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
-
-
-def with_prompts(env: FilePrompts, data: DataChoice, want: Prompts) -> FilePrompts:
-    """`env` with the prompts of a file that leave room for a completion."""
-    room = want.context - want.steps if want.context else sys.maxsize
-    limits = Limits(room, data.skip, data.max_length)
-    rows_read = reading.of_file(data.path, texts.prompt, env.vocabulary, limits)
-    given = reading.given(rows_read, env.vocabulary)
-    return replace(env, rows=reading.prompts(rows_read), given=given, notes=rows_read.notes)
 
 
 def scorer(name: str, older: bool = False) -> Trained:

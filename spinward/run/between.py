@@ -8,7 +8,7 @@ repeated to find a fault, has the same changes at the same iterations.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,33 @@ ALL = 10**9  # changes that are kept
 Between = Callable[[TrainState, int], TrainState]
 
 
+@runtime_checkable
+class Waits(Protocol):
+    """A hook for which training may have to wait, as for people's answers. It is asked again and
+    again, and stop requests are seen in between."""
+
+    def waits(self, state: TrainState, at: int) -> bool: ...
+
+
+class Both:
+    """Two hooks, one after the other."""
+
+    def __init__(self, first: Between, second: Between) -> None:
+        self.first, self.second = first, second
+
+    def waits(self, state: TrainState, at: int) -> bool:
+        hooks = self.first, self.second
+        return any(isinstance(hook, Waits) and hook.waits(state, at) for hook in hooks)
+
+    def __call__(self, state: TrainState, at: int) -> TrainState:
+        return self.second(self.first(state, at), at)
+
+
+def both(first: Between | None, second: Between | None) -> Between | None:
+    """One hook that does what two do."""
+    return Both(first, second) if first and second else first or second
+
+
 class Changes:
     """The changes of a hook to one shard of a run, saved in one folder."""
 
@@ -33,14 +60,25 @@ class Changes:
                 "give that hook again: sw.load(RUN).train(between=...)"
             )
 
+    def recorded(self, iteration: int) -> Path | None:
+        """The saved change of an iteration."""
+        saved = {checkpoint.number(path): path for path in checkpoint.checkpoints(self.folder)}
+        return saved.get(iteration)
+
+    def waits(self, iteration: int, state: TrainState) -> bool:
+        """Whether training has to wait before this iteration. What is recorded is not waited
+        for."""
+        if not isinstance(self.hook, Waits) or iteration % self.every or self.recorded(iteration):
+            return False
+        return self.hook.waits(state, iteration)
+
     def at(self, iteration: int, state: TrainState, asks: bool = True) -> TrainState:
         """The state to continue from: with the saved change of this iteration, or with the change
         of the hook if the hook `asks`."""
         if self.hook is None or iteration % self.every:
             return state
-        recorded = {checkpoint.number(path): path for path in checkpoint.checkpoints(self.folder)}
-        if iteration in recorded:
-            return replayed(recorded[iteration], state)
+        if path := self.recorded(iteration):
+            return replayed(path, state)
         after = self.hook(state, iteration) if asks else state
         if changed := changes(state, after):
             return replayed(checkpoint.save(self.folder, iteration, changed, {}, ALL), state)

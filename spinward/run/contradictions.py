@@ -2,10 +2,25 @@
 
 from typing import Any
 
-from spinward.core import BoundedReward, LimitsRewards, UserReward
+import jax
+
+from spinward.core import BoundedReward, LimitsRewards, OwnLoop, UserReward
+from spinward.envs import recorded
 from spinward.errors import SettingsError
-from spinward.experience.wanted import Logged, Prompts, Rollouts, Samples, Texts, Want
+from spinward.experience.wanted import (
+    Logged,
+    Prompts,
+    Rollouts,
+    Samples,
+    SelfPlay,
+    Sequences,
+    Texts,
+    Want,
+)
+from spinward.networks.recurrent import REWARD
+from spinward.people import filming
 from spinward.rewards.environment import Environment
+from spinward.rewards.preferences import PEOPLE, Preferences
 from spinward.run.experiment import Experiment
 
 TEXT = "text"  # the name of the task whose prompts are in a file
@@ -14,9 +29,10 @@ TEXT = "text"  # the name of the task whose prompts are in a file
 def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int = 1) -> None:
     """Raises SettingsError where the settings of a run contradict what its algorithm wants."""
     name, data, reward = type(algorithm).__name__, experiment.data, experiment.reward
-    if players != 1:
+    if players != 1 and not isinstance(want, SelfPlay):
         raise SettingsError(
-            f"{experiment.env} is a game for {players} players; {name} learns to act alone"
+            f"{experiment.env} is a game for {players} players; {name} learns to act alone: name "
+            "an opponent with --env.opponent (random, one_ply, uct100), or train alphazero"
         )
     if isinstance(want, Texts | Prompts):
         return check_texts(experiment, name, want)
@@ -36,9 +52,16 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
     needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
     if needs_data and not data:
         raise SettingsError(
-            f"{name} learns from logged data: name a file with --data "
-            "(`spinward data record RUN --out FILE` makes one)"
+            f"{name} learns from logged data: name a data set with --data "
+            "(`spinward data record RUN --out DATA` makes one)"
         )
+
+
+def check_steps(experiment: Experiment, algorithm: Any, logged_only: bool) -> None:
+    """Raises SettingsError where a run without an environment would take steps."""
+    if experiment.env.name == recorded.NAME and not logged_only:
+        name = type(algorithm).__name__
+        raise SettingsError(f"{name} takes steps, and there is none to take them in: name an env")
 
 
 def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> None:
@@ -66,3 +89,44 @@ def check_rewards(algorithm: Any, reward: Any) -> None:
     """Raises SettingsError where rewards lie outside the limits of an algorithm."""
     if isinstance(algorithm, LimitsRewards) and isinstance(reward, BoundedReward):
         algorithm.check_rewards(*reward.bounds)
+
+
+def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, spec: Any) -> None:
+    """Raises SettingsError, before training, for what cannot learn from comparisons of clips."""
+    reward, name = experiment.reward, type(algorithm).__name__
+    if not isinstance(reward, Preferences):
+        return
+    reward.check()
+    if isinstance(want, Texts | Prompts):
+        raise SettingsError(
+            f"{name} writes or reads texts: compare them with spinward label FOLDER --texts FILE, "
+            "train reward-model on the result, and name its run with --reward-model"
+        )
+    if isinstance(algorithm, OwnLoop):
+        raise SettingsError(f"{name} has a loop of its own, which asks nobody")
+    if experiment.data:
+        raise SettingsError(f"data={experiment.data}: a learned reward needs a policy to film")
+    if experiment.workers:
+        raise SettingsError(f"workers={experiment.workers} cannot be used with reward preferences")
+    if isinstance(want, Sequences) and reads_rewards(algorithm, spec):
+        raise SettingsError(
+            f"{name} reads the environment's reward of the last step, which a learned reward is to "
+            "replace; use another algorithm, such as ppo or sac"
+        )
+    if reward.teacher == PEOPLE:
+        if experiment.seeds > 1:
+            raise SettingsError(
+                f"seeds={experiment.seeds}: people teach one agent at a time; use 1"
+            )
+        if reward.show == "pictures":
+            filming.check_drawn(env, str(experiment.env))
+
+
+def reads_rewards(algorithm: Any, spec: Any) -> bool:
+    """Whether the memory of a policy gets the reward of the last step."""
+
+    def memory(key: Any) -> Any:
+        return algorithm.memory(algorithm.init(key, spec), 1)
+
+    shapes = jax.eval_shape(memory, jax.random.key(0))
+    return isinstance(shapes, dict) and REWARD in shapes

@@ -1,8 +1,6 @@
 """Runs an experiment in its folder: advance, log, save; stop on request or on a fault."""
 
 import errno
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ import jax
 import numpy as np
 
 from spinward.core import LimitsRewards, Metrics, TrainState
-from spinward.data.chunks import DataLog
+from spinward.data.recorder import data_log
 from spinward.errors import DiskError, NonFiniteError, SpinwardError, Stopped
 from spinward.evaluation import q_diagnostics, texts
 from spinward.experience.replay import Replay
@@ -26,6 +24,7 @@ from spinward.run.between import Between, Changes
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
 from spinward.run.starting import begun
+from spinward.run.stopping import stopping
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
 
@@ -87,7 +86,8 @@ class Driver:
 
     def run(self) -> None:
         state, self.iteration, log = self.restore()
-        self.data = self.open_data(state)
+        about = self.experiment, self.iteration > 0
+        self.data = data_log(self.folder / "data", self.parts.source, state, *about)
         if self.options.older:
             integrity.drop_newer(self.folder / "checkpoints", self.iteration)
         run = run_of(self.folder)
@@ -97,6 +97,8 @@ class Driver:
         try:
             with disk_errors(self.folder), stopping() as asked:
                 self.loop(state, asked)
+                if self.data:
+                    self.data.finish()
         finally:
             self.log.close()
             self.times.close()
@@ -121,14 +123,6 @@ class Driver:
             rewards = np.asarray(state.source.data.reward[:, :rows])
             algorithm.check_rewards(float(rewards.min()), float(rewards.max()))
 
-    def open_data(self, state: TrainState) -> DataLog | None:
-        """The writer of experience as a data set, if `log_data` is set."""
-        if not self.experiment.log_data:
-            return None
-        resumed = self.iteration > 0
-        folder, seed = self.folder / "data", self.experiment.seed
-        return DataLog(folder, self.parts.source, state, resumed, seed)
-
     def read(self, path: Path) -> tuple[TrainState, int, tuple[int, str | None]]:
         number = checkpoint.number(path)
         keys = jax.vmap(lambda k: jax.random.fold_in(k, number))(self.experiment.keys())
@@ -142,14 +136,11 @@ class Driver:
     def loop(self, state: TrainState, asked: list[int]) -> None:
         saved_at, saving_s = time.monotonic(), 0.0
         while self.iteration < self.iterations:
-            state = self.changes.at(self.iteration, state)
-            state, metrics = self.advance(state, self.chunk_size(state))
-            self.interval.add(metrics)
-            at_point = self.iteration % self.log_every == 0
-            if self.data and (at_point or self.data.due(state)):
-                self.data.take(state)
-            if at_point:
-                self.report(state, asked)
+            if not asked and self.changes.waits(self.iteration, state):
+                time.sleep(CHUNK_S)
+                continue
+            if not asked:
+                state = self.forward(self.changes.at(self.iteration, state), asked)
             since = time.monotonic() - saved_at
             due = since > max(self.options.checkpoint_s, saving_s / SAVING_SHARE)
             if due or asked or self.iteration == self.iterations:
@@ -163,6 +154,17 @@ class Driver:
                     f"{self.iterations * self.stride:,} steps, all saved; "
                     f"continue with: spinward resume {run_of(self.folder)}"
                 )
+
+    def forward(self, state: TrainState, asked: list[int]) -> TrainState:
+        """The state after the next chunk, which is logged."""
+        state, metrics = self.advance(state, self.chunk_size(state))
+        self.interval.add(metrics)
+        at_point = self.iteration % self.log_every == 0
+        if self.data and (at_point or self.data.due(state)):
+            self.data.take(state)
+        if at_point:
+            self.report(state, asked)
+        return state
 
     def chunk_size(self, state: TrainState) -> int:
         """How many iterations the next chunk has: at most up to the next log point, and not more
@@ -262,27 +264,6 @@ class Driver:
 def seed_of(state: TrainState, seed: int) -> TrainState:
     """The state of one seed."""
     return jax.tree.map(lambda x: np.asarray(x)[seed], state)
-
-
-@contextmanager
-def stopping() -> Iterator[list[int]]:
-    """A list that gets an entry at Ctrl-C or SIGTERM; a second signal stops at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -55,6 +55,12 @@ class DataChoice:
     skip: bool = False  # pass over rows of texts that cannot be used, in place of an error
     max_length: int = 0  # tokens that longer texts are cut to, or with skip passed over; 0: no cut
     held_out: float = 0.05  # share of the texts that is evaluated with, not learned from
+    memory_gib: float = 0.5  # logged steps of more are read as they are drawn, not held in memory
+
+    @classmethod
+    def of(cls, data: Any) -> "DataChoice":
+        """The choice that an argument means: one, or a path."""
+        return data if isinstance(data, DataChoice) else cls(str(data))
 
     def __bool__(self) -> bool:
         return bool(self.path)
@@ -69,6 +75,8 @@ class DataChoice:
             raise SettingsError(
                 f"data.share={self.share} is of logged data: give its path (--data)"
             )
+        if not self.memory_gib >= 0.0:
+            raise SettingsError(f"data.memory_gib={self.memory_gib} must be at least 0")
         if not 0.0 <= self.held_out < 1.0:
             raise SettingsError(f"data.held_out={self.held_out} must be at least 0 and below 1")
 
@@ -119,6 +127,12 @@ class Experiment:
             raise SettingsError(f"workers={self.workers} cannot be used with data or log_data")
         if self.log_data and self.data.path and self.data.share == 1.0:
             raise SettingsError(f"log_data=True: learning from {self.data} collects nothing")
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the card of the steps that a run keeps says of their origin."""
+        source = f"{type(self.algorithm).__name__} while it learns"
+        return {"source": source, "env": str(self.env), "made": "train --log-data"}
 
     def plan(self, stride: int) -> tuple[int, int]:
         """The number of iterations, in whole log intervals, and the iterations in each interval."""

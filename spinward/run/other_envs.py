@@ -3,14 +3,18 @@
 from typing import Any
 
 from spinward.core import Box, Dict
-from spinward.envs import given
+from spinward.envs import given, recorded
 from spinward.errors import SettingsError
 from spinward.run.assemble import Assembled
 from spinward.run.experiment import EnvChoice
 
 
-def env_choice_of(env: Any, env_settings: dict[str, Any] | None = None) -> EnvChoice:
-    """The environment that an argument means."""
+def env_choice_of(
+    env: Any, env_settings: dict[str, Any] | None = None, data: bool = False
+) -> EnvChoice:
+    """The environment that an argument means. With `data`, no name means the spaces of the data."""
+    if isinstance(env, str) and not env and data:
+        return EnvChoice(recorded.NAME)
     if isinstance(env, EnvChoice):
         return env
     name, own = given.choice_of(env)

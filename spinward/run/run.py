@@ -12,6 +12,7 @@ import numpy as np
 from spinward.core import UserReward
 from spinward.envs import given
 from spinward.envs.prompts import FilePrompts
+from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
@@ -23,6 +24,7 @@ from spinward.run.assemble import Assembled, assemble
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
 from spinward.run.config import choices, from_config, read_config
+from spinward.run.contradictions import check_asking
 from spinward.run.drive import Options, Watch
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.other_envs import env_choice_of, fitting, is_given
@@ -33,7 +35,7 @@ from spinward.store.files import write_atomically
 
 def train(
     algorithm: Any,
-    env: Any,
+    env: Any = "",
     steps: int = 100_000,
     seeds: int = 1,
     seed: int = 0,
@@ -51,8 +53,8 @@ def train(
 
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
     `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
-    or a JAX environment; `env_settings` are its settings. `steps` are env steps of each seed; with
-    only `data` to learn from, gradient steps. `more` are further fields of an `Experiment`.
+    or a JAX environment; `env_settings` are its settings. Without one, `data` give the spaces.
+    `steps` are env steps of each seed, or gradient steps on `data` alone. `more` are others.
 
     `watch(point)` is called at each log point; if it returns `spinward.STOP`, the run is saved and
     ends. `between(state, iteration) -> state` is called there too, and training continues from the
@@ -62,11 +64,11 @@ def train(
         SettingsError: settings that cannot work, before anything is written.
         NonFiniteError: training broke; the last finite state is saved.
     """
-    env_choice = env_choice_of(env, env_settings)
-    algorithm, preset = with_preset(algorithm, env_choice, steps)
+    data_choice = DataChoice.of(data)
+    env_choice = env_choice_of(env, env_settings, bool(data_choice))
+    algorithm, preset = with_preset(algorithm, env_choice, steps, data_choice.path)
     alone = between is not None or is_given(env_choice.name)  # which no other process can have
     more |= (preset if reward is None else {"reward": reward}) | ({"shards": 1} if alone else {})
-    data_choice = data if isinstance(data, DataChoice) else DataChoice(str(data))
     more |= {"env": env_choice, "steps": steps, "seeds": seeds, "seed": seed, "data": data_choice}
     more = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
     run = create(settings.checked(Experiment, {"algorithm": algorithm, **more}), Path(out), name)
@@ -79,6 +81,7 @@ def create(experiment: Experiment, out: Path, name: str = "") -> "Run":
     experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
+    check_asking(experiment, made.algorithm, made.want, made.env, made.agent_spec)
     if isinstance(reward, UserReward):
         reward.try_once(made.parts.source)
     if experiment.workers:
@@ -232,6 +235,8 @@ class Run:
             SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents()
+        if not env:
+            require_env(agents.env)
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
         elif isinstance(self.made.env, FilePrompts):

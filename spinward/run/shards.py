@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from spinward.errors import SettingsError, SpinwardError, Stopped
+from spinward.run.asking import asking
 from spinward.run.assemble import Assembled
-from spinward.run.drive import STOP, Options, Point, Watch, drive, stopping
+from spinward.run.between import both
+from spinward.run.drive import STOP, Options, Point, Watch, drive
 from spinward.run.experiment import Experiment
 from spinward.run.folders import folders, merged, run_of
+from spinward.run.stopping import stopping
 from spinward.store import files
 from spinward.store import log as record
 
@@ -47,8 +50,8 @@ def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
 
 
 def train_one(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
-    with alone(folder):
-        drive(made, shard, folder, options)
+    with alone(folder), asking(made, shard, run_of(folder)) as hook:
+        drive(made, shard, folder, options._replace(between=both(hook, options.between)))
 
 
 @contextlib.contextmanager

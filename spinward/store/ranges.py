@@ -66,6 +66,8 @@ NAMES = (
     (AT_LEAST_0, "weight range"),
     (AT_LEAST_1, "candidates samples"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),
+    (AT_LEAST_1, "labels segment rounds overlap candidates fps members first_updates"),
+    (ABOVE_0, "scale"),
     # of environments
     (AT_LEAST_1, "limit length size rooms columns shortest longest timeout_s"),
     (AT_LEAST_0, "objects processes threads restarts"),

@@ -82,6 +82,7 @@ def test_a_run_resumed_from_an_older_checkpoint_ends_in_the_same_bytes(run, whol
     assert load(run).evaluate(1).to_json() == load(whole).evaluate(1).to_json()
 
 
+@pytest.mark.slow
 def test_runs_of_processes_pass_the_wish_on(tmp_path, capsys):
     algorithm = tiny(ALGORITHMS["ppo"])
     steps = 20 * algorithm.envs * algorithm.rollout

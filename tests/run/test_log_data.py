@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
+from film import STACK, Film
 from twin import ALGORITHMS, copied, keys, tiny
 
-from spinward.data import chunks
+from spinward.data import store
 from spinward.data.steps import read_data
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError, Stopped
@@ -30,9 +31,24 @@ def begin(name, out, folder="run", iterations=200, env=ENV, settings=(), **more)
     return train(algorithm, env, steps, out=out, name=folder, log_data=True, shards=1, **more)
 
 
-def by_env(rows):
-    """The rows of each env in the order of time, of one seed's chunks."""
-    return [{k: v[rows["env"] == env] for k, v in rows.items()} for env in np.unique(rows["env"])]
+def read(path):
+    """All steps of a data set, the recording of one environment after another."""
+    found = store.opened(path)
+    return found.at(np.arange(found.rows))
+
+
+def by_env(path):
+    """The steps of each environment in the order of time, of one seed's data set."""
+    found = store.opened(path)
+    (part,), (order,) = found.parts, found.orders
+    origin = part.columns["origin"][order.number]
+    env = origin[np.searchsorted(order.first, np.arange(found.rows), "right") - 1]
+    return [found.at(np.flatnonzero(env == one)) for one in np.unique(env)]
+
+
+def done(rows):
+    """Whether an episode ended with each step, in the environment itself."""
+    return rows["terminated"] | (rows["truncated"] & ~rows["cut"])
 
 
 def assert_equal(one, other):
@@ -62,23 +78,24 @@ def test_a_data_set_of_a_replay_is_all_that_was_ever_put_into_it(whole):
         newest.append(np.asarray(state.source.data.obs)[:, slots])
     expected = np.concatenate(newest, 1)  # [seed, row, env, 4]
     for seed in range(2):
-        rows = chunks.read(run.path / f"shards/0/data/seed-{seed}")
-        found = np.stack([env["obs"] for env in by_env(rows)], 1)
+        envs = by_env(run.path / f"shards/0/data/seed-{seed}")
+        found = np.stack([env["obs"] for env in envs], 1)
         np.testing.assert_array_equal(found, expected[seed])
 
 
 @pytest.mark.parametrize("name", ["dqn", "ppo"])
 def test_steps_follow_each_other_and_none_is_missing(name, whole):
     algorithm = whole[name].experiment.algorithm
-    rows = chunks.read(whole[name].path / "shards/0/data/seed-1")
+    path = whole[name].path / "shards/0/data/seed-1"
     warm = algorithm.warmup if name == "dqn" else 0
-    assert len(rows["reward"]) == 200 * algorithm.envs * algorithm.rollout + warm
-    for env in by_env(rows):
-        done = env["terminated"] | env["truncated"]
-        assert done.any()
+    assert store.opened(path).rows == 200 * algorithm.envs * algorithm.rollout + warm
+    for env in by_env(path):
+        over = done(env)
+        assert over.any() and not env["cut"][:-1].any()
+        np.testing.assert_array_equal(env["cut"][-1], not over[-1])
         same = (env["next_obs"][:-1] == env["obs"][1:]).all(1)
-        np.testing.assert_array_equal(same | done[:-1], True)
-        assert not same[done[:-1]].any()
+        np.testing.assert_array_equal(same | over[:-1], True)
+        assert not same[over[:-1]].any()
 
 
 def test_a_run_learns_the_same_whether_its_steps_are_kept_or_not(whole, tmp_path):
@@ -103,31 +120,21 @@ def stopped(tmp_path_factory):
         with pytest.raises(Stopped):
             begin(name, out, seeds=2, watch=stopping)
         runs[name] = load(out / "run")
-        stray = runs[name].path / "shards/0/data/seed-0" / f"{9000:010d}-{9999:010d}-{'0' * 16}.npz"
+        folder = runs[name].path / "shards/0/data/seed-0"
         for _ in range(2):
-            stray.write_bytes(b"collected after the last checkpoint")
+            with open(folder / "reward.bin", "ab") as file:
+                file.write(b"collected after the last checkpoint")
             with pytest.raises(Stopped):
                 runs[name].train(stopping, trust=True)
-            assert not stray.exists()
+            assert (folder / "reward.bin").stat().st_size == 4 * store.opened(folder).rows
         runs[name].train(trust=True)
     return runs
 
 
 @pytest.mark.parametrize("name", ["dqn", "ppo"])
 def test_a_stopped_run_goes_on_with_its_data(name, whole, stopped):
-    assert count(stopped[name].path) >= 4
-    found = chunks.read(stopped[name].path)
-    assert_equal(found, reordered(stopped[name].path, whole[name].path))
-
-
-def reordered(chunked, path):
-    """The data of `path`, its envs cut into the chunks that `chunked` has."""
-    parts = []
-    for file in sorted(chunked.rglob("*.npz")):
-        first, end = (int(n) for n in file.name.split("-")[:2])
-        envs = by_env(chunks.read(path / file.parent.relative_to(chunked)))
-        parts += [{k: v[first:end] for k, v in env.items()} for env in envs]
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    assert len(store.opened(stopped[name].path).parts[0].chunks) >= 4
+    assert_equal(read(stopped[name].path), read(whole[name].path))
 
 
 def test_a_killed_run_has_every_step_once(whole, tmp_path):
@@ -143,7 +150,8 @@ def test_a_killed_run_has_every_step_once(whole, tmp_path):
             process.send_signal(signal.SIGKILL)
         _, said = process.communicate(timeout=120)
         assert part < 1 or process.returncode == 0, said.decode()
-    assert_equal(chunks.read(folder), reordered(folder, whole["dqn"].path))
+    store.opened(folder).check()
+    assert_equal(read(folder), read(whole["dqn"].path))
     assert not [p for p in folder.rglob("*.tmp")]
 
 
@@ -152,20 +160,14 @@ def points(folder):
     return log.read_bytes().count(b"\n") if log.is_file() else 0
 
 
-def count(folder):
-    return len(list(folder.rglob("data/seed-0/*.npz")))
-
-
 def test_a_ring_shorter_than_a_log_interval_loses_no_step(tmp_path):
     sizes = {"capacity": 48, "warmup": 16}  # 12 rows of 4; an interval has 12 iterations of 4 rows
     algorithm = tiny(ALGORITHMS["dqn"], **sizes)
     experiment = Experiment(algorithm, ENV, 24 * 16, logs=2, log_data=True, shards=1)
     run = create(experiment, tmp_path, "short").train(trust=True)
-    rows = chunks.read(run.path)
-    assert len(rows["reward"]) == 16 + 24 * 16
-    for env in by_env(rows):
-        done = env["terminated"] | env["truncated"]
-        assert ((env["next_obs"][:-1] == env["obs"][1:]).all(1) | done[:-1]).all()
+    assert store.opened(run.path).rows == 16 + 24 * 16
+    for env in by_env(run.path):
+        assert ((env["next_obs"][:-1] == env["obs"][1:]).all(1) | done(env)[:-1]).all()
 
 
 @pytest.mark.parametrize("name", ["dqn", "ppo"])
@@ -175,14 +177,15 @@ def test_a_run_on_a_host_keeps_its_steps_and_goes_on_after_a_stop(name, tmp_path
         begin(name, tmp_path, iterations=40, env=env, watch=stopping)
     run = load(tmp_path / "run").train(trust=True)
     algorithm = run.experiment.algorithm
-    rows = chunks.read(run.path)
     warm = algorithm.warmup if name == "dqn" else 0
-    assert len(rows["reward"]) == 40 * algorithm.envs * algorithm.rollout + warm
-    broken = 0  # the environments of a resumed run start anew
-    for env in by_env(rows):
-        done = env["terminated"] | env["truncated"]
-        broken += (~(env["next_obs"][:-1] == env["obs"][1:]).all(1) & ~done[:-1]).sum()
-    assert broken <= 2 * algorithm.envs
+    assert store.opened(run.path).rows == 40 * algorithm.envs * algorithm.rollout + warm
+    cut = 0  # the environments of a resumed run start anew
+    for env in by_env(run.path):
+        broken = ~(env["next_obs"][:-1] == env["obs"][1:]).all(1) & ~done(env)[:-1]
+        np.testing.assert_array_equal(env["cut"][:-1], broken)
+        assert env["truncated"][:-1][broken].all()
+        cut += broken.sum()
+    assert 0 < cut <= 3 * algorithm.envs
 
 
 def test_a_run_learns_from_the_folder_of_another(whole, tmp_path):
@@ -190,24 +193,28 @@ def test_a_run_learns_from_the_folder_of_another(whole, tmp_path):
     run = train(algorithm, ENV, 20, data=whole["ppo"].path, out=tmp_path)
     assert np.isfinite(run.curves("loss")[1]).all()
     found = read_data(whole["ppo"].path, ids.make(ENV).spec)
-    assert found.reward.shape == (
-        2 * len(chunks.read(whole["ppo"].path / "shards/0/data/seed-0")["env"]),
-    )
+    one = store.opened(whole["ppo"].path / "shards/0/data/seed-0")
+    assert found.reward.shape == (2 * one.rows,)
+    assert one.card.env == ENV and one.card.statistics["rows"] == one.rows
+    assert run.made.logged.note.startswith(f"{2 * one.rows:,} logged steps")
 
 
-def test_a_chunk_that_changed_or_is_missing_is_told(stopped, tmp_path):
+def test_a_file_that_changed_or_is_missing_is_told(stopped, tmp_path):
     shutil.copytree(stopped["ppo"].path / "shards/0/data/seed-0", tmp_path / "copy")
-    second = sorted((tmp_path / "copy").iterdir())[1]
-    content = bytearray(second.read_bytes())
+    path = tmp_path / "copy/action.bin"
+    content = bytearray(path.read_bytes())
     content[200] ^= 1
-    second.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="not those its name was made from"):
-        chunks.read(tmp_path / "copy")
-    second.unlink()
-    with pytest.raises(DamagedFileError, match=f"{second.name} is missing"):
-        chunks.read(tmp_path / "copy")
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"action\.bin: the bytes of chunk"):
+        read_data(tmp_path / "copy", ids.make(ENV).spec)
+    path.write_bytes(content[:-1])
+    with pytest.raises(DamagedFileError, match="it was cut"):
+        store.opened(tmp_path / "copy")
+    path.unlink()
+    with pytest.raises(DamagedFileError, match=r"action\.bin is missing"):
+        store.opened(tmp_path / "copy")
     with pytest.raises(SettingsError, match="no data file"):
-        chunks.read(tmp_path / "nothing")
+        read_data(tmp_path / "nothing", ids.make(ENV).spec)
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):
@@ -216,15 +223,16 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
         train(algorithm, ENV, 20, data="x.npz", out=tmp_path, log_data=True)
 
 
-def test_what_is_written_is_what_np_load_reads(tmp_path):
-    rows = {
-        "obs": np.arange(24, dtype=np.float32).reshape(8, 3)[::2].T,  # which lie column by column
-        "terminated": np.array([True, False, True]),
-        "next_obs": np.zeros((0, 84, 84), np.uint8),
-        "reward": np.float32([1, np.nan, -np.inf]),
-    }
-    fields = {name: [value[:1], value[1:]] for name, value in rows.items()}
-    chunks.write_npz(tmp_path, "0000000000-0000000003", fields)
-    (path,) = tmp_path.iterdir()
-    assert_equal(chunks.arrays(path), rows)
-    assert all(chunks.arrays(path)[name].dtype == value.dtype for name, value in rows.items())
+def test_images_of_a_replay_that_stores_each_once_are_kept_once(tmp_path):
+    runs = [
+        begin("dqn", tmp_path, f"{stack}", 30, env=Film(), settings={"stack": stack}.items())
+        for stack in (1, STACK)
+    ]
+    found = [read(run.path) for run in runs]
+    assert_equal(found[1], found[0])
+    sizes = [(run.path / "shards/0/data/seed-0/obs.bin").stat().st_size for run in runs]
+    assert sizes[1] < sizes[0] and store.opened(runs[1].path).layout.stack == STACK
+    algorithm = tiny(ALGORITHMS["dqn"], stack=STACK)
+    learned = [train(algorithm, Film(), 20, data=run.path, out=tmp_path) for run in runs]
+    curves = [run.curves("loss")[1] for run in learned]
+    np.testing.assert_array_equal(*curves)

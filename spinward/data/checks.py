@@ -1,0 +1,101 @@
+"""What logged steps must be before anything is trained on them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinward.core import Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.data.card import Card
+from spinward.data.writer import Fields
+from spinward.errors import DamagedFileError, SettingsError
+
+PROBABILITY = "action_prob"  # the column with the probability of the action that was taken
+
+
+def check_fit(path: Path, card: Card, spec: Spec, env: str = "the environment") -> None:
+    """Raises SettingsError where the spaces of a data set are not those of an environment."""
+    for what, verb in (("obs", "observations"), ("action", "actions")):
+        ours, theirs = getattr(card, what), getattr(spec, what)
+        if not fits(ours, theirs, bounds=what == "action"):
+            raise SettingsError(
+                f"{path} has {verb} {described(ours)}; {env} has {verb} {described(theirs)}"
+            )
+
+
+def fits(ours: Any, theirs: Any, bounds: bool) -> bool:
+    """Whether one space can stand for another. Bounds of observations may differ; actions are
+    stored in the scale of their bounds."""
+    if type(ours) is not type(theirs):
+        return False
+    if isinstance(ours, Dict):
+        one, other = dict(ours.items), dict(theirs.items)
+        same = one.keys() == other.keys()
+        return same and all(fits(one[k], other[k], bounds) for k in one)
+    if not isinstance(ours, Box):
+        return bool(ours == theirs)
+    if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+        return False
+    if not bounds or not (ours.bounded or theirs.bounded):
+        return True
+    pairs = (ours.low, theirs.low), (ours.high, theirs.high)
+    return all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
+
+
+def described(space: Any) -> str:
+    """A space in words, with its numbers."""
+    if isinstance(space, Dict):
+        return " and ".join(f"{name}: {described(box)}" for name, box in space.items)
+    if isinstance(space, Discrete):
+        return f"0 to {space.n - 1}"
+    if isinstance(space, MultiDiscrete):
+        return f"of {len(space.sizes)} choices among {', '.join(map(str, space.sizes))}"
+    shape = " x ".join(map(str, space.shape)) or "1"
+    low, high = (np.asarray(x) for x in (space.low, space.high))
+    within = f" within {low.min():.4g} to {high.max():.4g}" if space.bounded else ""
+    return f"of {shape} {space.dtype}{within}"
+
+
+def check_values(path: Path, card: Card, first: int, fields: Fields) -> None:
+    """Raises DamagedFileError for a value that no step may have; the message has its row and
+    column. `first` is the number of the first of these rows."""
+    for name, values in named(fields):
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = np.argwhere(~np.isfinite(values.reshape(len(values), -1)))[0]
+            value, where = values.reshape(len(values), -1)[tuple(bad)], first + int(bad[0])
+            column = f"{name}[{bad[1]}]" if values.ndim > 1 else name
+            raise DamagedFileError(f"{path}: {column} of row {where:,} is {value}, not finite")
+    refuse_both(path, first, fields)
+    action = fields["action"]
+    if isinstance(card.action, Discrete | MultiDiscrete):
+        sizes = card.action.n if isinstance(card.action, Discrete) else card.action.sizes
+        wrong = ((action < 0) | (action >= np.asarray(sizes))).reshape(len(action), -1).any(1)
+        refuse_rows(path, first, wrong, f"the action is outside {described(card.action)}")
+    if PROBABILITY in fields:
+        probability = fields[PROBABILITY]
+        wrong = probability <= 0.0
+        if not isinstance(card.action, Box):  # of a continuous action it is a density
+            wrong |= probability > 1.0
+        refuse_rows(path, first, wrong, f"{PROBABILITY} is outside (0, 1]")
+
+
+def refuse_both(path: Path, first: int, fields: Fields) -> None:
+    """Raises DamagedFileError where an episode ends in both ways."""
+    both = fields["terminated"] & fields["truncated"]
+    refuse_rows(path, first, both, "terminated and truncated are both true; an episode ends once")
+
+
+def refuse_rows(path: Path, first: int, wrong: np.ndarray, why: str) -> None:
+    """Raises DamagedFileError for the first of the wrong rows."""
+    if wrong.any():
+        row = first + int(wrong.argmax())
+        raise DamagedFileError(f"{path}: row {row:,} ({int(wrong.sum())} rows like it): {why}")
+
+
+def named(fields: Fields) -> list[tuple[str, np.ndarray]]:
+    """The columns, the parts of a dict observation each by itself."""
+    found = []
+    for name, values in fields.items():
+        parts = values.items() if isinstance(values, dict) else [("", values)]
+        found += [(f"{name}.{part}" if part else name, array) for part, array in parts]
+    return found

@@ -1,0 +1,296 @@
+"""Between the chunks of a run: ask questions by a schedule, take the answers, fit the predictors.
+
+A hook of `run/between.py`. What a fit changed is recorded with its iteration, so a resumed run is
+exact, although people's answers come at any time.
+"""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from spinward.core import Key, TrainState, replace
+from spinward.people import database as databases
+from spinward.people import filming, pictures, teachers
+from spinward.people.accounts import Accounts
+from spinward.people.filming import Clip, Scene
+from spinward.people.labels import Label, Labels
+from spinward.programs.seeds import compiled
+from spinward.rewards.preferences import PEOPLE, Comparisons, Preferences, PreferenceState
+
+POOL = 2.0  # clips filmed for each question
+LEAST = 8  # labels before the first fit
+
+
+class Plan(NamedTuple):
+    """The length of a run, and its seeds."""
+
+    iterations: int
+    points: int  # at which questions can be asked
+    stride: int  # env steps of an iteration
+    seed: int
+    seeds: int
+
+
+class Cycle:
+    """The hook of one shard of a run."""
+
+    def __init__(self, reward: Preferences, algorithm: Any, env: Any, name: str, plan: Plan,
+                 run: Path) -> None:  # fmt: skip
+        self.reward, self.plan, self.run = reward, plan, run
+        self.scene = Scene(algorithm, env, None, name)
+        self.database = databases.of_run(run, create=True)
+        self.labels = Labels(self.database)
+        self.clips: dict[int, Clip] = {}
+        self.told = False
+        asks = reward.labels * reward.overlap * plan.seeds
+        self.database.note(env=name, budget=asks, state="running")
+
+    def waits(self, state: TrainState, iteration: int) -> bool:
+        """Asks what is due, and says whether answers are lacking that training has to wait for."""
+        for seed in range(self.plan.seeds):
+            self.ask_due(state, iteration, seed)
+        if self.reward.teacher != PEOPLE or not self.reward.wait:
+            return False
+        lacking = self.database.number(
+            "SELECT sum(overlap - answers) FROM question WHERE answers < overlap AND "
+            "iteration <= ?",
+            iteration,
+        )
+        if lacking and not self.told:
+            line = f"waiting for {lacking} answers: spinward label {self.run}"
+            print(line, file=sys.stderr, flush=True)
+        self.told = lacking > 0
+        return lacking > 0
+
+    def __call__(self, state: TrainState, iteration: int) -> TrainState:
+        """The state with predictors that know all answers."""
+        self.waits(state, iteration)
+        fitted = [self.fitted(state, iteration, s) for s in range(self.plan.seeds)]
+        if all(new is None for new in fitted):
+            return state
+        rewards = [of(state.reward, s) if new is None else new for s, new in enumerate(fitted)]
+        return replace(state, reward=jax.tree.map(lambda *x: np.stack(x), *rewards))
+
+    def close(self, finished: bool) -> None:
+        self.database.note(state="finished" if finished else "stopped")
+        self.database.close()
+
+    # Asking
+
+    def wanted(self, iteration: int) -> int:
+        """Questions to have asked each seed before an iteration. Within a round it stays the
+        same."""
+        r, rounds = self.reward, min(self.reward.rounds, self.plan.points)
+        begun = math.floor(rounds * iteration / self.plan.iterations) / rounds
+        first = round(r.initial_share * r.labels)
+        if r.halving_share == 0.0:
+            return r.labels
+        rest = math.log1p(begun / r.halving_share) / math.log1p(1.0 / r.halving_share)
+        last = (rounds - 1) / rounds  # the last round that can still be learned from
+        end = math.log1p(last / r.halving_share) / math.log1p(1.0 / r.halving_share)
+        return min(r.labels, first + round((r.labels - first) * (rest / end if end else 1.0)))
+
+    def ask_due(self, state: TrainState, iteration: int, seed: int) -> None:
+        number = self.plan.seed + seed
+        asked = "SELECT count(*) FROM question WHERE seed = ? AND iteration"
+        before = self.database.number(f"{asked} < ?", number, iteration)
+        here = self.database.number(f"{asked} = ?", number, iteration)
+        count = self.wanted(iteration) - before
+        if here < count:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(number), 7), iteration)
+            self.ask(state, iteration, seed, count, key)
+
+    def ask(self, state: TrainState, iteration: int, seed: int, count: int, key: Key) -> None:
+        """Films clips of a seed's policy, and asks so many questions about them."""
+        r, number = self.reward, self.plan.seed + seed
+        scene = self.scene._replace(agent=of(state.agent, seed))
+        drawn = r.teacher == PEOPLE and r.show == "pictures"
+        pool = filming.film(scene, key, math.ceil(POOL * count), r.segment, drawn)
+        chance = np.random.default_rng([number, iteration])
+        pairs = self.chosen(of(state.reward, seed), pool, count, chance)
+        usual = float(np.mean([clip.reward.sum() for clip in pool]))
+        if r.teacher != PEOPLE:
+            with self.database.writing(durable=True):
+                self.answered(pool, pairs, (number, iteration), usual, chance)
+            return
+        for n, pair in enumerate(pairs):  # people can begin while the others are drawn
+            with self.database.writing(durable=True):
+                self.question(pool, pair, n, (number, iteration))
+
+    def chosen(
+        self, state: PreferenceState, pool: list[Clip], count: int, chance: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        """Pairs of clips: random, or of many random pairs those that the members disagree on
+        most."""
+        several = self.reward.queries == "disagreement" and int(state.fits) > 0
+        candidates = count * (self.reward.candidates if several else 1)
+        first = chance.integers(len(pool), size=candidates)
+        second = (first + chance.integers(1, len(pool), size=candidates)) % len(pool)
+        pairs = list(dict.fromkeys(zip(first.tolist(), second.tolist(), strict=True)))
+        while len(pairs) < count:
+            i, j = chance.choice(len(pool), 2, replace=False).tolist()
+            pairs = list(dict.fromkeys([*pairs, (i, j)]))
+        if several:
+            total = self.totals(state, pool)
+            one, two = np.array(pairs).T
+            margin = np.clip(total[:, two] - total[:, one], -50.0, 50.0)
+            spread = np.var(1.0 / (1.0 + np.exp(margin)), 0)
+            order = np.argsort(-spread, kind="stable")
+            pairs = [pairs[i] for i in order]
+        return pairs[:count]
+
+    def totals(self, state: PreferenceState, pool: list[Clip]) -> np.ndarray:
+        """The members' predictions [members, clip], summed over each clip."""
+        total = compiled(totals, 0)
+        size = -(-len(pool) // 64) * 64  # few sizes, so few compilations
+        obs, action = stacked([(c.obs, c.action) for c in pool], size)
+        return np.asarray(total(self.reward, state, obs, action))[:, : len(pool)]
+
+    def question(
+        self, pool: list[Clip], pair: tuple[int, int], n: int, place: tuple[int, int]
+    ) -> int:
+        """Asks one question, and returns its number."""
+        r, where = self.reward, "{}:{}".format(*place)
+        items = []
+        for i in pair:
+            origin, picture = f"clip {where}:{i}", (None, None)  # type: str, Any
+            known = self.database.row("SELECT id FROM item WHERE origin = ?", origin)
+            if known is None and r.teacher == PEOPLE:
+                frames = pictures.frames(self.scene.env, pool[i], r.show)
+                picture = pictures.sheet(frames, r.fps)
+            content = b"" if known else pictures.pack(pool[i])
+            items.append(self.labels.add_item("clip", origin, content, *picture))
+        ask = self.labels.ask
+        return ask(f"pair {where}:{n}", tuple(items), overlap=r.overlap, place=place)
+
+    def answered(self, pool: list[Clip], pairs: list[tuple[int, int]], place: tuple[int, int],
+                 usual: float, chance: np.random.Generator) -> None:  # fmt: skip
+        """Asks a program, and stores its answers."""
+        who = self.database.row("SELECT id FROM labeller WHERE name = ?", self.program)
+        assert who is not None
+        for n, (i, j) in enumerate(pairs):
+            question = self.question(pool, (i, j), n, place)
+            answer = teachers.answer(
+                self.reward.teacher, pool[i].reward, pool[j].reward, usual, chance
+            )
+            self.labels.add_answer(question, int(who[0]), answer, f"{self.program} {question}")
+
+    @property
+    def program(self) -> str:
+        return f"program:{self.reward.teacher}"
+
+    # Learning
+
+    def fitted(self, state: TrainState, iteration: int, seed: int) -> PreferenceState | None:
+        """The reward's state after a fit to all answers; None if there is nothing new."""
+        before, number = of(state.reward, seed), self.plan.seed + seed
+        last = self.upto(iteration, number)
+        labels = self.labels.labels(seed=number, upto=last)[-self.reward.labels :]
+        if last == int(before.last) or len(labels) < min(LEAST, self.reward.labels):
+            return None
+        data = self.comparisons(labels, number)
+        first = int(before.fits) == 0
+        steps = self.reward.first_updates if first else self.reward.updates
+        index = batches(data.counts, steps, self.reward.batch, [number, iteration])
+        fit = compiled(Preferences.fit, 1)
+        done: PreferenceState = before
+        for part in np.array_split(index, math.ceil(steps / self.reward.updates)):
+            done = fit(self.reward, done, data, part)
+        done = replace(done, labels=np.int32(len(labels)), last=np.int32(last))
+        with self.database.writing():
+            self.database.execute(
+                "UPDATE progress SET labels = ?, accuracy = ? WHERE seed = ? AND iteration = ?",
+                *(len(labels), float(done.accuracy), number, iteration),
+            )
+        return done
+
+    def upto(self, iteration: int, number: int) -> int:
+        """The number of the last response that may be known at an iteration. It is kept, so that a
+        run that repeats the iteration knows no more."""
+        steps = iteration * self.plan.stride
+        last = self.database.number(
+            "SELECT max(r.id) FROM response r JOIN question q ON q.id = r.question "
+            "WHERE q.seed = ?",
+            number,
+        )
+        with self.database.writing():
+            self.database.execute(
+                "INSERT INTO progress (seed, iteration, env_steps, labels, wanted, upto, at) "
+                "VALUES (?, ?, ?, 0, ?, ?, ?) ON CONFLICT DO NOTHING",
+                *(number, iteration, steps, self.wanted(iteration), last, time.time()),
+            )
+        return self.database.number(
+            "SELECT upto FROM progress WHERE seed = ? AND iteration = ?", number, iteration
+        )
+
+    def comparisons(self, labels: list[Label], number: int) -> Comparisons:
+        """The labelled clips, padded to the number of labels of the whole run, so that one
+        compilation serves all fits."""
+        pairs = []
+        for label in labels:
+            one, two = self.clip(label.first), self.clip(label.second)
+            both = [(c.obs, c.action) for c in (one, two)]
+            pairs.append(jax.tree.map(lambda *x: np.stack(x), *both))
+        size = max(self.reward.labels, len(labels))
+        obs, action = stacked(pairs, size)
+        share, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        share[: len(labels)] = [label.share for label in labels]
+        weight[: len(labels)] = 1.0
+        counts = np.zeros((self.reward.members, size), np.float32)
+        for i, label in enumerate(labels):
+            drawn = np.random.default_rng([number, label.question, label.first, label.second])
+            counts[:, i] = drawn.poisson(1.0, self.reward.members)
+        for each in counts:  # a member without any label would have nothing to learn from
+            if not each.any():
+                each[: len(labels)] = 1.0
+        whole: Any = obs, action, share, weight, counts
+        return Comparisons(*whole)
+
+    def clip(self, item: int) -> Clip:
+        if item not in self.clips:
+            found = self.labels.item(item)
+            assert found is not None
+            self.clips[item] = pictures.unpack(found.content)
+        return self.clips[item]
+
+
+def totals(reward: Preferences, state: PreferenceState, obs: Any, action: Any) -> Any:
+    return reward.each(state, obs, action).sum(-1)
+
+
+def of(tree: Any, seed: int) -> Any:
+    """The part of one seed."""
+    return jax.tree.map(lambda x: np.asarray(x)[seed], tree)  # compiles nothing, unlike x[seed]
+
+
+def stacked(rows: list[Any], size: int) -> Any:
+    """Trees as one tree with a leading axis, filled up with zeros to `size`."""
+    whole = jax.tree.map(lambda *x: np.stack(x), *rows)
+
+    def padded(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
+
+    return jax.tree.map(padded, whole)
+
+
+def batches(counts: Any, steps: int, batch: int, seed: list[int]) -> np.ndarray:
+    """Labels [steps, members, batch], drawn as often as `counts` [members, labels] says."""
+    chance = np.random.default_rng(seed)
+    weights = np.asarray(counts, np.float64)
+    drawn = [chance.choice(len(c), (steps, batch), p=c / c.sum()) for c in weights]
+    return np.stack(drawn, 1).astype(np.int32)
+
+
+def hook(reward: Any, algorithm: Any, env: Any, name: str, plan: Plan, run: Path) -> Cycle | None:
+    """The hook that a run's reward needs; None for a reward that asks nobody."""
+    if not isinstance(reward, Preferences):
+        return None
+    cycle = Cycle(reward, algorithm, env, name, plan, run)
+    if reward.teacher != PEOPLE:
+        Accounts(cycle.database, time.time()).named(cycle.program)
+    return cycle

@@ -1,0 +1,235 @@
+"""The labelling page and its interface: JSON over HTTP, for people and for programs alike."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from spinward.errors import SpinwardError
+from spinward.people import progress
+from spinward.people.accounts import Accounts, Labeller
+from spinward.people.database import Database
+from spinward.people.guard import Guard, Places, Refused
+from spinward.people.labels import Gone, Item, Labels, Question
+from spinward.people.sessions import Attempts, Sessions
+
+WEB = Path(__file__).parent / "web"
+ASSETS = {
+    "label.js": "text/javascript", "enter.js": "text/javascript", "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}  # fmt: skip
+KEY = 80  # characters of an answer's name
+ROUTES = {  # what is changed by POST
+    "session": "begin", "leave": "leave", "next": "next", "answer": "answer", "undo": "undo",
+}  # fmt: skip
+
+
+class Server:
+    """The handlers of one run's page."""
+
+    def __init__(
+        self, database: Database, places: Places, passwords: bool, secure: bool,
+        log: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        from jinja2 import Environment, FileSystemLoader
+
+        self.database, self.labels = database, Labels(database)
+        self.accounts = Accounts(database, time.time())
+        self.sessions, self.attempts = Sessions(database), Attempts()
+        self.passwords, self.secure, self.log, self.places = passwords, secure, log, places
+        run = str(database.path.absolute())  # cookies do not tell one port from another
+        self.cookie = f"spinward-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
+        self.templates = Environment(loader=FileSystemLoader(WEB), autoescape=True)
+
+    def app(self) -> Any:
+        """The ASGI application."""
+        gets = {
+            "/": self.page, "/enter": self.enter, "/static/{name}": self.asset,
+            "/api/progress": self.progress, "/api/picture/{item:int}": self.picture,
+        }  # fmt: skip
+        routes = [Route(path, self.safe(handler)) for path, handler in gets.items()]
+        for name, method in ROUTES.items():
+            handler = self.safe(getattr(self, method))
+            routes.append(Route(f"/api/{name}", handler, methods=["POST"]))
+        return Guard(Starlette(routes=routes), self.places, self.log)
+
+    def safe(self, handler: Callable[[Request, Any], Response]) -> Any:
+        """`handler` in a thread, with its body parsed; a mistake of the client is one line."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                body = parsed(await request.body()) if request.method == "POST" else {}
+                return await run_in_threadpool(handler, request, body)
+            except Refused as refused:
+                return self.refusal(request, refused)
+            except Gone as gone:
+                return self.refusal(request, Refused(409, str(gone)))
+            except ClientDisconnect:
+                return self.refusal(request, Refused(413, "a body that is too long or cut off"))
+            except SpinwardError as error:
+                return self.refusal(request, Refused(400, str(error)))
+
+        return endpoint
+
+    def refusal(self, request: Request, refused: Refused) -> Response:
+        self.log(f"refused {request.method} {request.url.path!a:.120}: {refused.reason}")
+        more = {"retry-after": str(round(refused.retry_s + 0.5))} if refused.retry_s else {}
+        return JSONResponse({"error": refused.reason}, refused.status, more)
+
+    # Who is asking
+
+    def labeller(self, request: Request) -> Labeller:
+        found = self.sessions.of(request.cookies.get(self.cookie, ""))
+        if found is None:
+            raise Refused(401, "not signed in")
+        return found
+
+    def begin(self, request: Request, body: Any) -> Response:
+        """Signs a labeller in, by the secret of a link or by a name and a password."""
+        name, password = (text(body, k, 200, "") for k in ("name", "password"))
+        if self.passwords:
+            found = self.by_password(request, name, password)
+        else:
+            found = self.accounts.by_token(text(body, "token", 200, ""))
+        if found is None:
+            what = (
+                "the name or the password is wrong" if self.passwords else "the link is not valid"
+            )
+            raise Refused(401, what)
+        self.sessions.end(request.cookies.get(self.cookie, ""))
+        answer = JSONResponse({"name": found.name})
+        secret = self.sessions.begin(found)
+        answer.set_cookie(
+            self.cookie, secret, httponly=True, samesite="strict", secure=self.secure, path="/"
+        )
+        return answer
+
+    def by_password(self, request: Request, name: str, password: str) -> Labeller | None:
+        """The labeller of this password. After a few wrong ones, an answer has to wait; the secret
+        of a link is too long to be guessed."""
+        sources = f"from {request.client.host if request.client else ''}", f"as {name}"
+        if (wait := self.attempts.wait_s(*sources)) > 0:
+            raise Refused(429, f"too many wrong attempts: wait {wait:.0f} s", wait)
+        found = self.accounts.by_password(name, password)
+        (self.attempts.failed if found is None else self.attempts.succeeded)(*sources)
+        return found
+
+    def leave(self, request: Request, body: Any) -> Response:
+        """Ends this session, or all sessions of the labeller."""
+        self.labeller(request)
+        everywhere = body.get("everywhere") is True
+        self.sessions.end(request.cookies.get(self.cookie, ""), everywhere)
+        answer = JSONResponse({})
+        answer.delete_cookie(self.cookie, path="/")
+        return answer
+
+    # Pages
+
+    def page(self, request: Request, body: Any) -> Response:
+        found = self.sessions.of(request.cookies.get(self.cookie, ""))
+        if found is None:
+            return RedirectResponse("/enter", 303)
+        facts = self.database.facts()
+        words = {"name": found.name, "env": facts.get("env", ""), "task": facts.get("task", "")}
+        return HTMLResponse(self.templates.get_template("label.html").render(words))
+
+    def enter(self, request: Request, body: Any) -> Response:
+        page = self.templates.get_template("enter.html")
+        return HTMLResponse(page.render(passwords=self.passwords))
+
+    def asset(self, request: Request, body: Any) -> Response:
+        name = request.path_params["name"]
+        if name not in ASSETS:
+            raise Refused(404, "no such file")
+        return Response((WEB / name).read_bytes(), media_type=ASSETS[name])
+
+    def picture(self, request: Request, body: Any) -> Response:
+        self.labeller(request)
+        number = request.path_params["item"]
+        item = self.labels.item(number) if number < 2**63 else None
+        if item is None or item.picture is None:
+            raise Refused(404, "this clip has no picture any more")
+        keep = {"cache-control": "private, max-age=3600, immutable"}
+        return Response(item.picture, media_type="image/webp", headers=keep)
+
+    # Questions and answers
+
+    def progress(self, request: Request, body: Any) -> Response:
+        return JSONResponse(progress.of(self.database, self.labeller(request).id, time.time()))
+
+    def next(self, request: Request, body: Any) -> Response:
+        who = self.labeller(request).id
+        found = self.labels.next(who)
+        return JSONResponse(
+            {"question": self.shown(found) if found else None}
+            | {"progress": progress.of(self.database, who, time.time())}
+        )
+
+    def shown(self, question: Question) -> dict[str, Any]:
+        """A question as the page gets it. It does not say what is known of the answer."""
+        items = [self.labels.item(number) for number in question.shown]
+        shown = [described(item) for item in items if item]
+        return {"id": question.id, "prompt": question.prompt, "items": shown}
+
+    def answer(self, request: Request, body: Any) -> Response:
+        """Stores an answer: `better` is the preferred item, `order` a ranking; or `answer` is
+        equal or cannot_tell. `act` names the answer, so that it may be sent again."""
+        who, act = self.labeller(request).id, text(body, "act", KEY)
+        question = whole(body.get("question"))
+        if "order" in body:
+            order = body["order"]
+            if not isinstance(order, list) or len(order) > 100:
+                raise Refused(400, "order is no list of items")
+            new = self.labels.rank(who, question, tuple(map(whole, order)), act)
+        else:
+            answer = body.get("answer")
+            if "better" in body:
+                answer = self.labels.side(question, whole(body["better"]))
+            new = self.labels.answer(who, question, str(answer), act)
+        return JSONResponse({"new": new})
+
+    def undo(self, request: Request, body: Any) -> Response:
+        who = self.labeller(request).id
+        return JSONResponse({"question": self.labels.undo(who, text(body, "act", KEY))})
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused(400, "a body that is no JSON") from None
+    if not isinstance(found, dict):
+        raise Refused(400, "a body that is no JSON object")
+    return found
+
+
+def text(body: dict[str, Any], name: str, longest: int, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str) or len(value) > longest or (default is None and not value):
+        raise Refused(400, f"{name} must be a text of at most {longest} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refused(400, f"{name} has half a character") from None
+    return value
+
+
+def whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise Refused(400, f"{value!a:.40} is no number of a question or an item")
+    return value
+
+
+def described(item: Item) -> dict[str, Any]:
+    """An item as the page gets it."""
+    if item.kind == "text":
+        return {"id": item.id, "kind": "text", "text": item.content.decode(errors="replace")}
+    return {"id": item.id, "kind": "clip", "shape": item.shape}

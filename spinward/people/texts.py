@@ -1,0 +1,58 @@
+"""Questions about texts: answers to one prompt, to be compared or ranked."""
+
+from pathlib import Path
+from typing import Any
+
+from spinward.errors import SettingsError
+from spinward.language import row_files
+from spinward.people.database import Database
+from spinward.people.exchange import plain
+from spinward.people.labels import MOST, Labels
+
+LONGEST = 100_000  # characters of a text
+
+
+def ask(database: Database, path: Path, overlap: int = 1) -> int:
+    """Asks about each prompt of a file, and returns the number of new questions. A row has a
+    `prompt` and a list of `completions`, or rows of one prompt have a `completion` each.
+
+    Raises:
+        SettingsError: a row has no prompt or completion, or a prompt has only one.
+        DamagedFileError: a line is no JSON object.
+    """
+    answers: dict[str, list[str]] = {}
+    for where, row in row_files.rows_of(path):
+        prompt, completions = read(where, row)
+        found = answers.setdefault(prompt, [])
+        found += [text for text in completions if text not in found]
+    labels = Labels(database)
+    before = database.number("SELECT count(*) FROM question")
+    with database.writing(durable=True):
+        for number, (prompt, completions) in enumerate(answers.items()):
+            if not 2 <= len(completions) <= MOST:
+                raise SettingsError(
+                    f"{path}: expected 2 to {MOST} different answers to each prompt, found "
+                    f"{len(completions)} to {prompt[:40]!a}"
+                )
+            origin = f"{path.name}:{number}:{prompt[:100]}"
+            items = tuple(
+                labels.add_item("text", f"{origin}:{i}", text.encode())
+                for i, text in enumerate(completions)
+            )
+            labels.ask(origin, items, prompt, overlap)
+    return database.number("SELECT count(*) FROM question") - before
+
+
+def read(where: str, row: dict[str, Any]) -> tuple[str, list[str]]:
+    """A row's prompt and its completions."""
+    given = row.get("completions", [row["completion"]] if "completion" in row else None)
+    if not isinstance(given, list) or not given or "prompt" not in row:
+        raise SettingsError(f"{where}: expected a prompt and a list of completions")
+    given = [x.get("text") if isinstance(x, dict) else x for x in given]  # `generate --json`
+    try:
+        prompt, *completions = (plain(text) for text in (row["prompt"], *given))
+    except (TypeError, KeyError, AttributeError):
+        raise SettingsError(f"{where}: expected texts, or messages with role and content") from None
+    if max(map(len, (prompt, *completions))) > LONGEST:
+        raise SettingsError(f"{where}: a text has more than {LONGEST:,} characters")
+    return prompt, completions

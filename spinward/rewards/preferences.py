@@ -1,0 +1,196 @@
+"""A reward learned from comparisons of clips (Christiano et al., 2017, arXiv:1706.03741; Ibarz et
+al., 2018, arXiv:1811.06521; for replayed steps Lee et al., 2021, arXiv:2106.05091).
+
+Departs from the papers: each label is drawn into each member's training set a Poisson number of
+times, so that a label that was held out stays held out while labels are added (Oza and Russell,
+2001); vectors are scaled by the statistics of the labelled clips before the first fit.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from spinward.core import (
+    ENV_REWARD,
+    ROLLOUT,
+    Context,
+    Key,
+    Metrics,
+    Obs,
+    Spec,
+    Transition,
+    config,
+    replace,
+    struct,
+)
+from spinward.errors import SettingsError
+from spinward.learning.steps import Learner, adam, descend
+from spinward.losses.preference import noisy_comparison
+from spinward.networks.normaliser import ObsNormaliser
+from spinward.networks.predictor import RewardPredictor
+
+PEOPLE = "people"
+TEACHERS = (PEOPLE, "oracle", "mistake", "noisy", "myopic", "skip", "equal", "random")
+QUERIES = ("disagreement", "random")
+SHOWS = ("pictures", "numbers")
+RAISE, LOWER = 1.5, 1.1  # held-out loss over training loss: above, below: more, less weight decay
+RATE = 1.001  # by which the weight decay changes with each gradient step (Ibarz et al., 2018)
+
+
+@struct
+class PreferenceState:
+    """The predictors and their scale, which do not change between two fits."""
+
+    members: Learner  # RewardPredictors; every leaf is [members, ...]
+    decay: Array  # [members] weight of the squared parameters
+    mean: Array  # [members] of the predictions for the labelled steps
+    std: Array  # [members]
+    inputs: ObsNormaliser
+    fits: Array  # so far
+    labels: Array  # that the last fit has learned from
+    last: Array  # the number of the last response that the last fit knew
+    accuracy: Array  # share of held-out labels that the members predict
+
+
+class Comparisons(NamedTuple):
+    """Labelled pairs of clips; rows without a label have weight 0."""
+
+    obs: Obs  # [labels, 2, steps, ...]
+    action: Array  # [labels, 2, steps, ...]
+    share: Array  # [labels] of the answers that prefer the first clip
+    weight: Array  # [labels]
+    counts: Array  # [members, labels] how often each is in a member's training set; 0: held out
+
+
+@config
+class Preferences:
+    """The mean prediction of an ensemble that learns which of two clips people prefer. Training
+    asks the questions: `spinward label RUN` shows them."""
+
+    teacher: str = PEOPLE  # who answers: people; or from the true reward: oracle, mistake, ...
+    labels: int = 700  # answers to ask for, over the whole run
+    segment: int = 25  # steps of a clip
+    initial_share: float = 0.25  # of the labels, asked before training starts
+    halving_share: float = 0.5  # of the run, after which questions come half as often
+    rounds: int = 10  # of questions while training
+    wait: bool = True  # training waits for the answers; if not, it goes on with those there are
+    overlap: int = 1  # people who answer each question
+    queries: str = "disagreement"  # pairs that the members disagree on most, or random pairs
+    candidates: int = 10  # random pairs for each pair that is asked
+    show: str = "pictures"  # what people see: pictures, or numbers of the observations as bars
+    fps: int = 20  # frames a second of a clip
+    members: int = 3  # predictors
+    hidden: tuple[int, ...] = (64, 64)  # widths of each predictor
+    lr: float = 1e-3  # Adam step size of the predictors
+    batch: int = 16  # labels in a gradient step
+    updates: int = 50  # gradient steps of each fit
+    first_updates: int = 150  # gradient steps of the first fit
+    error_share: float = 0.1  # of the answers that are assumed to be given at random
+    weight_decay: float = 1e-4  # at the start; it adapts to keep held-out loss near training loss
+    scale: float = 1.0  # standard deviation of the reward on the labelled clips
+
+    def check(self) -> None:
+        """Raises SettingsError for words that mean nothing here."""
+        for name, known in (("teacher", TEACHERS), ("queries", QUERIES), ("show", SHOWS)):
+            if getattr(self, name) not in known:
+                raise SettingsError(
+                    f"reward.{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
+                )
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        return adam(self.lr)
+
+    def init(self, key: Key, spec: Spec) -> PreferenceState:
+        def member(key: Key) -> Learner:
+            return Learner.init(RewardPredictor.init(key, spec, self.hidden), self.optimiser)
+
+        members, zero = jax.vmap(member)(jax.random.split(key, self.members)), jnp.float32(0.0)
+        decay = jnp.full(self.members, self.weight_decay)
+        zeros, ones, none = jnp.zeros(self.members), jnp.ones(self.members), jnp.int32(0)
+        inputs = ObsNormaliser.init(spec)
+        return PreferenceState(members, decay, zeros, ones, inputs, none, none, none, zero)
+
+    def label(
+        self, state: PreferenceState, batch: Transition, key: Key, context: Context = ROLLOUT
+    ) -> tuple[PreferenceState, Transition, Metrics]:
+        """Replaces every reward by the prediction; 0 before the first fit. No other part of the
+        loop sees the environment's own reward."""
+        each = self.each(state, batch.obs, batch.action)
+        shape = (-1,) + (1,) * (each.ndim - 1)
+        normal = (each - state.mean.reshape(shape)) / state.std.reshape(shape)
+        reward = jnp.where(state.fits > 0, self.scale * normal.mean(0), 0.0)
+        own = {ENV_REWARD: reward} if ENV_REWARD in batch.extras else {}
+        metrics = {
+            "predicted_reward": (batch.weight * reward).sum() / jnp.maximum(batch.weight.sum(), 1),
+            "labels": state.labels.astype(jnp.float32),
+            "predictor_accuracy": state.accuracy,
+        }
+        return state, replace(batch, reward=reward, extras={**batch.extras, **own}), metrics
+
+    def each(self, state: PreferenceState, obs: Obs, action: Array) -> Array:
+        """The predictions [members, ...] of all members, before they are scaled."""
+        inputs = jax.lax.stop_gradient(state.inputs(obs))
+        predict = jax.vmap(lambda model: model(inputs, action))
+        return jax.lax.stop_gradient(predict(state.members.model))
+
+    def fit(self, state: PreferenceState, data: Comparisons, index: Array) -> PreferenceState:
+        """The state after a gradient step on each batch of labels `index` [updates, members,
+        batch], with the weight decay and the scale adapted to the result."""
+        weight = data.weight[:, None] * jnp.ones(data.action.shape[1:3]).reshape(-1)
+        rows = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), data.obs)
+        known = state.inputs.add(rows, weight)
+        inputs = jax.tree.map(lambda a, b: jnp.where(state.fits > 0, a, b), state.inputs, known)
+        obs = inputs(data.obs)
+
+        def step(members: Learner, index: Array) -> tuple[Learner, None]:
+            return jax.vmap(partial(self.step, obs, data))(members, state.decay, index)[0], None
+
+        members, _ = jax.lax.scan(step, state.members, index)
+        state = replace(state, members=members, inputs=inputs, fits=state.fits + 1)
+        return self.judged(state, data, index.shape[0])
+
+    def step(
+        self, obs: Obs, data: Comparisons, member: Learner, decay: Array, index: Array
+    ) -> tuple[Learner, Metrics]:
+        """A member after one gradient step on the labels `index` [batch]."""
+        batch = jax.tree.map(lambda x: x[index], (obs, data.action, data.share))
+        return descend(self.loss, self.optimiser, member, decay, *batch)
+
+    def loss(
+        self, model: RewardPredictor, decay: Array, obs: Obs, action: Array, share: Array
+    ) -> tuple[Array, Metrics]:
+        """The loss of comparisons by the sums of predictions over clips, and the weight decay."""
+        total = model(obs, action).sum(-1)
+        loss = noisy_comparison(total[:, 0] - total[:, 1], share, self.error_share).mean()
+        squares = sum(jnp.square(layer.w).sum() for layer in model.layers.layers)
+        return loss + decay * squares, {}
+
+    def judged(self, state: PreferenceState, data: Comparisons, steps: int) -> PreferenceState:
+        """The state with its scale, held-out accuracy and weight decay measured anew."""
+        each = self.each(state, data.obs, data.action)  # [members, labels, 2, steps]
+        total = each.sum(-1)
+        margin = total[..., 0] - total[..., 1]
+        loss = noisy_comparison(margin, data.share, self.error_share)
+        held = data.weight * (data.counts == 0)
+        train, test = (mean(loss, w, 1) for w in (data.weight * data.counts, held))
+        decay = jnp.where(test > RAISE * train, state.decay * RATE**steps, state.decay)
+        decay = jnp.where(test < LOWER * train, state.decay / RATE**steps, decay)
+        decisive = held * (data.share != 0.5)
+        right = (margin > 0.0) == (data.share > 0.5)
+        rows = jnp.broadcast_to(data.weight[:, None, None], each.shape[1:])
+        average = mean(each, rows, (1, 2, 3))
+        square = mean(jnp.square(each - average[:, None, None, None]), rows, (1, 2, 3))
+        std = jnp.maximum(jnp.sqrt(square), 1e-4)
+        accuracy = mean(right, decisive, (0, 1))
+        return replace(state, decay=decay, mean=average, std=std, accuracy=accuracy)
+
+
+def mean(x: Array, weight: Array, axis: Any) -> Array:
+    """The weighted mean over some axes; 0 where there is no weight."""
+    weight = jnp.broadcast_to(weight, x.shape)
+    return (x * weight).sum(axis) / jnp.maximum(weight.sum(axis), 1e-8)

@@ -1,0 +1,25 @@
+"""The hook between the chunks of a run whose reward is learned from comparisons."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spinward.people.cycle import Cycle, Plan, hook
+from spinward.run.assemble import Assembled
+from spinward.run.experiment import Experiment
+
+
+@contextmanager
+def asking(made: Assembled, shard: Experiment, run: Path) -> Iterator[Cycle | None]:
+    """The hook that asks people, or programs in their place, while a shard of a run trains."""
+    reward = made.parts.reward
+    iterations, every = shard.plan(made.stride)
+    plan = Plan(iterations, iterations // every, made.stride, shard.seed, shard.seeds)
+    cycle = hook(reward, made.algorithm, made.env, str(shard.env), plan, run)
+    finished = False
+    try:
+        yield cycle
+        finished = True
+    finally:
+        if cycle:
+            cycle.close(finished)
