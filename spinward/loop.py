@@ -34,6 +34,7 @@ from spinward.core import (
 )
 from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
+from spinward.experience.streamed import StreamedSteps
 from spinward.learning.steps import freeze
 from spinward.trees import finite
 
@@ -113,9 +114,13 @@ def init(parts: Parts, key: Key) -> TrainState:
 def fitted(parts: Parts, agent: Any) -> Any:
     """The agent with its statistics of the logged steps, where it keeps them and there are any."""
     source = parts.source.logged if isinstance(parts.source, Replay) else parts.source
-    if isinstance(parts.algorithm, Fits) and isinstance(source, LoggedSteps):
-        return parts.algorithm.fit(agent, source.ring.data)
-    return agent
+    if not isinstance(parts.algorithm, Fits):
+        return agent
+    if isinstance(source, StreamedSteps):
+        return parts.algorithm.fit(agent, source.pieces())
+    return (
+        parts.algorithm.fit(agent, source.ring.data) if isinstance(source, LoggedSteps) else agent
+    )
 
 
 def step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:

@@ -511,7 +511,7 @@ def test_an_offline_algorithm_without_data_says_how_to_make_some(name, tmp_path,
     env = "CartPole-v1" if name in CHOICES else "Pendulum-v1"
     words = ["train", name, env, "--out", str(tmp_path), "--steps", "10"]
     assert command.main(words) == 2
-    assert "learns from logged data: name a file with --data" in capsys.readouterr().err
+    assert "learns from logged data: name a data set with --data" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -87,22 +87,23 @@ def source_for(
         case Logged():
             if data is None:
                 raise SettingsError(NO_DATA)
-            best = best_part(data, want.best)
-            return logged(best, want.updates, want.batch, want.window)
+            return logged(best_of(data, want.best), want.updates, want.batch, want.window)
         case Prompts():
             return completions(want, env)
         case Texts():
             return corpus(want, texts)
 
 
-def best_part(data: Data, share: float) -> Data:
-    """The data with the best episodes alone, where `share` is below 1."""
-    if share < 1.0 and data.reader is not None:
+def best_of(data: Data, share: float) -> Data:
+    """The data of the best episodes, which are at least this share of the steps."""
+    if share >= 1.0:
+        return data
+    if data.reader is not None:
         raise SettingsError(
-            "the best episodes are chosen in memory, and these data are read as they are drawn: "
-            "raise --data.memory-gib, or keep them by `spinward data mix --best`"
+            f"a share of {share:g} of the best episodes is chosen in memory, and {data.note}; "
+            "raise data.memory_gib if the machine has that memory"
         )
-    return data if share >= 1.0 else data._replace(steps=best_episodes(data.steps, share))
+    return data._replace(steps=best_episodes(data.steps, share))
 
 
 def refuse(data: Data | None, why: str) -> None:

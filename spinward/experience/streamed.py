@@ -15,6 +15,8 @@ from jax import Array
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, replace, struct
 from spinward.experience.shuffle import shuffled
 
+PIECES, PIECE = 64, 1024  # of data that stay on the disk, read for their statistics
+
 
 class StepReader(Protocol):
     """Steps that are read by their row numbers. One episode follows another."""
@@ -74,6 +76,19 @@ class StreamedSteps:
         after = wanted[0] + 1, wanted[1]
         self.ahead = after, self.thread.submit(self.read, *after)
         return replace(state, iteration=state.iteration + 1), batch, {}
+
+    def pieces(self) -> Transition:
+        """Steps [rows, 1, ...] in pieces from all parts of the data, for statistics: the last step
+        of each piece counts as truncated."""
+        count = min(PIECES, max(1, self.reader.rows // PIECE))
+        first = np.linspace(0, max(self.reader.rows - PIECE, 0), count).astype(np.int64)
+        length = min(PIECE, self.reader.rows)
+        rows = (first[:, None] + np.arange(length)).reshape(-1)
+        steps = jax.tree.map(np.array, self.reader.steps(rows, ()))
+        last = np.arange(len(rows)) % length == length - 1
+        steps = replace(steps, truncated=steps.truncated | (last & ~steps.terminated))
+        whole: Transition = jax.tree.map(lambda x: jnp.asarray(x)[:, None], steps)
+        return whole
 
     def read(self, iteration: int, keys: tuple[tuple[int, int], ...]) -> Transition:
         """The batch of an iteration, for the keys [seed]."""

@@ -43,7 +43,6 @@ from spinward.run.contradictions import (
     check_fit,
     check_rewards,
     check_steps,
-    check_streamed,
 )
 from spinward.run.experiment import Experiment
 from spinward.run.given_prompts import with_prompts
@@ -107,7 +106,6 @@ class Assembled:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
         source: Any = source_for(self.want, self.env, self.logged, self.texts(), makers)
-        check_streamed(self.algorithm, source)
         if experiment.workers and not isinstance(source, Workers):
             name = type(self.algorithm).__name__
             raise SettingsError(

@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 
-from spinward.core import BoundedReward, Fits, LimitsRewards, OwnLoop, UserReward
+from spinward.core import BoundedReward, LimitsRewards, OwnLoop, UserReward
 from spinward.envs import recorded
 from spinward.errors import SettingsError
-from spinward.experience.streamed import StreamedSteps
 from spinward.experience.wanted import (
     Logged,
     Prompts,
@@ -87,16 +86,6 @@ def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> Non
         raise SettingsError(
             f"{name} learns from a reward, and text has none of its own: name a function with "
             "--reward, or the run of a reward model with --reward-model"
-        )
-
-
-def check_streamed(algorithm: Any, source: Any) -> None:
-    """Raises SettingsError where an algorithm needs statistics of all data, and they are read as
-    they are drawn."""
-    if isinstance(source, StreamedSteps) and isinstance(algorithm, Fits):
-        raise SettingsError(
-            f"{type(algorithm).__name__} takes statistics of all data before it learns, and these "
-            "are larger than data.memory-gib: raise it, or take a part by `spinward data split`"
         )
 
 

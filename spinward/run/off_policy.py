@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from spinward.core import Discounts
-from spinward.data.steps import read_data
+from spinward.data.steps import open_data
 from spinward.errors import SettingsError
 from spinward.evaluation import off_policy
 from spinward.evaluation.off_policy import Options
@@ -42,7 +42,10 @@ def evaluate_offline(
         raise SettingsError(f"gamma={chosen.gamma} must be between 0 and 1")
     if not chosen.clip > 0.0 or chosen.updates < 1:
         raise SettingsError(f"clip={chosen.clip} must be above 0, updates={chosen.updates} 1")
-    steps = read_data(data, made.spec)
+    opened = open_data(data, made.spec, memory_gib=float("inf"))
+    if opened.stack > 1:
+        raise SettingsError(f"{data}: policies on stacks of images cannot be judged by data")
+    steps = opened.steps
     trained = jax.tree.map(lambda x: x[agent], run.agents().agent)
     target = Target(made.algorithm, trained, made.spec, explore, epsilon)
     return off_policy.evaluate(target, steps, chosen)
