@@ -23,7 +23,7 @@ from spinward.run.run import Run
 from spinward.search.opponents import named
 
 ENV = "TicTacToe"
-SIZES = {"laptop": (5, 800_000, 1000), "paper": (10, 2_000_000, 5000)}  # seeds, plies, games
+SIZES = {"laptop": (5, 2_000_000, 1000), "paper": (10, 5_000_000, 5000)}  # seeds, plies, games
 FIXED = ("random", "one_ply", "uct100", "exact")
 MET = 200  # games of each pair in the table of ratings
 ALLOWED = 0.02  # share of games that the second player may lose
