@@ -231,6 +231,7 @@ def test_a_tournament_rates_runs_and_opponents(run, capsys):
     assert "nobody to meet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_algorithms_learn_a_game_against_an_opponent(tmp_path):
     env = EnvChoice("ConnectFour", {"rows": 4, "columns": 4, "line": 3, "opponent": "random"})
     run = sw.train(sw.PPO(envs=8, rollout=16), env, steps=1024, out=tmp_path)

@@ -28,6 +28,10 @@ ALONE = [
     n if n in ("ppo", "dqn", "td3", "sft") else pytest.param(n, marks=pytest.mark.slow)
     for n in ALGORITHMS
 ]
+# Minutes to compile, or near kin of another: among the slow tests.
+LATER = {"lpg_meta", "mb_mpo", "ngu", "r2d2", "c51", "qr_dqn", "ensemble_dqn", "awac", "bcq"}
+LATER |= {"bcq_discrete", "td3_bc", "ppo_penalty", "ddpg", "sac_discrete"}
+CASES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in ALGORITHMS]
 LONG = ("LPGMeta", "MBMPO", "NGU", "R2D2")  # to compile, at that level
 # where it grows: in steps imagined by models that were learned, and in values a search rescales
 ROUNDING = {"MBMPO": 1e-4, "AlphaZero": 1e-4}
@@ -48,7 +52,7 @@ class Case:
             self.metrics.append(copied(metrics))
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS)
+@pytest.fixture(scope="module", params=CASES)
 def case(request):
     return Case(ALGORITHMS[request.param])
 

@@ -86,6 +86,7 @@ def test_texts_after_a_prompt_read_once_have_the_numbers_and_slopes_of_reading_e
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, expected)
 
 
+@pytest.mark.slow
 def test_a_cache_repeated_goes_on_as_that_of_each_text(decoder):
     for model in (decoder, made(layers=FEW + 1)):
         _, cache = model.extend(TOKENS[:, :5], MASK[:, :5], model.cache(3, 6))

@@ -65,8 +65,12 @@ def test_every_block_of_python_says_what_it_is(page):
     assert all(kind in kinds and bool(name) == kinds[kind] for kind, name, _ in BLOCKS[page])
 
 
+SLOW = {"docs/guide/networks.md"}  # whose blocks take a minute
+RUNNABLE = [n for n, found in BLOCKS.items() if any(k == "runnable" for k, _, _ in found)]
+
+
 @pytest.mark.parametrize(
-    "page", [n for n, found in BLOCKS.items() if any(k == "runnable" for k, _, _ in found)]
+    "page", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNNABLE]
 )
 def test_runnable_blocks_run(page, folder):
     lay(page, folder)

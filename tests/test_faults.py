@@ -145,6 +145,7 @@ def test_a_step_size_that_breaks_ppo_leaves_it_as_it_was(tmp_path):
     assert not (tmp_path / "run" / SHARD / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_breaks_in_the_process_of_a_shard_is_told_by_the_run(tmp_path):
     with pytest.raises(NonFiniteError, match=r"iteration 1 .* seed [78];") as error:
         train(tiny(ALGORITHMS["ppo"], lr=1e30), "CartPole-v1", 320, 2, SEED, out=tmp_path, shards=2)

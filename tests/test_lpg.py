@@ -303,6 +303,7 @@ def test_the_slope_of_each_life_is_clipped_and_not_their_sum(lives):
     assert metrics["gradients_clipped"] == 1.0 - 1.0 / META.lives
 
 
+@pytest.mark.slow
 def test_lives_end_at_different_times_and_begin_in_another_task(lives):
     state, metrics, step = lives
     assert metrics["finite"] and metrics["episodes"] > 0

@@ -304,6 +304,7 @@ def test_the_inverse_model_learns_to_tell_actions_and_the_embedding_to_ignore_no
 # -- the agents -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_after_a_truncation_the_network_is_told_the_environments_reward_as_when_acting():
     r2d2 = tiny(R2D2, warmup=96, capacity=192, batch=32)
     source = parts(r2d2, Clock()).source

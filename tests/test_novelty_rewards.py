@@ -227,6 +227,7 @@ def row_of_states(states=10):
     return Finite(mdp_of(moves, reward, np.eye(states)[0], np.arange(states) == states - 1), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bonus",
     [Count(beta=0.1, episodic=True, horizon=20), RND(beta=1.0, width=16, outputs=8, quiet=2)],

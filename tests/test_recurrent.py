@@ -139,6 +139,7 @@ def test_nothing_before_the_end_of_an_episode_has_an_effect_after_it(cell):
     assert (before[4:] == after[4:]).all() and (before[:4, 0] != after[:4, 0]).all()
 
 
+@pytest.mark.slow
 def test_an_agent_with_a_memory_is_the_same_on_device_and_on_a_host():
     algorithm = tiny(PPO, recurrent="lstm", rollout=7, epochs=1, minibatches=1)
     here, there = (program(parts(algorithm, env())) for env in (Clock, HostClock))

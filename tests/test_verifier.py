@@ -119,6 +119,7 @@ def test_an_algorithm_that_writes_nothing_has_no_verifier(algorithm, env, said):
         assert assemble(Experiment(algorithm, env, 1, reward=Verifier(f"{HERE}:nothing"))).parts
 
 
+@pytest.mark.slow
 def test_a_function_that_fails_on_the_way_is_told_with_the_text_it_failed_on(tmp_path):
     tiny = {"width": 8, "layers": 1, "heads": 2, "context": 14, "rollout": 9}
     sft = spinward.train(SFT(batch=4, updates=2, **tiny), "Grammar", 2, out=tmp_path, name="sft")

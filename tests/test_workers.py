@@ -149,6 +149,7 @@ class OneByOne:
         return self.batches[worker].pop(0), none, 0
 
 
+@pytest.mark.slow
 def test_state_of_environments_is_not_shared_between_workers_that_come_as_they_are_done():
     random, share, spec = np.random.default_rng(0), ENVS // 2, replace(Stamp().spec, envs=ENVS)
     place = random.integers(3, size=(1, 2 * STEPS, ENVS, 2)).astype(np.float32)

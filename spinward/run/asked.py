@@ -31,7 +31,9 @@ def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, A
 def require_known(algorithm: Any, more: dict[str, Any]) -> None:
     """Raises SettingsError where an argument is a setting of the algorithm."""
     known = {f.name for f in dataclasses.fields(Experiment)}
-    own = set(vars(algorithm)) & (more.keys() - known)
+    if not dataclasses.is_dataclass(algorithm):
+        return  # and the type of what is no algorithm is refused
+    own = {f.name for f in dataclasses.fields(algorithm)} & (more.keys() - known)
     if own:
         name, kind = min(own), type(algorithm).__name__
         raise SettingsError(

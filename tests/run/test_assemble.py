@@ -45,6 +45,7 @@ def test_every_command_assembles_a_run_once(count, tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_language_model_is_opened_once_however_often_it_is_asked_for(count, tmp_path):
     sft = train(
         tiny(ALGORITHMS["sft"], start=None, context=64), "Grammar", 2, out=tmp_path, name="sft"

@@ -187,6 +187,7 @@ def test_evaluations_that_cannot_be_are_refused(more, told):
         Experiment(ALGORITHM, "CartPole-v1", 10, **more).check()
 
 
+@pytest.mark.slow
 def test_an_error_of_the_watcher_saves_first_whatever_process_trains(tmp_path):
     def fails(point):
         with pytest.raises(SettingsError, match="train with shards=1"):

@@ -57,6 +57,7 @@ def test_a_class_that_can_be_imported_is_named(tmp_path):
     assert (load(run.path, trust=True).evaluate(2).returns == 3.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [False, True], ids=["class", "function"])
 def test_a_class_of_a_notebook_works_with_seeds_and_worker_processes(wrap, tmp_path):
     made = local_class()

@@ -223,6 +223,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
         train(algorithm, ENV, 20, data="x.npz", out=tmp_path, log_data=True)
 
 
+@pytest.mark.slow
 def test_images_of_a_replay_that_stores_each_once_are_kept_once(tmp_path):
     runs = [
         begin("dqn", tmp_path, f"{stack}", 30, env=Film(), settings={"stack": stack}.items())

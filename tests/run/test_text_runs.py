@@ -15,7 +15,6 @@ from spinward.algorithms.grpo import GRPO
 from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
 from spinward.cli.main import main
-from spinward.cli.progress import Progress
 from spinward.errors import SettingsError
 from spinward.language import pretrained
 from spinward.networks.decoder import Decoder, Shape
@@ -25,6 +24,7 @@ from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.rewards.verifier import Verifier
 from spinward.run.assemble import assemble, of_run, scorer
 from spinward.run.experiment import DataChoice, Experiment
+from spinward.run.progress import Line
 from spinward.run.run import load
 
 WORDS = 16
@@ -138,7 +138,7 @@ def test_a_reward_of_ones_own_is_what_a_run_is_scored_by(runs, capsys):
     assert score.returns.mean() == pytest.approx(0.8, abs=0.2)  # the last of five prompts is wrong
     assert set(np.unique(score.returns)) == {0.0, 1.0}
     assert 0.0 < results.summary(run)["iqm"] == np.mean(run.curves("score")[1][:, -1])
-    progress = Progress(run.experiment)
+    progress = Line(run.experiment)
     progress.metrics |= run.points[-1]
     assert progress.value().startswith("reward 0.") or progress.value() == "reward 1"
     assert main(["evaluate", str(runs["grpo"])]) == 2
