@@ -98,7 +98,10 @@ def serve(database: Any, ask: argparse.Namespace) -> None:
             labeller = people.named(name)
             print(f"{labeller.name}: {base}/enter#{people.give_token(labeller)}", flush=True)
     say("Ctrl-C ends the page; answers are kept")
-    serving.serve(database, address, opened, lambda line: say(line))
+    try:
+        serving.serve(database, address, opened, lambda line: say(line))
+    except KeyboardInterrupt:
+        say("the page is closed; all answers are kept")
 
 
 def show_people(database: Any) -> None:

@@ -139,13 +139,24 @@ def ratios(
         outside = float((does * (np.exp(others) < RARE)).sum(1).mean())
         with np.errstate(divide="ignore"):
             own = np.log(does[rows, action])
-        return own - (others[rows, action] if told is None else told), outside
+        if told is not None:
+            return own - told, unsupported(own - told)
+        return own - others[rows, action], outside
     density = by_half(log_probs, scaled.obs, steps.action)
     least = np.quantile(density, RARE)
     outside = float((by_half(log_probs, scaled.obs, does[:, 0]) < least).mean())
     if target.certain:
         return np.full(len(half), -np.inf), outside
-    return target.log_density(steps) - (density if told is None else told), outside
+    own = target.log_density(steps)
+    return (own - density, outside) if told is None else (own - told, unsupported(own - told))
+
+
+def unsupported(log_ratio: np.ndarray) -> float:
+    """The share of the policy's actions that the data's policy never takes, from ratios [row] of
+    known probabilities: their mean is one less that share. Two standard errors are allowed."""
+    weight = np.exp(np.minimum(log_ratio, 50.0))
+    error = weight.std() / np.sqrt(len(weight))
+    return float(np.clip(1.0 - weight.mean() - 2.0 * error, 0.0, 1.0))
 
 
 def model_values(

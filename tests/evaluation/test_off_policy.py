@@ -262,3 +262,13 @@ def test_densities_may_be_above_1(tmp_path):
     np.savez(tmp_path / "b.npz", **rows, action_prob=np.array([1.0, 0.0, 1.0, np.nan]))
     with pytest.raises(DamagedFileError, match="action_prob of row 3 is nan"):
         read_data(tmp_path / "b.npz", spec)
+
+
+def test_support_by_known_probabilities_is_what_their_ratios_lack_of_one():
+    random = np.random.default_rng(0)
+    taken = random.choice(3, 4000, p=[0.7, 0.3, 0.0])
+    behaves = np.array([0.7, 0.3, 0.0])
+    for policy, share in (([0.3, 0.7, 0.0], 0.0), ([0.3, 0.3, 0.4], 0.4), ([0.0, 0.0, 1.0], 1.0)):
+        with np.errstate(divide="ignore"):
+            ratio = np.log(np.array(policy)[taken]) - np.log(behaves[taken])
+        assert off_policy.unsupported(ratio) == pytest.approx(share, abs=0.05)
