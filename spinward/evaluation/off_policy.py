@@ -45,8 +45,7 @@ def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, A
     steps, left_out = whole_episodes(steps)
     number = numbers_of(steps)
     half = halves(number, options.seed)
-    logged, told = behaviour(target, steps, half, options)
-    ratio, outside = ratios(target, steps, logged, told)
+    ratio, outside = ratios(target, steps, half, options)
     q, v = model_values(target, steps, half, options)
     episodes = padded(number, (steps.reward, ratio, q, v), options.gamma)
     unclipped = episodes
@@ -57,7 +56,7 @@ def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, A
         "rows": len(number),
         "left_out": left_out,
         "truncated_share": float(np.asarray(steps.truncated).sum() / len(weights)),
-        "propensities": "estimated" if told is None else "logged",
+        "propensities": "logged" if PROBABILITY in steps.extras else "estimated",
         "effective_size": None if target.certain else importance.effective_size(weights),
         "largest_share": None if target.certain else importance.largest_share(weights),
         "clipped_share": float((weights > np.log(options.clip)).mean()),
@@ -65,6 +64,7 @@ def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, A
         "gamma": options.gamma,
         "level": options.level,
         "data": described(importance.average_return, episodes, options),
+        "returns": [float(x(episodes.returns)) for x in (np.min, np.max)],
         "estimates": estimates(episodes, options, target.certain),
     }
     return {**result, "verdict": verdict(result, episodes, options, target.certain)}
@@ -89,20 +89,6 @@ def halves(number: np.ndarray, seed: int) -> np.ndarray:
     return (order % 2)[number]
 
 
-def behaviour(
-    target: Target, steps: Transition, half: np.ndarray, options: Options
-) -> tuple[Any, np.ndarray | None]:
-    """A model of the data's policy for each half, fitted on the other, and the logarithms [row] of
-    the logged probabilities where there are any."""
-    scaled = fitted_q.standardised(steps)
-    models = [
-        fitted_q.copied(rows_of(scaled, half != i), target.spec, options.copying, options.seed)
-        for i in (0, 1)
-    ]
-    told = steps.extras.get(PROBABILITY)
-    return (models, scaled, half), None if told is None else np.log(np.asarray(told, float))
-
-
 def by_model(function: Any, model: Any, *columns: Any) -> np.ndarray:
     """`function(model, *columns)` [row] of columns [row, ...]."""
     run = partial(unpacked, compiled(function, 0), model)
@@ -122,33 +108,35 @@ def log_choices(model: Any, obs: Any) -> Any:
 
 
 def ratios(
-    target: Target, steps: Transition, logged: Any, told: np.ndarray | None
+    target: Target, steps: Transition, half: np.ndarray, options: Options
 ) -> tuple[np.ndarray, float]:
-    """log pi(a|s) - log of the logged probability [row], and the share of the policy's actions that
-    the data do not support."""
-    models, scaled, half = logged
-    does, rows = target.does(steps.obs), np.arange(len(half))
+    """log pi(a|s) - log of the probability [row] with which the data's policy took the action, and
+    the share of the policy's actions that the data do not support. Where no probabilities are
+    logged, a model of the data's policy gives them, fitted for each half on the other."""
+    logged = steps.extras.get(PROBABILITY)
+    if logged is not None and not target.certain:
+        ratio = target.log_prob(steps) - np.log(np.asarray(logged, float))
+        return ratio, unsupported(ratio)
+    scaled = fitted_q.standardised(steps)
+    models = [
+        fitted_q.copied(rows_of(scaled, half != i), target.spec, options.copying, options.seed)
+        for i in (0, 1)
+    ]
 
     def by_half(function: Any, *args: Any) -> np.ndarray:
         parts = [by_model(function, model, *args) for model in models]
         return np.where((half == 0).reshape(-1, *[1] * (parts[0].ndim - 1)), *parts)
 
-    if isinstance(target.spec.action, Discrete):
-        others = by_half(log_choices, scaled.obs)
-        action = np.asarray(steps.action)
-        outside = float((does * (np.exp(others) < RARE)).sum(1).mean())
-        with np.errstate(divide="ignore"):
-            own = np.log(does[rows, action])
-        if told is not None:
-            return own - told, unsupported(own - told)
-        return own - others[rows, action], outside
     density = by_half(log_probs, scaled.obs, steps.action)
+    if isinstance(target.spec.action, Discrete):
+        probable = np.exp(by_half(log_choices, scaled.obs)) >= RARE
+        outside = float((target.does(steps.obs) * ~probable).sum(1).mean())
+        return target.log_prob(steps) - density, outside
     least = np.quantile(density, RARE)
-    outside = float((by_half(log_probs, scaled.obs, does[:, 0]) < least).mean())
+    outside = float((by_half(log_probs, scaled.obs, target.does(steps.obs)[:, 0]) < least).mean())
     if target.certain:
         return np.full(len(half), -np.inf), outside
-    own = target.log_density(steps)
-    return (own - density, outside) if told is None else (own - told, unsupported(own - told))
+    return target.log_prob(steps) - density, outside
 
 
 def unsupported(log_ratio: np.ndarray) -> float:
@@ -290,6 +278,12 @@ def lines(result: dict[str, Any]) -> list[str]:
             f"effective sample size {result['effective_size']:,.1f} of {result['episodes']:,}; "
             f"the largest weight is {result['largest_share']:.1%} of all; "
             f"{result['clipped_share']:.1%} of weights clipped"
+        )
+    low, high = result["returns"]
+    if not low <= result["estimates"]["direct method"]["value"] <= high:
+        said.append(
+            f"the direct method is outside the returns of the data ({low:.4g} to {high:.4g}): the "
+            "model of the values is wrong, and so is what uses it"
         )
     said.append(f"{result['outside_share']:.1%} of the policy's actions are outside the data")
     if result["truncated_share"]:

@@ -68,11 +68,15 @@ class Target(NamedTuple):
         more = {"samples": SAMPLES if self.explore else 1, "explore": self.explore}
         return in_parts(lambda o, k: run(self.algorithm, self.agent, o, k, **more), obs, seed)
 
-    def log_density(self, steps: Transition) -> np.ndarray:
-        """The log-densities [row] of logged continuous actions."""
+    def log_prob(self, steps: Transition) -> np.ndarray:
+        """The log-probabilities [row] of the logged actions, or their log-densities."""
+        if isinstance(self.spec.action, Discrete):
+            rows = np.arange(len(steps.reward))
+            with np.errstate(divide="ignore"):
+                return np.log(self.does(steps.obs)[rows, np.asarray(steps.action)])
         run = compiled(likelihood, 0)
-        rows = (steps.obs, steps.action)
-        return in_parts(lambda x, _: run(self.algorithm, self.agent, *x), rows, 0)
+        logged = (steps.obs, steps.action)
+        return in_parts(lambda x, _: run(self.algorithm, self.agent, *x), logged, 0)
 
 
 def in_parts(function: Callable[[Any, Key], Array], rows: Any, seed: int) -> np.ndarray:

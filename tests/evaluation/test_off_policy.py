@@ -272,3 +272,20 @@ def test_support_by_known_probabilities_is_what_their_ratios_lack_of_one():
         with np.errstate(divide="ignore"):
             ratio = np.log(np.array(policy)[taken]) - np.log(behaves[taken])
         assert off_policy.unsupported(ratio) == pytest.approx(share, abs=0.05)
+
+
+def test_no_model_of_the_datas_policy_is_fitted_where_its_probabilities_are_logged(monkeypatch):
+    monkeypatch.delattr(fitted_q, "copied")
+    found = evaluate(target(), logged(100), Options(**QUICK))
+    assert found["propensities"] == "logged"
+    with pytest.raises(AttributeError, match="copied"):
+        evaluate(target(), logged(100, told=False), Options(**QUICK))
+
+
+def test_a_model_of_values_outside_all_returns_of_the_data_is_called_wrong(judged):
+    assert not [line for line in off_policy.lines(judged) if "model of the values is wrong" in line]
+    wild = dict(judged["estimates"]["direct method"], value=judged["returns"][1] + 1.0)
+    estimates = judged["estimates"] | {"direct method": wild}
+    said = off_policy.lines(judged | {"estimates": estimates})
+    assert [line for line in said if "model of the values is wrong" in line]
+    assert said[-1] == judged["verdict"]
