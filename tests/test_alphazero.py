@@ -15,6 +15,7 @@ from spinward.envs.boards import BOARD
 from spinward.envs.connect import Connect, tic_tac_toe
 from spinward.errors import SettingsError
 from spinward.evaluation import tournament
+from spinward.evaluation.statistics import wilson
 from spinward.evaluation.tournament import Match
 from spinward.experiments import alphazero as experiment
 from spinward.experiments import connect_four
@@ -270,6 +271,6 @@ def test_the_verdict_of_connect_four_can_go_each_way(worst, rises, said):
     assert connect_four.verdict(worst, rises)[0] == said
 
 
-def test_the_lower_bound_of_a_share_is_wilsons():
-    assert connect_four.wilson(0.5, 100) == pytest.approx(0.4038, abs=1e-3)
-    assert connect_four.wilson(1.0, 10) == pytest.approx(0.7225, abs=1e-3)
+def test_the_interval_of_a_share_is_wilsons():
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-3)
+    assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-3)

@@ -130,14 +130,14 @@ class BCQ:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
         k_vae, k_next, k_now = jax.random.split(key, 3)
         first = jax.tree.map(lambda x: x[0], batch)
-        vae, told = descend(self.vae_loss, self.optimiser, agent.vae, first, k_vae)
+        vae, vae_metrics = descend(self.vae_loss, self.optimiser, agent.vae, first, k_vae)
         target = self.target(vae.model, agent.target, batch, k_next)
         critic, metrics = descend(self.loss, self.optimiser, agent.critic, first, target)
         rest = vae.model, critic.model.first(), first, k_now
         actor, acted = descend(self.actor_loss, self.optimiser, agent.actor, *rest)
         models = actor.model, critic.model
         lagged = optax.incremental_update(models, agent.target, self.tau)
-        metrics |= {"actor_loss": acted["loss"], "vae_loss": told["loss"]}
+        metrics |= {"actor_loss": acted["loss"], "vae_loss": vae_metrics["loss"]}
         return Agent(vae, actor, critic, lagged, agent.scales), metrics
 
     def target(self, vae: Any, networks: tuple[Any, Any], batch: Transition, key: Key) -> Array:

@@ -42,12 +42,13 @@ def go_on(run: Any, online: Any, ask: argparse.Namespace) -> Any:
     after = create(online, Path(ask.out), ask.name and f"{ask.name}-online")
     say(f"on in {online.env}, {online.data.share:g} of every batch logged: {after.path}")
     after.train(Progress(online), ask.checkpoint_every, trust=True)
-    say(told(before, after.curves()[1]))
+    say(dip_after(before, after.curves()[1]))
     return after
 
 
-def told(before: Any, returns: Any) -> str:
-    """What the change to the environment cost: the lowest and the last return of training."""
+def dip_after(before: Any, returns: Any) -> str:
+    """The sentence on the change to the environment: the return before it, the lowest and the last
+    after it."""
     import numpy as np
 
     joint = float(np.mean(before))

@@ -161,12 +161,12 @@ class Plan:
         for name in ("episode", "time", "reward", *ENDS, PROBABILITY, "next_action"):
             if column := getattr(roles, name):
                 lines.append(f"  {name}: {column}")
-        lines.append(f"  observation: {self.spec.obs} from {', '.join(map(told, self.obs))}")
+        lines.append(f"  observation: {self.spec.obs} from {', '.join(map(described, self.obs))}")
         if roles.next_obs:
             lines.append(f"  next observation: {', '.join(roles.next_obs)}")
         if roles.mask:
             lines.append(f"  allowed actions: {', '.join(roles.mask)}")
-        actions = ", ".join(map(told, self.action))
+        actions = ", ".join(map(described, self.action))
         lines.append(f"  action: {space} from {actions}")
         if not self.discrete and self.options.low is None:
             lines.append("    bounds are the extremes in the data: --action-low, --action-high")
@@ -179,7 +179,7 @@ class Plan:
         return lines
 
 
-def told(how: Input) -> str:
+def described(how: Input) -> str:
     if how.kind == CATEGORY:
         return f"{how.column} (one of {', '.join(how.values)})"[:120]
     return how.column + (f" ({how.width} numbers)" if how.width > 1 else "")

@@ -135,7 +135,7 @@ class DataLog:
                 fields = {name: value[took_place] for name, value in fields.items()}
                 env, time = env[took_place], time[took_place]
             if len(time):
-                last = ends(fields, apart(env, time))
+                last = ends(fields, other_recording(env, time))
                 start = np.concatenate([[0], last[:-1] + 1])
                 writer.add(fields, last, env[start], time[start], self.taken)
             else:
@@ -150,7 +150,7 @@ class DataLog:
                 card.write(writer.folder, replace(found.card, statistics=measured(found)))
 
 
-def apart(env: np.ndarray, time: np.ndarray) -> np.ndarray:
+def other_recording(env: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Whether the next row is of another environment, or not of the next time."""
     last = np.ones(len(env), bool)
     last[:-1] = (env[:-1] != env[1:]) | (time[:-1] + 1 != time[1:])

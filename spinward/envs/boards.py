@@ -5,6 +5,7 @@ three planes [rows, columns]: own stones, the other side's, and ones where the s
 second player.
 """
 
+import abc
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ class Position:
     second: Array  # bool: whether the second player is to move
 
 
-class Board:
+class Board(abc.ABC):
     """A game on a board of `rows` by `columns`. A game says which moves are `legal`, and what is
     `played` by one. A move that is not legal loses."""
 
@@ -43,14 +44,14 @@ class Board:
         """The number of actions: one for each cell, unless a game says otherwise."""
         return self.rows * self.columns
 
+    @abc.abstractmethod
     def legal(self, position: Position) -> Array:
         """Which actions are legal: bool [actions]."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def played(self, position: Position, action: Array) -> tuple[Position, Array, Array]:
         """After a legal action: the position as the next side sees it, the mover's reward, and
         whether the game is over."""
-        raise NotImplementedError
 
     def start(self) -> Position:
         """The position at the start of a game."""

@@ -7,6 +7,7 @@ A percentile bootstrap of 3 seeds covers the truth in 75 % of experiments where 
 bootstrap widened for small samples (Hesterberg, 2015, The American Statistician 69).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,3 +186,11 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
     scores = np.asarray(scores, float)
     reached = scores[..., None] >= np.asarray(thresholds, float)
     return reached.mean(tuple(range(scores.ndim)))
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The interval of 95 % of a share of `n` (Wilson, 1927)."""
+    z = 1.96
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half

@@ -10,6 +10,7 @@ import numpy as np
 from spinward.algorithms.alphazero import AlphaZero
 from spinward.core import Game
 from spinward.evaluation import tournament
+from spinward.evaluation.statistics import wilson
 from spinward.evaluation.tournament import Match, Player
 from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
@@ -42,10 +43,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     rows, worst = [], []
     for i, name in enumerate(FIXED):
         found = [np.mean(of_seed[i]) for of_seed in shares]
-        low = min(wilson(float(x), games) for x in found)
-        worst.append((min(found), low))
+        least = float(min(found))
+        low, high = wilson(least, games)
+        worst.append((least, low))
         rows.append(row_of(f"share of points against {name}", found))
-        rows.append(Row(f"least lower bound against {name}", low, float("nan"), float("nan")))
+        interval = f"95 % Wilson interval of {games} games"
+        rows.append(Row(f"the same, worst seed, {name}", least, low, high, None, interval))
     points = np.array([rated(game, runs, seed) for seed in range(count)])
     rows += [row_of(f"Elo after {s:.0%} of training", points[:, i]) for i, s in enumerate(STAGES)]
     rises = bool((np.diff(points[:, [0, 1, -1]]) > 0).all())
@@ -74,26 +77,20 @@ def rated(game: Game, runs: list[Run], seed: int) -> list[float]:
     return [r.points for r in ratings[len(FIXED) :]]
 
 
-def wilson(share: float, games: int) -> float:
-    """The lower bound of 95 % of a share (Wilson, 1927)."""
-    z = 1.96
-    middle = share + z**2 / (2 * games)
-    half = z * np.sqrt(share * (1 - share) / games + z**2 / (4 * games**2))
-    return float((middle - half) / (1 + z**2 / games))
-
-
 def verdict(worst: list[tuple[float, float]], rises: bool) -> tuple[str, str]:
     rule = (
         f"the rule: every seed has {AGAINST_RANDOM:.0%} or more of the points against random play, "
         "the lower bounds against one_ply and uct100 are above one half, and the rating rises"
     )
     (random, _), *others = worst
-    told = ", ".join(f"{share:.1%} against {n}" for (share, _), n in zip(worst, FIXED, strict=True))
+    shares = ", ".join(
+        f"{share:.1%} against {n}" for (share, _), n in zip(worst, FIXED, strict=True)
+    )
     if random >= AGAINST_RANDOM and all(low > 0.5 for _, low in others) and rises:
-        return "reproduced", f"{told} in the worst seed ({rule})"
+        return "reproduced", f"{shares} in the worst seed ({rule})"
     if all(share > 0.5 for share, _ in others) and random >= AGAINST_RANDOM and rises:
-        return "cannot tell", f"{told}: not surely above one half ({rule})"
+        return "cannot tell", f"{shares}: not surely above one half ({rule})"
     return (
         "not reproduced",
-        f"{told} in the worst seed, the rating {'rises' if rises else 'falls'} ({rule})",
+        f"{shares} in the worst seed, the rating {'rises' if rises else 'falls'} ({rule})",
     )

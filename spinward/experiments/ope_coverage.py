@@ -20,6 +20,7 @@ from spinward.evaluation.importance import (
     effective_size,
 )
 from spinward.evaluation.off_policy import Options
+from spinward.evaluation.statistics import wilson
 from spinward.experiments.reproduction import Reproduction, Row, first_seed
 
 STEPS, GAMMA, EPISODES, RESAMPLES, LEVEL = 5, 0.9, 200, 300, 0.9
@@ -96,8 +97,8 @@ def unreliable(count: int) -> np.ndarray:
             "outside_share": outside,
             "data": {"value": average_return(episodes, episodes.once())},
         }
-        told = off_policy.verdict(result, episodes, Options(GAMMA), False)
-        found.append(told.startswith("cannot tell"))
+        verdict = off_policy.verdict(result, episodes, Options(GAMMA), False)
+        found.append(verdict.startswith("cannot tell"))
     return np.array(found)
 
 
@@ -126,8 +127,6 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 def row_of(what: str, found: np.ndarray) -> Row:
     """A share of data sets, with its Wilson interval (1927)."""
-    n, share, z = len(found), float(found.mean()), 1.96
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    bounds = centre - half, centre + half
+    n, share = len(found), float(found.mean())
+    bounds = wilson(share, n)
     return Row(what, share, *bounds, None, f"95 % Wilson interval of {n} data sets")

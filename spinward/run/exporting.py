@@ -50,7 +50,7 @@ class Leaves(NamedTuple):
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         return cls([name_of(path) for path, _ in paths], [x for _, x in paths], structure)
 
-    def told(self, word: str) -> list[dict[str, Any]]:
+    def described(self, word: str) -> list[dict[str, Any]]:
         """What the contract says of them."""
         return [
             {
@@ -102,8 +102,8 @@ def save(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[str
     contract = {
         "format": FORMAT,
         "kind": kind,
-        "observations": [one | bounds(policy, one["name"]) for one in obs.told("obs")],
-        "memory": memory.told("memory"),
+        "observations": [one | bounds(policy, one["name"]) for one in obs.described("obs")],
+        "memory": memory.described("memory"),
         "memory_at_start": [np.asarray(x[0]).tolist() for x in memory.shapes],
         "action": action_of(policy.spec.action),
         **about,
@@ -236,10 +236,10 @@ def bounds(policy: Actor, name: str) -> dict[str, Any]:
     """The bounds of an observation, for a contract; infinite ones are texts."""
     space = policy.spec.obs
     box = dict(space.items)[name] if isinstance(space, Dict) else space
-    return {side: told(getattr(box, side)) for side in ("low", "high")}
+    return {side: finite_or_text(getattr(box, side)) for side in ("low", "high")}
 
 
-def told(bound: Any) -> Any:
+def finite_or_text(bound: Any) -> Any:
     """A bound as JSON."""
     values = np.asarray(bound, float)
     same = values.size and (values == values.flat[0]).all()
@@ -254,4 +254,4 @@ def action_of(space: Any) -> dict[str, Any]:
     if isinstance(space, MultiDiscrete):
         return {"kind": "choices", "of": list(space.sizes)}
     about = {"kind": "numbers", "shape": list(space.shape)}
-    return about | {"low": told(space.low), "high": told(space.high)}
+    return about | {"low": finite_or_text(space.low), "high": finite_or_text(space.high)}

@@ -41,7 +41,8 @@ def extend(run: Path, made: Assembled, steps: int) -> str:
     note = ""
     if fields.get("anneal_steps") == before:  # which is the whole run
         fields["anneal_steps"] = whole
-        note = f"anneal_steps is {whole} in place of {before}, so that it ends with the run"
+        note = f"anneal_steps is {whole} in place of {before}, so that it ends with the run; "
+        note += "so the run differs from one that had this length at once"
     replace_config(run, content)
     return note
 

@@ -40,8 +40,8 @@ class Line:
         shown = headline.headline(self.env, self.metrics)
         values = [x for x in self.metrics[shown.metric] if x is not None]
         if shown is headline.RETURN:
-            told = f"return {np.mean(values):.1f}" if values else "no episode ended yet"
-            return f"{told}{also}"
+            text = f"return {np.mean(values):.1f}" if values else "no episode ended yet"
+            return f"{text}{also}"
         return f"{shown.label} {np.mean(values):.4g}"
 
 

@@ -12,7 +12,7 @@ from spinward.data import card
 from spinward.data.card import Card
 from spinward.data.checks import PROBABILITY
 from spinward.data.layout import layout_of
-from spinward.data.recorder import apart
+from spinward.data.recorder import other_recording
 from spinward.data.statistics import measured
 from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created, ends
@@ -39,7 +39,7 @@ def record(
     if explore and isinstance(agents.env.spec.action, Discrete) and "log_prob" in fields:
         fields[PROBABILITY] = np.exp(fields["log_prob"])
         extras = {PROBABILITY: ("float32", ())}
-    last = ends(fields, apart(env, time))
+    last = ends(fields, other_recording(env, time))
     first = np.concatenate([[0], last[:-1] + 1])
     spec, experiment = agents.env.spec, run.experiment
     policy = "policy with exploration" if explore else "greedy policy"

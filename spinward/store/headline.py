@@ -22,7 +22,10 @@ OF_PAIRS = (
     Headline("held_out_accuracy", "held-out preference accuracy"),
     Headline("accuracy", "preference accuracy"),
 )
-OF_TEXTS = (Headline("held_out_nll", "held-out loss per token"), Headline("nll", "loss per token"))
+OF_TEXTS = (
+    Headline("held_out_nll", "held-out loss per token"),
+    Headline("nll", "negative log-likelihood"),  # also of logged actions
+)
 
 
 def headline(env: str, names: Iterable[str]) -> Headline:

@@ -124,7 +124,9 @@ def test_a_frozen_model_stays_as_it_is_whatever_the_algorithm(name):
     before = copied(models(state.agent))
     state, metrics = running.advance(state, 3)
     assert_same(copied(models(state.agent)), before)
-    assert before and (metrics["grad_norm"] == 0.0).all()
+    # The gradient norm of MB-MPO is that of its policy, which is no model of a `Learner`.
+    moves = name == "mb_mpo"
+    assert before and ((metrics["grad_norm"] > 0.0) == moves).all()
     agent = running.start(keys(1)).agent
     with pytest.raises(SettingsError, match="freeze=x: no learner"):
         freeze(agent, ("x",))
