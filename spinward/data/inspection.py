@@ -113,7 +113,7 @@ def findings(store: Store, content: dict[str, Any]) -> list[str]:
         lines.append(f"{content['outside']:,} actions are none of the action space")
     if count := content["duplicates"]["count"]:
         rows = ", ".join(f"{row:,}" for row in content["duplicates"]["rows"])
-        lines.append(f"{count:,} steps are equal to an earlier one, such as rows {rows}")
+        lines.append(f"equal to an earlier step: {count:,} (such as row {rows})")
     if content["constant"]:
         lines.append(f"never differ: {', '.join(content['constant']):.300}")
     lines += support(store, content)

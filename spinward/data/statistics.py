@@ -139,7 +139,9 @@ def distribution(values: np.ndarray) -> dict[str, Any]:
     """The quartiles, the moments and a histogram of one number for each episode."""
     if len(values) == 0:
         return {"count": 0}
-    counts, edges = np.histogram(values.astype(np.float64), BINS)
+    few = values.dtype.kind in "iu" and np.ptp(values) < BINS  # whole numbers: a bin for each
+    bins: Any = np.arange(values.min(), values.max() + 2) - 0.5 if few else BINS
+    counts, edges = np.histogram(values.astype(np.float64), bins)
     quartiles = np.quantile(values, (0.0, 0.25, 0.5, 0.75, 1.0))
     return {
         "count": len(values),

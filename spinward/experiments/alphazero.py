@@ -15,6 +15,7 @@ import numpy as np
 from spinward.algorithms.alphazero import AlphaZero
 from spinward.core import Game, replace
 from spinward.evaluation import tournament
+from spinward.evaluation.statistics import wilson
 from spinward.evaluation.tournament import Player
 from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
@@ -38,9 +39,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     lost = np.array([losses(game, player(late, i), games) for i in range(count)])
     points = np.array([rated(game, early, late, i) for i in range(count)])
     names = ("search", "network alone", "search, early", *FIXED[1:])
-    rows = [
-        row_of(f"lost to exact play, {n}", lost[:, i]) for i, n in enumerate(("first", "second"))
-    ]
+    rows = [share_lost(name, lost[:, i], games) for i, name in enumerate(("first", "second"))]
     rows += [row_of(f"Elo, {n}", points[:, i]) for i, n in enumerate(names)]
     gains = [
         row_of(f"Elo, search above {n}", points[:, 0] - points[:, i + 1])
@@ -57,6 +56,13 @@ def losses(game: Game, agent: Player, games: int) -> tuple[float, float]:
     (match,) = tournament.tournament(game, players, 2 * games, opening=0, seed=first_seed())
     first, second = match.results[:games], match.results[games:]
     return float((first == 0).mean()), float((second == 0).mean())
+
+
+def share_lost(name: str, lost: np.ndarray, games: int) -> Row:
+    """The share of games that the worst seed lost, with those of all seeds."""
+    worst, interval = float(lost.max()), f"95 % Wilson interval of {games} games"
+    what = f"lost to exact play as {name} player, worst seed"
+    return Row(what, worst, *wilson(worst, games), None, interval, tuple(lost.tolist()))
 
 
 def rated(game: Game, early: Run, late: Run, seed: int) -> list[float]:

@@ -8,6 +8,7 @@ import numpy as np
 from spinward.report import plot
 from spinward.report.page import data_uri, grid, head, pairs, section
 
+WHOLE = ("steps", "action")  # what is counted in whole numbers
 MOST = 200  # columns that the table shows
 
 
@@ -80,6 +81,8 @@ def drawn(starts: list[Any], counts: list[Any], widths: list[Any], x: str, y: st
     for axis, start, count, width in zip(axes, starts, counts, widths, strict=False):
         axis.bar(start, count, width, align="edge", color="#0072b2")
         axis.set_xlabel(x)
+        if x in WHOLE:
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylabel(y)
     image = data_uri(plot.rendered(figure, "svg"), "image/svg+xml")
     return f'<div class="curve"><img src="{image}" alt="{escape(y)} by {escape(x)}"></div>'

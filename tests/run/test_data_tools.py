@@ -70,7 +70,7 @@ def test_an_inspection_counts_what_there_is(tmp_path):
     np.testing.assert_allclose(column["mean"], again["obs"].mean(0), rtol=1e-5)
     np.testing.assert_allclose(column["std"], again["obs"].std(0), rtol=1e-5, atol=1e-6)
     text = " ".join(content["findings"])
-    for part in ("5 steps are equal", "never differ: ", "never taken: 1", "1 episodes were cut",
+    for part in ("equal to an earlier step: 5", "never differ: ", "never taken: 1", "1 episodes were cut",
                  "no column action_prob"):  # fmt: skip
         assert part in text
 
