@@ -70,8 +70,9 @@ def test_an_inspection_counts_what_there_is(tmp_path):
     np.testing.assert_allclose(column["mean"], again["obs"].mean(0), rtol=1e-5)
     np.testing.assert_allclose(column["std"], again["obs"].std(0), rtol=1e-5, atol=1e-6)
     text = " ".join(content["findings"])
-    for part in ("equal to an earlier step: 5", "never differ: ", "never taken: 1", "1 episodes were cut",
-                 "no column action_prob"):  # fmt: skip
+    for part in ("equal to an earlier step: 5", "never differ: ", "never taken: 1"):
+        assert part in text
+    for part in ("1 episodes were cut", "no column action_prob"):
         assert part in text
 
 
