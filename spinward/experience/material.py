@@ -23,8 +23,9 @@ from spinward.experience.streamed import StreamedSteps
 from spinward.experience.texts import TextBatches
 from spinward.experience.vector import Vector
 from spinward.experience.wanted import (
-    Lives,
     Logged,
+    OwnSource,
+    Population,
     Prompts,
     Rollouts,
     Samples,
@@ -76,9 +77,9 @@ def source_for(
         case SelfPlay():
             refuse(data, "it learns from games against itself alone")
             return in_jax(env, want)
-        case Lives():
+        case Population():
             refuse(data, "its agents learn from their own steps alone")
-            return Lifetimes(in_jax(env, want), want.lives, want.updates)
+            return Lifetimes(in_jax(env, want), want.agents, want.updates)
         case Sequences():
             refuse(data, "it replays its own memory, which no data set holds")
             return sequences(want, collect(want.envs, want.steps, False))
@@ -92,6 +93,8 @@ def source_for(
             return completions(want, env)
         case Texts():
             return corpus(want, texts)
+        case OwnSource():
+            return want.source(env, data)
 
 
 def best_of(data: Data, share: float) -> Data:
@@ -116,7 +119,7 @@ def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
     return Vector(env, envs, steps) if isinstance(env, HostEnv) else Rollout(env, envs, steps)
 
 
-def in_jax(env: Any, want: Lives | SelfPlay) -> Rollout:
+def in_jax(env: Any, want: Population | SelfPlay) -> Rollout:
     if isinstance(env, HostEnv):
         raise SettingsError("this algorithm needs an environment in JAX: it runs thousands at once")
     return Rollout(env, want.envs, want.steps)

@@ -87,9 +87,9 @@ def probe(settings: Scaled, scales: Scales, critic: Any, target: Any, batch: Tra
 def weight_metrics(weight: Array, most: float | Array, steps: Array) -> Metrics:
     """How the likelihoods are weighted: the share of weights at their limit, where the order of
     advantages is lost, and the share of a batch that counts."""
-    clipped = weight >= most * (1.0 - 1e-6)
+    at_most = weight >= most * (1.0 - 1e-6)
     return {
-        "clipped_share": mean(clipped, steps),
+        "clipped_share": mean(at_most, steps),
         "effective_share": effective_share(weight * steps),
         "advantage_weight": mean(weight, steps),
     }

@@ -100,8 +100,10 @@ class Assembled:
             reward = experiment.reward.opened(materials)
         else:
             reward = experiment.reward
-        for algorithm, judged in itertools.product(*map(schedules.ends, (self.algorithm, reward))):
-            check_rewards(algorithm, judged)
+        for algorithm, labeller in itertools.product(
+            *map(schedules.ends, (self.algorithm, reward))
+        ):
+            check_rewards(algorithm, labeller)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)

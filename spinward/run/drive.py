@@ -99,7 +99,7 @@ class Driver:
             self.check_rewards(state)
             if self.experiment.start_from:
                 first_seed = read_config(run_of(self.folder) / "config.json")["seed"]
-                state = warm_start.begun(state, self.experiment, first_seed)
+                state = warm_start.started(state, self.experiment, first_seed)
             return state, 0, (0, None)
         return self.read(integrity.choose(checkpoints, self.options.older).path)
 
@@ -225,7 +225,7 @@ class Driver:
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
         measured = point % max(1, points // q_diagnostics.POINTS) == 0
         parts = parts_at(self.parts, self.iteration)
-        line |= q_diagnostics.measure(parts, state, self.interval.peaks, measured)
+        line |= q_diagnostics.measure(parts, state, self.interval.running_max, measured)
         if measured or point == points:
             line |= texts.measure(parts, state.agent)
         agents = Agents(parts.algorithm, state.agent, self.made.env, self.experiment.seeds)

@@ -159,14 +159,14 @@ class Experiment:
 
     def check_schedules(self) -> None:
         """Raises SettingsError for schedules that contradict other settings."""
-        found = schedules.of(self.algorithm)
-        anneal = dict(vars(self.algorithm)).get("anneal_steps") if "lr" in found else 0
+        scheduled = schedules.of(self.algorithm)
+        anneal = dict(vars(self.algorithm)).get("anneal_steps") if "lr" in scheduled else 0
         if anneal:
             raise SettingsError(
-                f"anneal_steps={anneal}: lr={found['lr']} is a schedule by itself; set "
+                f"anneal_steps={anneal}: lr={scheduled['lr']} is a schedule by itself; set "
                 "anneal_steps=0 (--anneal-steps 0)"
             )
-        if self.workers and (found or schedules.of(self.reward)):
+        if self.workers and (scheduled or schedules.of(self.reward)):
             raise SettingsError(f"workers={self.workers}: actors of Ray know no schedules")
 
     def check_evaluations(self) -> None:

@@ -97,7 +97,7 @@ def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     return whole
 
 
-def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
+def newest(run: Path, older: bool = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that has one.
 
     Raises:
@@ -107,14 +107,14 @@ def chosen(run: Path, older: bool = False) -> list[integrity.Chosen]:
     return [integrity.choose(place, older) for place in places if checkpoint.checkpoints(place)]
 
 
-def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Chosen]:
+def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that a name means: `last`, `best`, or an iteration.
 
     Raises:
         SettingsError: there is none of that name.
         DamagedFileError: it is damaged.
     """
-    last = chosen(run, older)
+    last = newest(run, older)
     which = int(which) if isinstance(which, str) and which.isdecimal() else which
     if which == "last":
         return last
@@ -123,14 +123,14 @@ def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Ch
         if not all(path.is_dir() for path in places):
             raise SettingsError(f"{run} kept no best agents: train with --keep-best")
     else:
-        found = [{checkpoint.number(p) for p in checkpoint.checkpoints(f / "checkpoints")}
+        numbers = [{checkpoint.number(p) for p in checkpoint.checkpoints(f / "checkpoints")}
                  for f in folders(run)]  # fmt: skip
-        known = set.intersection(*found) if found else set()
+        known = set.intersection(*numbers) if numbers else set()
         if which not in known:
             names = ", ".join(map(str, ["best", "last", *sorted(known)]))
             raise SettingsError(f"{run} has no checkpoint {which!r}; expected one of {names}")
         places = [f / "checkpoints" / f"{which:010d}" for f in folders(run)]
-    return [integrity.Chosen(path, each.damaged) for path, each in zip(places, last, strict=True)]
+    return [integrity.Usable(path, each.damaged) for path, each in zip(places, last, strict=True)]
 
 
 def last_agents(
