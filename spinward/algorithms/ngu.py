@@ -43,7 +43,7 @@ from spinward.targets.family import betas, gammas
 from spinward.targets.network import update_target
 from spinward.targets.retrace import squashed
 
-BONUS, DISTANCE = "bonus", "apart"  # in extras: of an observation, and its mean distance
+BONUS, DISTANCE = "bonus", "distance"  # in extras: of an observation, and its mean distance
 
 
 @struct

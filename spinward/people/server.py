@@ -28,7 +28,7 @@ ASSETS = {
 }  # fmt: skip
 KEY = 80  # characters of an answer's name
 ROUTES = {  # what is changed by POST
-    "session": "begin", "leave": "leave", "next": "next", "answer": "answer", "undo": "undo",
+    "session": "sign_in", "leave": "leave", "next": "next", "answer": "answer", "undo": "undo",
 }  # fmt: skip
 
 
