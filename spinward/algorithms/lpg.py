@@ -190,7 +190,9 @@ def rule_of(
     wanted = {jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in paths}
     shapes = {name: x.shape for name, x in by_name.items()}
     if wrong := [n for n in sorted(wanted | shapes) if wanted.get(n) != shapes.get(n)]:
-        faults = (f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'present')}" for n in wrong)
+        faults = (
+            f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'present')}" for n in wrong
+        )
         raise SettingsError(f"rule={place!r} does not fit: {'; '.join(faults)}")
     if not all(np.isfinite(x).all() for x in by_name.values()):
         raise SettingsError(f"rule={place!r} holds values that are not finite")
