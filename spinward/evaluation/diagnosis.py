@@ -20,9 +20,11 @@ FALL = 0.25  # of the rise to the peak, that a fall must exceed
 LATEST = 0.85  # share of the run at which a peak is still one
 NOISE = 2.0  # standard deviations of the noise that a fall must exceed
 HELD_RATIO = 3.0  # TD error on held-out episodes, as a multiple of that on the others
+HELD_RISE = 1.5  # and as a multiple of its own smallest, once values have settled
 UNEXPLAINED = 0.2  # TD error as a share of the targets' variance, above which a critic underfits
 SMALL = 0.1  # of a value, as a standard deviation: targets that differ less count as differing so
-BETTER = 0.75  # of the TD error, that a wider twin must reach
+BETTER = 0.75  # of such a TD error, that a wider twin must reach
+FAR_BETTER = 0.25  # of any TD error, likewise
 SPREAD = 3.0  # standard deviations of the returns by which the policy's value may lead the data's
 FEW_POINTS = 30  # of a curve, below which a verdict is of low confidence
 
@@ -161,7 +163,7 @@ def over_fitted(curves: Curves, settling: float, gamma: float) -> Diagnosis | No
             early = first_below(curves.smooth(name), floor)
             evidence = Evidence(name, value, float(floor - 0.5 * spread), end)
             return Diagnosis(OVER_FITTED, because, (evidence,), int(updates[early]))
-    return held_out_error(curves)
+    return held_out_error(curves, settling)
 
 
 def first_below(q: np.ndarray, floor: float) -> int:
@@ -170,21 +172,26 @@ def first_below(q: np.ndarray, floor: float) -> int:
     return int(above[-1]) if len(above) else 0
 
 
-def held_out_error(curves: Curves) -> Diagnosis | None:
+def held_out_error(curves: Curves, settling: float) -> Diagnosis | None:
+    """A TD error that has risen on held-out episodes, while it is small on the others. An error
+    that is larger there and stays so is no over-fitting."""
     if "held_td_error" not in curves.values:
         return None
-    error, held = curves.last("td_error"), curves.last("held_td_error")
-    end, variance = int(curves.updates[-1]), curves.last("target_variance")
-    if held <= HELD_RATIO * error or held <= UNEXPLAINED * variance:
+    held, error = curves.smooth("held_td_error"), curves.last("td_error")
+    variance = curves.last("target_variance")
+    settled = np.flatnonzero(curves.updates >= SETTLINGS * settling)
+    best = int(settled[0] + np.argmin(held[settled[0] :]))
+    large = held[-1] > HELD_RATIO * error and held[-1] > UNEXPLAINED * variance
+    if not large or held[-1] <= HELD_RISE * held[best]:
         return None
     because = (
-        f"the TD error is {held:.4g} on episodes that were held out, and {error:.4g} on those that "
-        "were learned from"
+        f"the TD error on episodes that were held out has risen from {held[best]:.4g} to "
+        f"{held[-1]:.4g}, and is {error:.4g} on those that were learned from"
     )
-    ratio = held / max(error, 1e-12)
-    best = int(curves.updates[np.argmin(curves.smooth("held_td_error"))])
-    evidence = Evidence("held_td_error / td_error", ratio, HELD_RATIO, end)
-    return Diagnosis(OVER_FITTED, because, (evidence,), best)
+    evidence = Evidence(
+        "held_td_error", float(held[-1]), float(HELD_RATIO * error), int(curves.updates[best])
+    )
+    return Diagnosis(OVER_FITTED, because, (evidence,), int(curves.updates[best]))
 
 
 def changing(curves: Curves) -> Diagnosis | None:
@@ -217,15 +224,15 @@ def under_fitted(curves: Curves, conservative: bool, twin: Curves | None) -> Dia
     early = gap[int(0.1 * (len(gap) - 1))]
     if conservative and gap[-1] >= early + NOISE * noise(curves.values["gap"]):
         found.append(Evidence("gap", float(gap[-1]), float(early), end))
+    words = " and ".join(f"{e.metric} is {e.value:.3g} (above {e.threshold:.3g})" for e in found)
+    if twin is None:
+        return Diagnosis(SUSPECTED, words, tuple(found), end) if found else None
+    error, other = curves.last("td_error"), twin.last("td_error")
+    closer = not conservative or twin.last("gap") < curves.last("gap")
+    if (other < BETTER * error and closer and found) or other < FAR_BETTER * error:
+        found.append(Evidence("td_error of the twin", other, error, end))
+        because = f"the TD error is {error:.3g}, and {other:.3g} with wider networks"
+        return Diagnosis(UNDER_FITTED, because, tuple(found), None)
     if not found:
         return None
-    words = " and ".join(f"{e.metric} is {e.value:.3g} (above {e.threshold:.3g})" for e in found)
-    evidence = tuple(found)
-    if twin is None:
-        return Diagnosis(SUSPECTED, words, evidence, end)
-    better = twin.last("td_error") < BETTER * curves.last("td_error")
-    closer = not conservative or twin.last("gap") < curves.last("gap")
-    if better and closer:
-        because = f"{words}, and wider networks have a TD error of {twin.last('td_error'):.3g}"
-        return Diagnosis(UNDER_FITTED, because, evidence, None)
-    return Diagnosis(DATA_LIMITED, f"{words}, and wider networks do no better", evidence, end)
+    return Diagnosis(DATA_LIMITED, f"{words}, and wider networks do no better", tuple(found), end)

@@ -7,7 +7,7 @@ the curves (Kumar et al., 2021, arXiv:2109.10813).
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ from spinward.loop import Parts
 from spinward.losses.offline import conservative, conservative_sampled, uniform_log_density
 from spinward.networks.distributions import pick
 from spinward.programs.seeds import compiled
-from spinward.targets.diagnostics import followed
+from spinward.targets.diagnostics import FORBIDDEN, followed
 
 ROWS = 4096  # steps of each kind that are looked at
 BYTES = 2**26  # of their observations at most
@@ -186,14 +186,20 @@ def of_steps(
     lagged = pick(following.lagged, after) if discrete else following.lagged[:, 0]
     target = steps.reward + algorithm.gamma * (1.0 - steps.terminated) * lagged
     distance = (action != steps.action) if discrete else jnp.abs(action - steps.action)
+    allowed = jnp.maximum(jnp.abs(data.value), jnp.abs(lagged)) < FORBIDDEN  # by the policy
+    mean = partial(jnp.mean, where=allowed)
+    if discrete:
+        gap = mean(conservative(data.q, steps.action))
+    else:
+        gap = sampled_gap(algorithm, agent, steps)
     metrics = {
-        "q_data": data.mean.mean(),
+        "q_data": mean(data.mean),
         "q_policy": policy.mean.mean(),
-        "q_min": data.mean.min(),
-        "q_max": data.mean.max(),
-        "td_error": jnp.square(target - data.mean).mean(),
-        "target_variance": target.var(),
-        "gap": gap(algorithm, agent, steps, data, discrete),
+        "q_min": data.mean.min(where=allowed, initial=jnp.inf),
+        "q_max": data.mean.max(where=allowed, initial=-jnp.inf),
+        "td_error": mean(jnp.square(target - data.mean)),
+        "target_variance": target.var(where=allowed),
+        "gap": gap,
         "action_distance": distance.mean(),
         "feature_norm": jnp.linalg.norm(data.features, axis=-1).mean(),
         "feature_dot": (data.features * following.features).sum(-1).mean(),
@@ -203,11 +209,9 @@ def of_steps(
     return metrics
 
 
-def gap(algorithm: Any, agent: Any, steps: Transition, data: Any, discrete: bool) -> Array:
-    """log E exp Q over all actions, less the value of the logged one: how far the values of other
-    actions are above the data's. Of continuous actions it is an integral, by uniform ones."""
-    if discrete:
-        return conservative(data.q, steps.action).mean()
+def sampled_gap(algorithm: Any, agent: Any, steps: Transition) -> Array:
+    """log of the integral of exp Q over continuous actions, by uniform ones, less the value of the
+    logged one: how far the values of other actions are above the data's."""
     few = jax.tree.map(lambda x: x[:: max(1, len(x) // FEW)][:FEW], steps)
     shape = ACTIONS, *few.action.shape
     actions = jax.random.uniform(jax.random.PRNGKey(1), shape, minval=-1.0, maxval=1.0)

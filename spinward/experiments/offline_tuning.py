@@ -16,7 +16,6 @@ from spinward.algorithms.bcq_discrete import BCQDiscrete
 from spinward.algorithms.cql import CQL
 from spinward.algorithms.cql_discrete import CQLDiscrete
 from spinward.algorithms.ddpg import DDPG
-from spinward.algorithms.dqn import DQN
 from spinward.algorithms.iql import IQL
 from spinward.algorithms.sac import SAC
 from spinward.algorithms.td3 import TD3
@@ -98,6 +97,7 @@ def noisy_rewards(seed: int) -> Data:
 CONSERVATIVE = CQL(**{**SMALL, "gamma": 0.95, "tau": 0.02, "samples": 4, "weight": 2.5})
 LONG: dict[str, Any] = {**SMALL, "gamma": 0.95, "tau": 0.02}
 DISCRETE: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "target_every": 1}
+NARROW: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "lr": 3e-3}
 CASES = (
     Case("CQL, 2 episodes", CONSERVATIVE, tops(400, 2), 16_000, (OVER_FITTED,)),
     Case("CQL, 2 episodes, weight 5", replace(CONSERVATIVE, weight=5.0), tops(400, 2), 16_000,
@@ -106,18 +106,18 @@ CASES = (
     Case("DDPG, narrow data", DDPG(**LONG), swings(2_000, 10, 0.05, 0.0), 10_000,
          (OVER_ESTIMATED,)),
     Case("SAC, narrow data", SAC(**LONG), swings(2_000, 10, 0.05, 0.0), 10_000, (OVER_ESTIMATED,)),
-    Case("CQL-discrete, hidden layer of 1",
-         CQLDiscrete(**{**DISCRETE, "hidden": (1,)}), balanced(5_000), 6_000, (UNDER_FITTED,),
-         CQLDiscrete(**{**DISCRETE, "hidden": (64,)})),
-    Case("DQN, hidden layer of 1", DQN(**{**DISCRETE, "hidden": (1,)}), balanced(5_000), 6_000,
-         (UNDER_FITTED,), DQN(**{**DISCRETE, "hidden": (64,)})),
+    Case("TD3+BC, hidden layer of 1", TD3BC(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
+         (UNDER_FITTED,), TD3BC(**{**NARROW, "hidden": (64, 64)})),
+    Case("IQL, hidden layer of 1", IQL(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
+         (UNDER_FITTED,), IQL(**{**NARROW, "hidden": (64, 64)})),
     Case("CQL-discrete, rewards by chance", CQLDiscrete(**DISCRETE), noisy_rewards, 6_000,
          (DATA_LIMITED, OVER_FITTED), CQLDiscrete(**{**DISCRETE, "hidden": (256, 256)})),
     Case("IQL, too short", IQL(**{**SMALL, "gamma": 0.99, "tau": 0.005}), mixed, 4_000,
          (NOT_SETTLED,)),
     Case("CQL-discrete, too short", CQLDiscrete(**{**DISCRETE, "gamma": 0.99, "tau": 0.005}),
          balanced(5_000), 6_000, (NOT_SETTLED,)),
-    Case("CQL, 100 episodes", CONSERVATIVE, tops(20_000, 100), 8_000, (WELL_FITTED,)),
+    Case("CQL, 100 episodes, weight 0.25", replace(CONSERVATIVE, weight=0.25),
+         tops(20_000, 100), 8_000, (WELL_FITTED,)),
     Case("TD3+BC, mixed data", TD3BC(**LONG), mixed, 8_000, (WELL_FITTED,)),
     Case("IQL, mixed data", IQL(**LONG), mixed, 8_000, (WELL_FITTED,)),
     Case("CQL-discrete, mixed data", CQLDiscrete(**DISCRETE), balanced(20_000), 8_000,
