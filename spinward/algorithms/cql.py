@@ -7,7 +7,7 @@ standard deviation.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +82,7 @@ class CQL:
     actor: Callable[..., Any] = GaussianActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
+    conservatism: ClassVar = ("weight", 3.0)
     memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:

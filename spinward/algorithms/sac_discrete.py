@@ -137,8 +137,9 @@ class SACDiscrete:
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         """The diagnostics' inputs (targets/diagnostics.py) at steps [row]."""
         critic = agent.critic.model
-        q, lagged = critic(batch.obs).min(0), agent.target(batch.obs).min(0)
-        return QProbe(q, lagged, pick(q, batch.action), critic.features(batch.obs))
+        each, lagged = critic(batch.obs), agent.target(batch.obs).min(0)
+        value, mean = (pick(q, batch.action) for q in (each.min(0), each.mean(0)))
+        return QProbe(each.min(0), lagged, value, mean, critic.features(batch.obs))
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array

@@ -7,7 +7,7 @@ an action, where ReBRAC has sums.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +72,7 @@ class TD3BC:
     actor: Callable[..., Any] = DeterministicActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
+    conservatism: ClassVar = ("alpha", 1 / 3)
     memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:

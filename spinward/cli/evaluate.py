@@ -98,6 +98,7 @@ def from_data(ask: argparse.Namespace) -> int:
         ask.explore,
         ask.epsilon,
         ask.gamma,
+        ask.checkpoint,
         clip=ask.clip,
         updates=ask.fit_updates,
         seed=ask.seed,

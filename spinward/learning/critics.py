@@ -33,5 +33,6 @@ def probe(critic: Any, target: Any, batch: Transition) -> QProbe:
     """The diagnostics' inputs at steps [row], from the smallest value of the critics and of the
     target critics."""
     steps = batch.obs, batch.action
-    q, lagged = (model(*steps).min(0)[:, None] for model in (critic, target))
-    return QProbe(q, lagged, q[:, 0], critic.features(*steps))
+    each, lagged = critic(*steps), target(*steps).min(0)[:, None]
+    q = each.min(0)[:, None]
+    return QProbe(q, lagged, q[:, 0], each.mean(0), critic.features(*steps))

@@ -149,7 +149,8 @@ class Assembled:
         if not choice or self.on_texts:
             return None
         sizes = choice.share, choice.memory_gib
-        return open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        data = open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        return data.hold_out(choice.held_out if choice.share == 1.0 else 0.0)
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""

@@ -59,7 +59,7 @@ class DataChoice:
     share: float = 1.0  # of every batch; below 1 the rest is the agent's own steps
     skip: bool = False  # pass over rows of texts that cannot be used, in place of an error
     max_length: int = 0  # tokens that longer texts are cut to, or with skip passed over; 0: no cut
-    held_out: float = 0.05  # share of the texts that is evaluated with, not learned from
+    held_out: float = 0.05  # share of texts or episodes that is evaluated with, not learned from
     memory_gib: float = 0.5  # logged steps of more are read as they are drawn, not held in memory
 
     @classmethod

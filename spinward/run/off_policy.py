@@ -21,6 +21,7 @@ def evaluate_offline(
     explore: bool = False,
     epsilon: float = 0.0,
     gamma: float | None = None,
+    checkpoint: str | int = "last",
     **options: Any,
 ) -> dict[str, Any]:
     """The estimates for one of the run's seeds, with intervals and a verdict in words.
@@ -46,6 +47,6 @@ def evaluate_offline(
     if opened.stack > 1:
         raise SettingsError(f"{data}: policies on stacks of images cannot be evaluated on data")
     steps = opened.steps
-    trained = jax.tree.map(lambda x: x[agent], run.agents().agent)
+    trained = jax.tree.map(lambda x: x[agent], run.agents(checkpoint).agent)
     target = Target(made.algorithm, trained, made.spec, explore, epsilon)
     return off_policy.evaluate(target, steps, selected)
