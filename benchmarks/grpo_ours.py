@@ -34,6 +34,7 @@ def main() -> None:
 
         prompt: int = chosen["prompt"]
         end: int = vocab
+        vocabulary: Any = None
 
         @property
         def spec(self) -> Any:
