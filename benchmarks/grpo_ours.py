@@ -50,6 +50,7 @@ def main() -> None:
     start = Decoder.init(jax.random.PRNGKey(ask.seed), Shape.small(vocab, *sizes))
     names = ("envs", "group", "lr", "clip")
     settings = {name: chosen[name] for name in names} | {"clip_higher": chosen["clip"]}
+    settings |= {"measure_kl": False} if "measure_kl" in GRPO.__dataclass_fields__ else {}
     algorithm = GRPO(rollout=chosen["steps"], kl_in="", start=start, **settings)
     algorithm.check(Count().spec)
     parts = Parts(algorithm, source_for(algorithm.wants(Count().spec), Count()), Environment())

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from twin import ALGORITHMS, Letters, first, language_model, tiny, written
+from twin import ALGORITHMS, Letters, first, language_model, parts, tiny, written
 
 from spinward.algorithms import grpo
 from spinward.algorithms.ppo import PPO
@@ -18,6 +18,7 @@ from spinward.experience.generation import without_prompts
 from spinward.experience.material import source_for
 from spinward.experience.text_settings import optimiser
 from spinward.learning.minibatches import standardise
+from spinward.loop import system
 from spinward.networks.distributions import Categorical
 from spinward.networks.language_policy import (
     Direction,
@@ -392,3 +393,12 @@ def test_accumulated_gradients_are_one_step_of_their_mean():
     found, _ = parts.update(second, state, model)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert (nothing == 0).all()
+
+
+def test_grpo_reads_no_reference_where_its_divergence_neither_counts_nor_is_measured(monkeypatch):
+    algorithm = tiny(ALGORITHMS["grpo"], kl_in="", measure_kl=False)
+    monkeypatch.setattr("spinward.algorithms.grpo.reference", None)
+    program = parts(algorithm, Letters())
+    state = jax.eval_shape(system(program).init, jax.random.key(0))
+    _, metrics = jax.eval_shape(system(program).step, state)
+    assert "score" in metrics and "kl" not in metrics

@@ -58,6 +58,7 @@ class GRPO:
     mask_truncated: bool = False  # give truncated completions weight 0
     kl_coef: float = 0.04  # beta: coefficient of the divergence from the starting model, per nat
     kl_in: str = "loss_k3"  # where that divergence counts: reward, loss_k2 or loss_k3, or empty
+    measure_kl: bool = True  # measure that divergence also where it does not count
     max_grad_norm: float = 1.0  # global norm gradients are clipped to
     epochs: int = 1  # passes over each batch
     minibatches: int = 1  # gradient steps per pass
@@ -107,11 +108,12 @@ class GRPO:
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         batch = without_prompts(batch, self.rollout)
         log_prob, score = batch.extras["log_prob"], batch.reward.sum(0)
-        before = reference(self, batch, group=self.group)  # for the metric `kl` if not for the loss
+        known = bool(self.kl_in) or self.measure_kl
+        before = reference(self, batch, group=self.group) if known else log_prob
         kl = total(log_prob - before, batch.weight)
         penalised = score - self.kl_coef * kl if self.kl_in == "reward" else score
         advantage = self.advantage(penalised)
-        measured = {"kl": kl.mean(), "score": score.mean()}
+        measured = {"score": score.mean()} | ({"kl": kl.mean()} if known else {})
         measured["groups_alike"] = (grouped(score, self.group).std(-1) == 0.0).mean()
         if self.mask_truncated:
             batch = replace(batch, weight=batch.weight * ~batch.truncated.any(0))
