@@ -98,14 +98,15 @@ CONSERVATIVE = CQL(**{**SMALL, "gamma": 0.95, "tau": 0.02, "samples": 4, "weight
 LONG: dict[str, Any] = {**SMALL, "gamma": 0.95, "tau": 0.02}
 DISCRETE: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "target_every": 1}
 NARROW: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "lr": 3e-3}
+DISTANT: dict[str, Any] = {**SMALL, "gamma": 0.99, "tau": 0.02}
 CASES = (
     Case("CQL, 2 episodes", CONSERVATIVE, tops(400, 2), 16_000, (OVER_FITTED,)),
     Case("CQL, 2 episodes, weight 5", replace(CONSERVATIVE, weight=5.0), tops(400, 2), 16_000,
          (OVER_FITTED,)),
-    Case("TD3, narrow data", TD3(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
-    Case("DDPG, narrow data", DDPG(**LONG), swings(400, 2, 0.02, 0.0), 10_000,
+    Case("TD3, narrow data", TD3(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000, (OVER_ESTIMATED,)),
+    Case("DDPG, narrow data", DDPG(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000,
          (OVER_ESTIMATED,)),
-    Case("SAC, narrow data", SAC(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
+    Case("SAC, narrow data", SAC(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000, (OVER_ESTIMATED,)),
     Case("TD3+BC, hidden layer of 1", TD3BC(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
          (UNDER_FITTED,), TD3BC(**{**NARROW, "hidden": (64, 64)})),
     Case("IQL, hidden layer of 1", IQL(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
