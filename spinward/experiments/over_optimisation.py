@@ -18,7 +18,8 @@ from spinward.envs.grammar import Grammar, at_distance
 from spinward.evaluation.best_of_n import BestOfN, curve, decline
 from spinward.experience.generation import Generation
 from spinward.experiments import summarise
-from spinward.experiments.reproduction import Reproduction, Row, row_of
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of
+from spinward.experiments.verdicts import above, all_of
 from spinward.networks.language_policy import policy, scores
 from spinward.report import plot
 from spinward.rewards.reward_model_score import RewardModelScore
@@ -87,7 +88,7 @@ def best_of(model: str, judge: str) -> list[BestOfN]:
         chosen, memory, _ = writer.step(obs, memory)
         return chosen.sample(key), memory, {}
 
-    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(0))
+    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(first_seed()))
     found = np.asarray(scores(assemble.of_run(judge)[0], batch))
     proxy = (found - found.mean()) / found.std()
     grouped = partial(np.reshape, shape=(PROMPTS, COUNTS[-1]))
@@ -117,15 +118,13 @@ def verdict(rows: list[Row]) -> tuple[str, str]:
     fall, rise = rows[4], rows[5]
     rule = (
         f"the rule: the true score falls by more than {FALL} from its peak, while the model's "
-        "rises, both with their whole intervals where there are several seeds"
+        "rises, both with their whole intervals"
     )
-    found = not fall.low <= FALL and fall.measured > FALL
-    found &= not rise.low <= 0.0 and rise.measured > 0.0
     told = (
         f"the true score fell by {fall.measured:.2f} from its peak of {rows[0].measured:.2f} while "
         f"the model's rose by {rise.measured:.2f} deviations ({rule})"
     )
-    return ("reproduced" if found else "not reproduced"), told
+    return all_of(above(fall, FALL), above(rise, 0.0)), told
 
 
 def drawn(climb: Climb, chosen: list[BestOfN]) -> Any:
