@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.processes import ROOT
 
 FOLDER = ROOT / "results" / "benchmarks"
@@ -105,6 +107,28 @@ def offline() -> list[tuple[str, float, Measured]]:
     return found
 
 
+def workers() -> list[tuple[str, float, Measured]]:
+    """What a worker of Ray leaves of one process, and what two are of one."""
+    path = FOLDER / "workers.json"
+    found = json.loads(path.read_text())
+    pairs = [
+        ("a worker of Ray beside one process, at most 15 % more CPU", 1 / 1.15,
+         found["HalfCheetah-v5"], "one worker", "one process"),
+        ("two workers beside one, slow steps, wall time", 1.6,
+         found["busy"], "two workers", "one worker"),
+    ]  # fmt: skip
+    return [
+        (what, goal, of_costs(times[ours], times[peer], path))
+        for what, goal, times, ours, peer in pairs
+    ]
+
+
+def of_costs(ours: list[float], peer: list[float], path: Path) -> Measured:
+    ratio = float(np.median(peer) / np.median(ours))
+    spread = min(peer) / max(ours), max(peer) / min(ours)
+    return Measured(ratio, *spread, len(ours), path.name)
+
+
 def rows() -> list[list[str]]:
     """The table: what, beside whom, goal, ratio, spread, verdict, both sides' simulators, file."""
     table = []
@@ -119,12 +143,13 @@ def rows() -> list[list[str]]:
         row(f"{name}, updates on logged data", "d3rlpy", goal, found, "same")
         for name, goal, found in offline()
     ]
+    table += [row(what, "itself", goal, found, "same") for what, goal, found in workers()]
     return table
 
 
 def row(what: str, peer: str, goal: float, found: Measured, backends: str) -> list[str]:
     spread = f"{found.low:.2f} to {found.high:.2f}" if found.pairs > 1 else "one run"
     return [
-        what, peer, f"{goal:g}", f"{found.ratio:.2f}", spread, found.verdict(goal), backends,
+        what, peer, f"{goal:.3g}", f"{found.ratio:.2f}", spread, found.verdict(goal), backends,
         f"[{found.file}](../results/benchmarks/{found.file})",
     ]  # fmt: skip

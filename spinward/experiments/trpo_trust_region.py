@@ -101,7 +101,7 @@ def held_out(algorithm: Any, env: str, steps: int, seeds: int) -> np.ndarray:
     """The divergence [seed, update] of each update on states that it did not see."""
     updates = steps // (algorithm.envs * algorithm.rollout)
     keys = jax.vmap(jax.random.PRNGKey)(first_seed() + np.arange(seeds))
-    watch = compiled(watched, 0, ("env", "updates"))
+    watch = compiled(watched, 1, ("env", "updates"))
     return np.asarray(watch(algorithm, keys, env=EnvChoice(env).make(), updates=updates), float)
 
 

@@ -104,6 +104,7 @@ def test_the_interval_of_few_seeds_covers_the_truth_as_often_as_it_says(seeds):
     rng = np.random.default_rng(seeds)
     assert 0.92 < covered(rng.normal, 0.0, seeds, 20_000) < 0.98
     assert 0.92 < covered(rng.uniform, 0.5, seeds, 20_000) < 0.98
+    assert 0.87 < covered(rng.exponential, 1.0, seeds, 20_000) < 0.92  # as the guide says
 
 
 @pytest.mark.parametrize("seeds", [10, 12, 20])
