@@ -26,7 +26,7 @@ from spinward.report import plot
 
 ENV = "CartPole-v1"
 EARLY = 30_000  # env steps after which the policy's gradient is looked at
-SIZES = {"laptop": (5, 100_000, 64), "paper": (20, 300_000, 256)}  # seeds, env steps, batches
+SIZES = {"laptop": (5, 100_000, 256), "paper": (20, 300_000, 1024)}  # seeds, env steps, batches
 NAMES = ("total return", "reward to go", "less an average", "advantage")
 SAME = 0.02  # of the squared length of the mean gradient: means less far apart are one
 
