@@ -60,9 +60,9 @@ def measured(
     """The divergences [seed, update] of both algorithms in limits; adds the rows and the verdicts
     of one task."""
     steps, published, wanted = TASKS[env]
+    learned = trained(chosen(TRPO, env), env, steps, seeds, out, f"trpo-{env}", logs=steps)
     found = {kind: held_out(chosen(kind, env), env, steps, seeds) / LIMIT for kind in (TRPO, PPO)}
     means, largest = ({k: f(x, 1) for k, x in found.items()} for f in (np.mean, np.max))
-    learned = trained(chosen(TRPO, env), env, steps, seeds, out, f"trpo-{env}", logs=steps)
     told = {
         "mean": row_of(f"{env}: mean divergence of TRPO's updates, in limits", means[TRPO]),
         "largest": row_of(f"{env}: largest of TRPO's", largest[TRPO]),
