@@ -94,10 +94,14 @@ def spread(agents: Agents, batches: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def squared_mean(x: Array) -> Array:
-    """The squared length of the mean of x [sample, ..., dim], estimated without bias: the mean
-    product of two different samples, which may be below 0."""
-    n, total = len(x), x.sum(0)
-    return ((total**2).sum(-1) - (x**2).sum((0, -1))) / (n * (n - 1))
+    """The squared length of the mean of x [sample, ..., dim], estimated without bias: the product
+    of the means of two halves, which may be below 0.
+
+    All pairs of samples would have less noise, but a skewed one, of which Student's interval of 5
+    policies covers 83 to 91 %, where of two halves it covers 95 to 97.
+    """
+    half = len(x) // 2
+    return (x[:half].mean(0) * x[half:].mean(0)).sum(-1)
 
 
 def gradient(agents: Agents, agent: Any, key: Key) -> Array:

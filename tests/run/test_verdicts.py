@@ -10,6 +10,7 @@ import pytest
 
 from spinward.algorithms.trpo import TRPO
 from spinward.core import Transition
+from spinward.evaluation.statistics import estimate
 from spinward.experiments import (
     a3c_maze,
     deadly_triad,
@@ -89,12 +90,16 @@ def test_the_forms_of_a_gradient_have_one_mean_and_less_variance(bounds, mean, v
     assert policy_gradient.verdict(falls, [span(*mean, what="mean")])[0] == verdict
 
 
-def test_the_squared_mean_is_estimated_without_the_noise_of_its_samples():
-    x = np.random.default_rng(0).normal(size=(4000, 3)) + np.array([1.0, 0.0, 2.0])
-    assert float(policy_gradient.squared_mean(jnp.asarray(x))) == pytest.approx(5.0, abs=0.2)
-    few = np.random.default_rng(1).normal(size=(3000, 4, 50))  # of mean 0: unbiased in 4 samples
-    found = [float(policy_gradient.squared_mean(jnp.asarray(y))) for y in few[:200]]
-    assert abs(np.mean(found)) < 1.0 < float((few[:200].mean(1) ** 2).sum(-1).mean())
+@pytest.mark.parametrize("apart", [0.0, 0.3])
+def test_the_interval_of_a_squared_mean_covers_the_truth_as_often_as_it_says(apart):
+    """Of 5 policies, whose gradients have few large directions, as those of networks have."""
+    rng = np.random.default_rng(0)
+    mean, scale = apart / np.sqrt(20), 1.0 / np.arange(1, 21)
+    x = rng.normal(mean, scale, size=(32, 5000, 20))
+    found = np.asarray(policy_gradient.squared_mean(jnp.asarray(x)), float)
+    assert found.mean() == pytest.approx(apart**2, abs=0.004)
+    told = estimate(found.reshape(1000, 5).T)
+    assert 0.92 < np.mean((told.low <= apart**2) & (apart**2 <= told.high)) < 0.98
 
 
 @pytest.mark.parametrize(
