@@ -22,7 +22,7 @@ NO_CLAIM = re.compile(
     r"|\b\d+\.\d+\.\d+\b"  # versions
     r"|\d{4}-\d\d-\d\d|\b(?:19|20)\d\d\b|\d{4}\.\d{5}"  # dates, years, arXiv
     r"|\b[\w:]*[A-Za-z]\w*-v?\d+\b|\b[A-Za-z]+\d[\w.]*"  # names with numbers
-    r"|\b(?:version|section|equation|table|theorem|seeds?|JAX|Python|TRL|Ray|d3rlpy|torch) \d[\d.]*"
+    r"|\b(?:version|section|equation|table|theorem|seeds?|JAX|Python|TRL|Ray|d3rlpy|torch)\s\d[\d.]*"
     r"(?:(?:,| to| and) \d+)*"
     r"|\b\d\d % (?:t|bootstrap|Wilson|interval|of experiments)|covers \d\d %|\b\d\d % is said"
 )

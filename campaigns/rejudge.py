@@ -78,7 +78,7 @@ def rules(rows: list[Row], folder: Path) -> Judged:
         for world in ("7x7 grids, three objects", "networks in place of tables")
     ]
     unknown = Row("grid by grid", NAN, NAN, NAN)  # only means over grids were kept
-    verdict, why = lpg.judged(rows[named(rows, "... rules over it")], unknown, min(times))
+    verdict, why = lpg.verdict_of(rows[named(rows, "... rules over it")], unknown, min(times))
     return rows, verdict, why
 
 
@@ -87,11 +87,11 @@ def maze(rows: list[Row], folder: Path) -> Judged:
     rows = [r if math.isnan(r.low) else row_of(r.what, [r.low, r.high]) for r in rows]
     held, seen = (rows[named(rows, f"LSTM: {where}")] for where in ("held-out", "mazes learned"))
     gain = Row("unknown seed by seed", NAN, NAN, NAN)
-    return rows, *a3c_maze.judged(held, seen, gain, rows[0].measured)
+    return rows, *a3c_maze.verdict_of(held, seen, gain, rows[0].measured)
 
 
 def explored(rows: list[Row], folder: Path) -> Judged:
-    return rows, *ngu.judged(rows)
+    return rows, *ngu.verdict_of(rows)
 
 
 def games(rows: list[Row], folder: Path) -> Judged:
@@ -104,7 +104,7 @@ def games(rows: list[Row], folder: Path) -> Judged:
 
 def contracted(rows: list[Row], folder: Path) -> Judged:
     """Sweeps without chance: their numbers are all there is."""
-    return rows, *value_iteration.judged(rows)
+    return rows, *value_iteration.verdict_of(rows)
 
 
 def few_steps(rows: list[Row], folder: Path) -> Judged:

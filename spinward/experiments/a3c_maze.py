@@ -57,7 +57,7 @@ RULE = (
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     steps, count = STEPS[scale], seeds or SEEDS[scale]
-    chance = Played(None, Maze(held_out=True), 0)
+    chance = MazeGames(None, Maze(held_out=True), 0)
     rows = [Row("random policy", chance.mean, np.nan, np.nan)]
     curves, held_out, learned_in = [], {}, {}
     for name, (algorithm, more) in WAYS.items():
@@ -74,8 +74,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
             **more,
         )
         curves.append(plot.Curve(name, *learned.curves()))
-        held = [Played(learned, Maze(held_out=True), seed) for seed in range(count)]
-        seen = [Played(learned, Maze(), seed) for seed in range(count)]
+        held = [MazeGames(learned, Maze(held_out=True), seed) for seed in range(count)]
+        seen = [MazeGames(learned, Maze(), seed) for seed in range(count)]
         held_out[name] = row_of(f"{name}: held-out mazes", [p.mean for p in held])
         learned_in[name] = row_of(f"{name}: mazes learned in", [p.mean for p in seen])
         rows += [
@@ -88,11 +88,11 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     plot.save(plot.figure(curves, f"Maze, {count} seeds"), picture)
     gains = np.subtract(held_out["LSTM"].scores, held_out["without a memory"].scores)
     rows.append(row_of("LSTM less without a memory, in the same held-out mazes", gains))
-    told = judged(held_out["LSTM"], learned_in["LSTM"], rows[-1], chance.mean)
-    return Reproduction("a3c-maze", scale, rows, *told, [picture])
+    verdict = verdict_of(held_out["LSTM"], learned_in["LSTM"], rows[-1], chance.mean)
+    return Reproduction("a3c-maze", scale, rows, *verdict, [picture])
 
 
-def judged(held_out: Row, learned_in: Row, gain: Row, chance: float) -> tuple[str, str]:
+def verdict_of(held_out: Row, learned_in: Row, gain: Row, chance: float) -> tuple[str, str]:
     """The verdict on the LSTM's returns and what it earns more than without a memory, and why."""
     if len(held_out.scores) < ENOUGH:
         return "cannot tell", f"{len(held_out.scores)} seeds, fewer than {ENOUGH} ({RULE})"
@@ -108,7 +108,7 @@ def judged(held_out: Row, learned_in: Row, gain: Row, chance: float) -> tuple[st
     return "reproduced", f"the LSTM earns {gain.measured:.0f} more than without a memory ({RULE})"
 
 
-class Played:
+class MazeGames:
     """Whole episodes of a seed's policy as it acts in training, or of a random one."""
 
     def __init__(self, learned: Run | None, env: Maze, seed: int) -> None:
@@ -119,9 +119,9 @@ class Played:
         _, batch, _ = source.collect(state, policy, keys[1])
         reward = np.asarray(batch.reward)  # [time, episode]
         self.mean = float(reward.sum(0).mean())
-        found = [np.flatnonzero(column >= 10.0) + 1 for column in reward.T]
-        firsts = [times[0] for times in found if len(times)]
-        again = [step for times in found for step in np.diff(times)]
+        portals = [np.flatnonzero(column >= 10.0) + 1 for column in reward.T]
+        firsts = [times[0] for times in portals if len(times)]
+        again = [step for times in portals for step in np.diff(times)]
         self.first = float(np.mean(firsts)) if firsts else np.nan
         self.again = float(np.mean(again)) if again else np.nan
 

@@ -35,7 +35,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, steps, batches = SIZES[scale]
     count = seeds or usual
     early = trained(VPG(), ENV, EARLY, count, out, "policy-gradient-early")
-    variance, apart = spread(early.agents(), batches)
+    variance, distance = spread(early.agents(), batches)
     ratios = variance[:, 1:] / variance[:, :-1]  # of each form to the one before, in one policy
     rows = [
         row_of(f"variance, {name}", variance[:, i] / variance[:, 0]) for i, name in enumerate(NAMES)
@@ -46,7 +46,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     ]
     rows += falls
     means = [
-        row_of(f"squared distance of the mean from the total return's, {name}", apart[:, i + 1])
+        row_of(f"squared distance of the mean from the total return's, {name}", distance[:, i + 1])
         for i, name in enumerate(NAMES[1:])
     ]
     rows += means
@@ -86,11 +86,11 @@ def spread(agents: Agents, batches: int) -> tuple[np.ndarray, np.ndarray]:
     def one(x: tuple[Any, Key]) -> tuple[Array, Array]:
         agent, keys = x
         gradients = jax.lax.map(partial(gradient, agents, agent), keys)  # [batch, form, dim]
-        apart = squared_mean(gradients - gradients[:, :1])
-        return gradients.var(0, ddof=1).sum(-1), apart / squared_mean(gradients[:, 0])
+        distance = squared_mean(gradients - gradients[:, :1])
+        return gradients.var(0, ddof=1).sum(-1), distance / squared_mean(gradients[:, 0])
 
-    variance, apart = jax.lax.map(one, (agents.agent, keys))
-    return np.asarray(variance, float), np.asarray(apart, float)
+    variance, distance = jax.lax.map(one, (agents.agent, keys))
+    return np.asarray(variance, float), np.asarray(distance, float)
 
 
 def squared_mean(x: Array) -> Array:
@@ -117,9 +117,9 @@ def gradient(agents: Agents, agent: Any, key: Key) -> Array:
 
     def of_form(form: str) -> Array:
         weights = replace(algorithm, form=form).weights(batch, value, next_value)
-        slope = jax.grad(algorithm.loss, has_aux=True)
-        found, _ = slope(agent.policy.model, agent.critic.model, batch, weights)
-        return ravel_pytree(found)[0]
+        gradient_of = jax.grad(algorithm.loss, has_aux=True)
+        by_part, _ = gradient_of(agent.policy.model, agent.critic.model, batch, weights)
+        return ravel_pytree(by_part)[0]
 
     return jnp.stack([of_form(form) for form in FORMS])
 
@@ -129,8 +129,8 @@ def bars(variance: np.ndarray) -> Any:
     from matplotlib.figure import Figure
 
     shares = variance / variance[:, :1]
-    drawn = Figure(figsize=(7.2, 3.8), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.add_subplot()
     axes.bar(NAMES, shares.mean(0), color=plot.PALETTE[: len(NAMES)], alpha=0.35)
     for i in range(len(NAMES)):
         axes.plot([i] * len(shares), shares[:, i], "o", color=plot.PALETTE[i], markersize=4)
@@ -139,4 +139,4 @@ def bars(variance: np.ndarray) -> Any:
     axes.set_title(f"{ENV} after {EARLY:,} steps; dots are seeds", loc="left", fontsize=11)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return drawn
+    return figure

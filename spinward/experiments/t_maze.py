@@ -26,7 +26,7 @@ AGENTS: dict[str, Any] = {
 SOLVED = 0.95
 RULE = (
     f"the rule: the interval of every memory lies above {SOLVED}, and without one the mean lies "
-    "within four binomial deviations of one half, which is all that chance earns"
+    "within four binomial standard deviations of one half, which is all that chance earns"
 )
 
 
@@ -42,12 +42,14 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         curves.append(plot.Curve(name, *learned.curves()))
     picture = out / "curves.png"
     plot.save(plot.figure(curves, f"T-Maze, {count} seeds"), picture)
-    return Reproduction("t-maze", scale, rows, judged(rows, count * EPISODES), RULE, [picture])
+    return Reproduction("t-maze", scale, rows, *verdict_of(rows, count * EPISODES), [picture])
 
 
-def judged(rows: list[Row], episodes: int) -> str:
+def verdict_of(rows: list[Row], episodes: int) -> tuple[str, str]:
     """The verdict on the agent without a memory, whose episodes these are, and on all others."""
-    deviation = 0.5 / episodes**0.5  # of the mean of all episodes, each of which earns 0 or 1
-    half = abs(rows[0].measured - 0.5) <= 4 * deviation
-    memories = [above(row, SOLVED) for row in rows[1:]]
-    return all_of("reproduced" if half else "not reproduced", *memories)
+    std = 0.5 / episodes**0.5  # of the mean of all episodes, each of which earns 0 or 1
+    half = abs(rows[0].measured - 0.5) <= 4 * std
+    memories = {row.what: above(row, SOLVED) for row in rows[1:]}
+    unsure = [what for what, part in memories.items() if part != "reproduced"]
+    why = f"not surely: {', '.join(unsure)} ({RULE})" if unsure else RULE
+    return all_of("reproduced" if half else "not reproduced", *memories.values()), why

@@ -46,9 +46,9 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     parts: dict[str, str] = {}
     pictures = []
     for env in TASKS:
-        found = measured(env, seeds or SEEDS[scale], out, rows, parts)
+        kl = measured(env, seeds or SEEDS[scale], out, rows, parts)
         pictures.append(out / f"{env}.png")
-        plot.save(divergences(found, env), pictures[-1])
+        plot.save(drawing(kl, env), pictures[-1])
     missing = [name for name, part in parts.items() if part != "reproduced"]
     why = f"not shown: {', '.join(missing)} ({RULE})" if missing else RULE
     return Reproduction("trpo-trust-region", scale, rows, all_of(*parts.values()), why, pictures)
@@ -60,10 +60,10 @@ def measured(
     """The divergences [seed, update] of both algorithms in limits; adds the rows and the verdicts
     of one task."""
     steps, published, wanted = TASKS[env]
-    learned = trained(chosen(TRPO, env), env, steps, seeds, out, f"trpo-{env}", logs=steps)
-    found = {kind: held_out(chosen(kind, env), env, steps, seeds) / LIMIT for kind in (TRPO, PPO)}
-    means, largest = ({k: f(x, 1) for k, x in found.items()} for f in (np.mean, np.max))
-    told = {
+    learned = trained(configured(TRPO, env), env, steps, seeds, out, f"trpo-{env}", logs=steps)
+    kl = {kind: held_out(configured(kind, env), env, steps, seeds) / LIMIT for kind in (TRPO, PPO)}
+    means, largest = ({k: f(x, 1) for k, x in kl.items()} for f in (np.mean, np.max))
+    main = {
         "mean": row_of(f"{env}: mean divergence of TRPO's updates, in limits", means[TRPO]),
         "largest": row_of(f"{env}: largest of TRPO's", largest[TRPO]),
         "PPO": row_of(f"{env}: largest of PPO's less that", largest[PPO] - largest[TRPO]),
@@ -74,23 +74,23 @@ def measured(
         ),
     }
     rows += [
-        *told.values(),
+        *main.values(),
         row_of(f"{env}: mean divergence of PPO's updates, in limits", means[PPO]),
         row_of(f"{env}: largest of PPO's", largest[PPO]),
-        row_of(f"{env}: share of TRPO's updates above the limit", (found[TRPO] > 1.0).mean(1)),
+        row_of(f"{env}: share of TRPO's updates above the limit", (kl[TRPO] > 1.0).mean(1)),
         row_of(f"{env}: largest on TRPO's own batch", learned.curves("kl")[1].max(1) / LIMIT),
     ]
     verdicts = (
-        below(told["mean"], 1.0),
-        below(told["largest"], FAR),
-        above(told["PPO"], 0.0),
-        above(told["return"], wanted),
+        below(main["mean"], 1.0),
+        below(main["largest"], FAR),
+        above(main["PPO"], 0.0),
+        above(main["return"], wanted),
     )
-    parts |= {row.what: part for row, part in zip(told.values(), verdicts, strict=True)}
-    return found
+    parts |= {row.what: part for row, part in zip(main.values(), verdicts, strict=True)}
+    return kl
 
 
-def chosen(kind: Any, env: str) -> Any:
+def configured(kind: Any, env: str) -> Any:
     """The command line's settings, with TRPO's limit of the paper."""
     settings, _ = preset(kind, env, TASKS[env][0])
     more = {"kl_limit": LIMIT} if kind is TRPO else {}
@@ -138,15 +138,15 @@ def divergence(algorithm: Any, before: Any, after: Any, batch: Transition) -> Ar
     return mean
 
 
-def divergences(found: dict[Any, np.ndarray], env: str) -> Any:
+def drawing(kl: dict[Any, np.ndarray], env: str) -> Any:
     """The divergence of every update of every seed on states that it did not see, in limits."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7.2, 3.8), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.add_subplot()
     for kind, colour in ((PPO, plot.PALETTE[1]), (TRPO, plot.PALETTE[0])):
-        steps = np.linspace(0, TASKS[env][0], found[kind].shape[1])
-        for i, row in enumerate(found[kind]):
+        steps = np.linspace(0, TASKS[env][0], kl[kind].shape[1])
+        for i, row in enumerate(kl[kind]):
             label = kind.__name__ if i == 0 else None
             axes.plot(steps, row, ".", color=colour, markersize=3, label=label)
     axes.axhline(1.0, color="#6b7480", linestyle=":")
@@ -155,4 +155,4 @@ def divergences(found: dict[Any, np.ndarray], env: str) -> Any:
     axes.set_ylabel("divergence of each update, in limits")
     axes.set_title(f"{env}, states that no update saw", loc="left", fontsize=11)
     axes.legend(frameon=False)
-    return drawn
+    return figure

@@ -70,7 +70,7 @@ def test_every_key_and_every_evaluation_of_an_experiment_follows_its_first_seed(
         return
     for said in statements(ast.parse(path.read_text())):
         if "PRNGKey" in said or ".evaluate(" in said or "default_rng" in said:
-            given = path.stem == "ope_coverage"  # whose callers add it
+            given = path.stem in ("ope_coverage", "offline_tuning")  # whose callers add it
             assert "first_seed()" in said or given, said
 
 
@@ -118,7 +118,7 @@ def test_a_maze_that_is_won_without_a_memory_says_nothing_of_memory(
     held_out, learned_in, gain, seeds, verdict
 ):
     rows = span(*held_out, seeds=seeds), Row("known", learned_in, 0.0, 0.0), span(*gain)
-    assert a3c_maze.judged(*rows, chance=6.484)[0] == verdict
+    assert a3c_maze.verdict_of(*rows, chance=6.484)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_maze_that_is_won_without_a_memory_says_nothing_of_memory(
     ],
 )
 def test_rules_that_are_level_with_the_like_a2c_do_not_beat_it(ratio, grids, times, verdict):
-    found, why = lpg.judged(span(*ratio), span(*grids), times)
+    found, why = lpg.verdict_of(span(*ratio), span(*grids), times)
     assert found == verdict
     assert ("level" in why) == (ratio[0] < 1.0 < ratio[1])
 
@@ -151,7 +151,7 @@ def stored(name):
 
 
 def test_never_give_up_is_not_shown_where_its_greedy_policy_finds_no_goal():
-    verdict, why = ngu.judged(stored("ngu"))
+    verdict, why = ngu.verdict_of(stored("ngu"))
     assert verdict == "not reproduced" and "greedy policy" in why.split("(")[0]
 
 
@@ -192,18 +192,18 @@ def test_the_divergence_of_an_update_is_that_from_the_policy_before_it():
 
 def test_a_memory_has_to_solve_the_maze_in_every_likely_mean():
     solved, chance = row_of("m", [1.0, 1.0, 0.99]), row_of("none", [0.49, 0.5, 0.51])
-    assert t_maze.judged([chance, solved], 6000) == "reproduced"
-    assert t_maze.judged([chance, row_of("m", [1.0, 1.0, 0.9])], 6000) == "cannot tell"
-    assert t_maze.judged([row_of("none", [0.6, 0.6]), solved], 6000) == "not reproduced"
+    assert t_maze.verdict_of([chance, solved], 6000)[0] == "reproduced"
+    assert t_maze.verdict_of([chance, row_of("m", [1.0, 1.0, 0.9])], 6000)[0] == "cannot tell"
+    assert t_maze.verdict_of([row_of("none", [0.6, 0.6]), solved], 6000)[0] == "not reproduced"
 
 
 def test_of_three_tasks_one_may_fall_short_of_tianshou_and_none_of_spinning_up():
     yes, unsure, no = "reproduced", "cannot tell", "not reproduced"
-    assert ppo_mujoco.judged([yes] * 3, [yes, no, yes]) == yes
-    assert ppo_mujoco.judged([yes] * 3, [unsure, no, yes]) == unsure
-    assert ppo_mujoco.judged([yes] * 3, [no, no, yes]) == no
-    assert ppo_mujoco.judged([yes, yes, no], [yes, yes, no]) == no
-    assert ppo_mujoco.judged([yes], [no]) == no
+    assert ppo_mujoco.verdict_of([yes] * 3, [yes, no, yes]) == yes
+    assert ppo_mujoco.verdict_of([yes] * 3, [unsure, no, yes]) == unsure
+    assert ppo_mujoco.verdict_of([yes] * 3, [no, no, yes]) == no
+    assert ppo_mujoco.verdict_of([yes, yes, no], [yes, yes, no]) == no
+    assert ppo_mujoco.verdict_of([yes], [no]) == no
 
 
 def test_divergence_has_to_fall_with_every_part_of_the_claim():
