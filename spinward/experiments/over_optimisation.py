@@ -18,7 +18,8 @@ from spinward.envs.grammar import Grammar, at_distance
 from spinward.evaluation.best_of_n import BestOfN, curve, decline
 from spinward.experience.generation import Generation
 from spinward.experiments import summarise
-from spinward.experiments.reproduction import Reproduction, Row, row_of
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of
+from spinward.experiments.verdicts import above, all_of
 from spinward.networks.language_policy import policy, scores
 from spinward.report import plot
 from spinward.rewards.reward_model_score import RewardModelScore
@@ -87,7 +88,7 @@ def best_of(model: str, scorer: str) -> list[BestOfN]:
         action, memory, _ = writer.step(obs, memory)
         return action.sample(key), memory, {}
 
-    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(0))
+    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(first_seed()))
     scored = np.asarray(scores(assemble.of_run(scorer)[0], batch))
     proxy = (scored - scored.mean()) / scored.std()
     grouped = partial(np.reshape, shape=(PROMPTS, COUNTS[-1]))
@@ -117,15 +118,13 @@ def verdict(rows: list[Row]) -> tuple[str, str]:
     fall, growth = rows[4], rows[5]
     rule = (
         f"the rule: the true score falls by more than {FALL} from its peak, while the model's "
-        "rises, both with their whole intervals where there are several seeds"
+        "rises, both with their whole intervals"
     )
-    reproduced = not fall.low <= FALL and fall.measured > FALL
-    reproduced &= not growth.low <= 0.0 and growth.measured > 0.0
     why = (
         f"the true score fell by {fall.measured:.2f} from its peak of {rows[0].measured:.2f} while "
         f"the model's rose by {growth.measured:.2f} standard deviations ({rule})"
     )
-    return ("reproduced" if reproduced else "not reproduced"), why
+    return all_of(above(fall, FALL), above(growth, 0.0)), why
 
 
 def drawing(climb: Climb, bests: list[BestOfN]) -> Any:
