@@ -215,3 +215,16 @@ def test_random_actions_of_dqn_obey_the_mask():
     obs = {"x": jnp.ones((200, 2)), MASK: jnp.tile(jnp.array([1, 0, 1], jnp.int8), (200, 1))}
     action, _, _ = jax.jit(partial(algorithm.act, agent))(obs, (), jax.random.key(1))
     assert set(np.asarray(action).tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("env", [Clock, HostClock])
+def test_a_program_is_traced_once(env, monkeypatch):
+    """Tracing a step takes longer than to run hundreds of them."""
+    algorithm, calls = tiny(ALGORITHMS["ppo"], lr=3.5e-3), []
+    update = type(algorithm).update
+    monkeypatch.setattr(type(algorithm), "update", lambda *a: calls.append(a) or update(*a))
+    ready = program(parts(algorithm, env()))
+    state, _ = ready.advance(ready.start(keys(2)), 2)
+    ready.advance(state, 3, 2)
+    ready.close()
+    assert len(calls) == 1
