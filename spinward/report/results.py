@@ -203,12 +203,12 @@ def frames(
     env: Any = agents.env
     require_env(env)
     if isinstance(env, Gymnasium):
-        opened = env.open_one(render=True)
-        obs, _ = opened.reset(seed=0)
+        opened = env.open_one()
+        obs, over = opened.reset(seed=0), False
         for _ in range(limit):
             yield np.asarray(opened.render())
-            obs, _, terminated, truncated, _ = opened.step(policy(obs))
-            if terminated or truncated:
+            obs, _, over = opened.step(policy(obs))
+            if over:
                 break
         opened.close()
         return
