@@ -95,6 +95,18 @@ def test_a_refused_command_is_one_line_and_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_run_that_fails_in_its_first_step_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, found = said(capsys, "train", "ppo", f"{FILE}:Breaks", *SMALL, "--minibatches", 2)
+    line = next(
+        n for n, text in enumerate(FILE.read_text().splitlines(), 1) if '{}["wheel"]' in text
+    )
+    assert code == 5 and found.err.endswith(
+        f"raised in step 1: KeyError: 'wheel' ({FILE}:{line})\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_a_run_of_hybrid_actions_from_the_command_line(tmp_path, capsys):
     words = ["train", "ppo", f"{FILE}:Hybrid", *SMALL, "--out", tmp_path, "--name", "a"]
