@@ -19,6 +19,7 @@ from spinward.core import Game, Opens, Spec, replace
 from spinward.data import recorder, store
 from spinward.data.steps import open_data
 from spinward.envs import boards, recorded
+from spinward.envs.check import try_once
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -95,6 +96,7 @@ class Assembled:
         experiment = self.experiment
         check_fit(experiment, self.algorithm, self.want, self.spec.players)
         check_steps(experiment, self.algorithm, self.logged_only)
+        try_once(experiment.env.name, self.env)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)

@@ -1,14 +1,20 @@
 """The folder of a new run, with its settings."""
 
+import contextlib
 import itertools
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, Stopped
 from spinward.run.config import read_config
 from spinward.run.experiment import Experiment
 from spinward.store import settings
 from spinward.store.files import write_atomically
+
+UNBEGUN = {"config.json", "stderr"}  # what a run has written that has logged and saved nothing
 
 
 def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> Path:
@@ -31,6 +37,23 @@ def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> 
         write_atomically(folder / "config.json", experiment.to_json().encode())
         return folder
     raise AssertionError("names never run out")
+
+
+@contextlib.contextmanager
+def removed_if_refused(folder: Path | None) -> Iterator[None]:
+    """Removes the folder of a new run that fails before it has logged or saved anything."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception:
+        places = [Path(at) / name for at, _, names in os.walk(folder or "") for name in names]
+        files_with_content = {place.name for place in places if place.lstat().st_size}
+        if folder is not None and files_with_content <= UNBEGUN:
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # it has other runs
+                folder.parent.rmdir()
+        raise
 
 
 def require_same(experiment: Experiment, folder: Path, exist_ok: bool) -> None:

@@ -29,7 +29,7 @@ from spinward.run.contradictions import check_asking
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
-from spinward.run.new_folder import new_folder
+from spinward.run.new_folder import new_folder, removed_if_refused
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.progress import watched
@@ -97,7 +97,7 @@ def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = F
     if experiment.start_from or experiment.freeze:
         warm_start.check(made)
     run = Run(new_folder(experiment, out, name, exist_ok))
-    run.__dict__["made"] = made
+    run.__dict__ |= {"made": made, "fresh": True}
     return run
 
 
@@ -118,7 +118,7 @@ class Run:
     """A folder with settings, metrics and checkpoints."""
 
     def __init__(self, path: Path, trust: bool = False, older: bool = False):
-        self.path, self.trust, self.older = path, trust, older
+        self.path, self.trust, self.older, self.fresh = path, trust, older, False
         self.warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -152,7 +152,8 @@ class Run:
             self.checkpoint_paths()
         watch = watched(self.made.experiment, self.path.name, watch)
         options = Options(watch, checkpoint_s, between, self.older)
-        shards.train(self.made, self.path, options, self.trust)
+        with removed_if_refused(self.path if self.fresh else None):
+            shards.train(self.made, self.path, options, self.trust)
         return self
 
     def extend(self, steps: int) -> "Run":
