@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.algorithms.bcq_discrete import BCQDiscrete
 from spinward.algorithms.cql import CQL
 from spinward.algorithms.cql_discrete import CQLDiscrete
 from spinward.algorithms.ddpg import DDPG
@@ -123,9 +122,8 @@ CASES = (
          tops(20_000, 100), 8_000, (WELL_FITTED,)),
     Case("TD3+BC, mixed data", TD3BC(**LONG), mixed, 8_000, (WELL_FITTED,)),
     Case("IQL, mixed data", IQL(**LONG), mixed, 8_000, (WELL_FITTED,)),
-    Case("CQL-discrete, mixed data", CQLDiscrete(**DISCRETE), balanced(20_000), 8_000,
-         (WELL_FITTED,)),
-    Case("BCQ-discrete, mixed data", BCQDiscrete(**DISCRETE), balanced(20_000), 8_000,
+    Case("TD3, mixed data", TD3(**LONG), mixed, 8_000, (WELL_FITTED,)),
+    Case("TD3+BC, 100 episodes, 0 or 1 as reward", TD3BC(**LONG), tops(20_000, 100), 8_000,
          (WELL_FITTED,)),
 )  # fmt: skip
 SETS = {"laptop": 1, "paper": 5}
