@@ -17,8 +17,9 @@ Every number that the documents claim is in one of these files, or the document 
 on record. The test reads the numbers of each page and looks for them in the files that the page
 names. The [log](log.md) is a notebook: its numbers are evidence only where it names a file.
 
-"Not recorded" is a commit or a command that the program of that day did not write down. Verdicts
-before 2026-11-30 were of seeds from 0 on, on some of which settings were chosen; where the rule has
+"Not recorded" is a command that the program of that day did not write down, and a commit after "in"
+is the one that brought the file, because that program did not write down its own. Verdicts before
+2026-11-30 were of seeds from 0 on, on some of which settings were chosen; where the rule has
 changed since, the file says how it is judged by the present one.
 """
 KINDS = {

@@ -13,6 +13,7 @@ from spinward.evaluation.statistics import interquartile_mean, t_quantile
 
 RESULTS = Path(__file__).parent.parent / "results"
 UNKNOWN = "not recorded"
+BROUGHT = "commits.json"  # by which commit older files came, which do not say their own
 WITH_NUMBERS = ("source", "what", "interval")  # texts, as "CleanRL 490.0" or "real steps to -250"
 SHORT = 64  # numbers of a list that are each of seeds or rows, and not a curve
 
@@ -37,6 +38,10 @@ def read(file: str) -> Any:
 def seeds_of(config: dict[str, Any]) -> str:
     first, count = config.get("seed", 0), config["seeds"]
     return str(first) if count == 1 else f"{first} to {first + count - 1}"
+
+
+def commit_of(found: dict[str, Any]) -> str:
+    return str(found["commit"])[:7] if found.get("commit") else UNKNOWN
 
 
 def facts(file: str) -> np.ndarray:
@@ -149,7 +154,7 @@ def returns(file: str) -> Record:
         reached = "reached" if value >= found["target"] else "missed"
         told += f"; {reached} {found['target']} ({found['source']})"
     return Record(
-        file, what, told, command, seeds_of(config), found.get("commit", UNKNOWN)[:7] or UNKNOWN,
+        file, what, told, command, seeds_of(config), commit_of(found),
         found["date"], "Returns",
     )  # fmt: skip
 
@@ -178,7 +183,7 @@ def reproduction(file: str) -> Record:
     )
     return Record(
         file, name, f"{told}: {found['why']}", command, seeds,
-        (found.get("commit") or UNKNOWN)[:7] if found.get("commit") else UNKNOWN, found["date"],
+        commit_of(found), found["date"],
         "Published claims",
     )  # fmt: skip
 
@@ -235,18 +240,30 @@ OTHERS = {  # file, what, command, seeds, and the date where the file has none
 def other(file: str) -> Record:
     what, command, seeds, date = OTHERS[file]
     found = read(file) if file.endswith(".json") else {}
-    commit = found.get("commit", UNKNOWN) if isinstance(found, dict) else UNKNOWN
+    commit = commit_of(found) if isinstance(found, dict) else UNKNOWN
     date = date or found["date"]
-    return Record(file, what, "", command, seeds, commit[:7] if commit != UNKNOWN else commit,
+    return Record(file, what, "", command, seeds, commit,
                   date, "Others")  # fmt: skip
+
+
+def dated(record: Record, brought: dict[str, str]) -> Record:
+    """A record whose commit, where it has none, is that which brought its file."""
+    if record.commit not in (UNKNOWN, "unknown") or record.file not in brought:
+        return record
+    return record._replace(commit=f"in {brought[record.file]}")
 
 
 def all_records() -> list[Record]:
     """A record for each result; parts of an experiment are its own."""
+    return [dated(record, read(BROUGHT)) for record in own_records()]
+
+
+def own_records() -> list[Record]:
+    """The records as their files tell them."""
     files = [p.relative_to(RESULTS).as_posix() for p in sorted(RESULTS.rglob("*.json"))]
     found = [other(file) for file in OTHERS]
     for file in files:
-        if file in OTHERS or file.startswith("smollm2/"):
+        if file in (BROUGHT, *OTHERS) or file.startswith("smollm2/"):
             continue
         if file.startswith("reproduce/"):
             found += [reproduction(file)] if file.count("/") == 2 and is_rows(file) else []

@@ -76,6 +76,13 @@ def test_the_page_of_results_is_that_of_the_files():
     assert claims.PAGE.read_text() == claims.page(), "write it by `python -m campaigns.claims`"
 
 
+def test_every_record_has_a_commit_a_date_and_seeds():
+    for record in records.all_records():
+        assert record.commit != records.UNKNOWN, f"{record.file}: write its commit into it"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", record.date), record.file
+        assert record.seeds and record.command, record.file
+
+
 def test_every_file_that_a_page_names_is_there():
     named = claims.cited()
     assert named and [f for f in named if not (records.RESULTS / f).exists()] == []

@@ -156,10 +156,16 @@ def test_never_give_up_is_not_shown_where_its_greedy_policy_finds_no_goal():
 
 
 @pytest.mark.parametrize(
-    ("fall", "verdict"), [((1.4, 1.7), "reproduced"), ((NAN, NAN), "cannot tell")]
+    ("fall", "gain", "verdict"),
+    [
+        ((1.4, 1.7), (0.3, 0.7), "reproduced"),
+        ((NAN, NAN), (0.3, 0.7), "cannot tell"),
+        ((1.4, 1.7), (0.01, 0.12), "cannot tell"),  # it falls from where it began
+        ((1.4, 1.7), (0.01, 0.05), "not reproduced"),
+    ],
 )
-def test_one_seed_shows_no_over_optimisation(fall, verdict):
-    rows = [span(0.4, 0.6)] * 4 + [span(*fall), span(0.3, 0.9)]
+def test_over_optimisation_is_a_rise_and_then_a_fall_of_several_seeds(fall, gain, verdict):
+    rows = [span(0.4, 0.6)] * 4 + [span(*fall), span(0.3, 0.9), span(*gain)]
     assert over_optimisation.verdict(rows)[0] == verdict
 
 
