@@ -16,7 +16,7 @@ from spinward.experience.material import Data, source_for
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
-from spinward.experience.wanted import Logged
+from spinward.experience.wanted import Logged, Samples
 from spinward.programs.choose import program
 
 ENVS, STEPS = 4, 12
@@ -228,3 +228,17 @@ def test_a_program_is_traced_once(env, monkeypatch):
     ready.advance(state, 3, 2)
     ready.close()
     assert len(calls) == 1
+
+
+def test_logged_data_are_handed_to_the_device_once():
+    """What a compiled program is given is there already, so no call transfers it again."""
+    want, data = (
+        Samples(1, 1, 2, 8, 100, 10),
+        Transition(**logged(), weight=np.ones(200), extras={}),
+    )
+    source = source_for(want, None, Data(data, CartPole().spec))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(source.ring))
+    state, held = source.init(jax.random.key(0), ()), jax.tree.leaves(source.ring)
+    source.collect(state, None, jax.random.key(1))
+    again = jax.tree.leaves(source.ring)
+    assert all(a is b for a, b in zip(held, again, strict=True)) and not jax.tree.leaves(state)
