@@ -87,6 +87,7 @@ PREFIXES = {
     "gymnasium": "gymnasium:Gymnasium",
     "envpool": "envpool:EnvPool",
     "gymnax": "gymnax:Gymnax",
+    "jumanji": "jumanji:Jumanji",
 }
 
 
