@@ -13,15 +13,15 @@ def run(words: list[str]) -> int:
     from spinward.envs import ids
     from spinward.envs.check import check
 
-    found = check(ids.make(ask.env, ask.own["env"]), ask.steps, ask.timeout)
+    findings = check(ids.make(ask.env, ask.own["env"]), ask.steps, ask.timeout)
     if ask.json:
-        print_json([finding._asdict() for finding in found])
+        print_json([finding._asdict() for finding in findings])
     else:
-        for f in found:
+        for f in findings:
             sign = "BAD" if not f.ok else "note" if f.fix else "ok"
-            print(f"{sign:<4} {f.what}" + (f": {f.found}" if f.fix or not f.ok else ""))
+            print(f"{sign:<4} {f.what}" + (f": {f.actual}" if f.fix or not f.ok else ""))
             if not f.ok:
                 print(f"       expected {f.expected}")
             if f.fix:
                 print(f"       {f.fix}")
-    return 0 if all(f.ok for f in found) else 5
+    return 0 if all(f.ok for f in findings) else 5

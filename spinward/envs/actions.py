@@ -55,10 +55,10 @@ def ends(form: Form) -> Iterator[Form]:
 
 def sizes_of(form: Form) -> list[int]:
     """The sizes of all choices."""
-    found: list[int] = []
+    sizes: list[int] = []
     for part in ends(form):
-        found += [part["n"]] if part["kind"] == "Discrete" else part.get("sizes", [])
-    return found
+        sizes += [part["n"]] if part["kind"] == "Discrete" else part.get("sizes", [])
+    return sizes
 
 
 def limits_of(form: Form) -> tuple[list[float], list[float]]:
@@ -115,8 +115,8 @@ def decoder(form: Form) -> Callable[[Any], Any]:
     def built(form: Form, left: Iterator[Callable[[Any], Any]], flat: np.ndarray) -> Any:
         if form["kind"] not in PARTED:
             return next(left)(flat)
-        found = [(key, built(part, left, flat)) for key, part in form["parts"]]
-        return dict(found) if form["kind"] == "Dict" else tuple(value for _, value in found)
+        pairs = [(key, built(part, left, flat)) for key, part in form["parts"]]
+        return dict(pairs) if form["kind"] == "Dict" else tuple(value for _, value in pairs)
 
     if form["kind"] not in PARTED:
         return lambda action: readers[0](np.reshape(action, -1))
@@ -144,7 +144,7 @@ def reader(form: Form, first: int, last: int) -> Callable[[np.ndarray], Any]:
     return number
 
 
-def drawn(form: Form, random: np.random.Generator, mask: Any = None) -> np.ndarray:
+def random_action(form: Form, random: np.random.Generator, mask: Any = None) -> np.ndarray:
     """An agent's random action, with numbers in their own units. `mask` [sum of sizes] says which
     choices are legal."""
     sizes, (low, high) = sizes_of(form), limits_of(form)

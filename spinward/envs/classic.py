@@ -68,11 +68,11 @@ class Singles:
             env.close()
 
     def _step(self, action: np.ndarray) -> Step:
-        chosen = action.tolist() if self.discrete else map(self.decode, action)
+        decoded = action.tolist() if self.discrete else map(self.decode, action)
         next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(self.envs), np.float32)
         terminated, truncated = np.zeros((2, len(self.envs)), bool)
         ended = []
-        for i, (env, act) in enumerate(zip(self.envs, chosen, strict=True)):
+        for i, (env, act) in enumerate(zip(self.envs, decoded, strict=True)):
             next_obs[i], reward[i], over, *_ = env.step(act)
             self.lengths[i] += 1
             if over or self.lengths[i] == self.limit:

@@ -29,7 +29,7 @@ class Leaf(NamedTuple):
     starts: tuple[int, ...] = ()  # of one_hot: the smallest value of each choice
     sizes: tuple[int, ...] = ()
     path: tuple[str | int, ...] = ()  # to this part in Dicts and Tuples
-    moved: bool = False  # an image whose channels the environment gives first
+    channels_first: bool = False  # an image whose channels the environment gives first
     stack: int = 1  # newest values side by side
 
     @classmethod
@@ -86,17 +86,23 @@ def leaf(name: str, space: Any, path: tuple[str | int, ...] = (), matrices: str 
             f"{label} has shape {given[0]}; expected a number, a vector, a matrix or an image, "
             "with entries"
         )
-    moved = len(given[0]) == 3 and given[0][0] < min(given[0][1:])
-    shape = seen_shape(given[0], moved, matrices)
+    channels_first = len(given[0]) == 3 and given[0][0] < min(given[0][1:])
+    shape = seen_shape(given[0], channels_first, matrices)
     if kind == "MultiBinary":
-        return Leaf(name, "binary", shape, seen, 0.0, 1.0, *given, path=path, moved=moved)
-    low, high = (bounds(np.moveaxis(x, 0, -1) if moved else x) for x in (space.low, space.high))
-    return Leaf(name, "box", shape, seen, low, high, *given, path=path, moved=moved)
+        return Leaf(
+            name, "binary", shape, seen, 0.0, 1.0, *given, path=path, channels_first=channels_first
+        )
+    low, high = (
+        bounds(np.moveaxis(x, 0, -1) if channels_first else x) for x in (space.low, space.high)
+    )
+    return Leaf(
+        name, "box", shape, seen, low, high, *given, path=path, channels_first=channels_first
+    )
 
 
-def seen_shape(shape: tuple[int, ...], moved: bool, matrices: str) -> tuple[int, ...]:
+def seen_shape(shape: tuple[int, ...], channels_first: bool, matrices: str) -> tuple[int, ...]:
     """The shape in which an agent sees an array: images have their channels last."""
-    if moved:
+    if channels_first:
         return (*shape[1:], shape[0])
     if len(shape) != 2:
         return shape
@@ -107,18 +113,18 @@ def leaves(
     space: Any, info: dict[str, Any], matrices: str = VECTOR, stack: int = 1
 ) -> tuple[Leaf, ...]:
     """The parts of an observation; one without a name is the whole of it."""
-    found = [stacked(part, stack) for part in flattened(space, (), matrices)]
-    names = [part.name for part in found]
-    if not found or len(set(names)) < len(names):
+    rows = [stacked(part, stack) for part in flattened(space, (), matrices)]
+    names = [part.name for part in rows]
+    if not rows or len(set(names)) < len(names):
         raise Unsupported(
-            f"observation space {space} has {'two parts of one name' if found else 'no parts'}; "
+            f"observation space {space} has {'two parts of one name' if rows else 'no parts'}; "
             f"it must be {SUPPORTED}"
         )
     if MASK not in info or MASK in names:
-        return tuple(found)
+        return tuple(rows)
     shape = flat_mask(info[MASK]).shape
     mask = Leaf(MASK, "mask", shape, "uint8", 0.0, 1.0, shape, "uint8")
-    return *(part._replace(name=part.name or "obs") for part in found), mask
+    return *(part._replace(name=part.name or "obs") for part in rows), mask
 
 
 def flattened(space: Any, path: tuple[str | int, ...], matrices: str) -> Iterator[Leaf]:
@@ -162,17 +168,17 @@ def encode(parts: tuple[Leaf, ...], obs: Any, info: Any) -> dict[str, np.ndarray
     Raises:
         Fault: it is not what the observation space promised.
     """
-    found = {}
+    rows = {}
     for part in parts:
         if part.kind == "mask":
             if MASK not in info:
                 raise Fault(f"info has no {MASK!r}, which the first reset had")
             mask = _shaped(part, flat_mask(info[MASK]), f"info[{MASK!r}]")
-            found[MASK] = mask.astype(np.uint8)
+            rows[MASK] = mask.astype(np.uint8)
         else:
             field = "observation" + "".join(f"[{key!r}]" for key in part.path)
-            found[part.name] = _encoded(part, at(obs, part.path), field)
-    return found
+            rows[part.name] = _encoded(part, at(obs, part.path), field)
+    return rows
 
 
 class Encoder:
@@ -182,22 +188,22 @@ class Encoder:
         self.parts = parts
         self.newest: dict[str, np.ndarray] = {}  # of the parts that are stacked
 
-    def begin(self, obs: Any, info: Any) -> dict[str, np.ndarray]:
+    def first(self, obs: Any, info: Any) -> dict[str, np.ndarray]:
         """The first observation of an episode, which stands for those before it too."""
         self.newest = {}
         return self(obs, info)
 
     def __call__(self, obs: Any, info: Any) -> dict[str, np.ndarray]:
-        found = encode(self.parts, obs, info)
+        rows = encode(self.parts, obs, info)
         for part in self.parts:
             if part.stack > 1:
-                value = found[part.name]
+                value = rows[part.name]
                 before = self.newest.get(part.name)
                 older = [value] * (part.stack - 1)
                 older = older if before is None else [before[..., part.one[-1] :]]
-                found[part.name] = np.concatenate([*older, value], -1)
-                self.newest[part.name] = found[part.name]
-        return found
+                rows[part.name] = np.concatenate([*older, value], -1)
+                self.newest[part.name] = rows[part.name]
+        return rows
 
 
 def at(obs: Any, path: tuple[str | int, ...]) -> Any:
@@ -226,7 +232,7 @@ def _encoded(part: Leaf, value: Any, field: str) -> np.ndarray:
         raise Fault(f"{field} has dtype {value.dtype}, expected {part.given_dtype}")
     if part.kind != "one_hot":
         value = value.astype(part.dtype)
-        return (np.moveaxis(value, 0, -1) if part.moved else value).reshape(part.one)
+        return (np.moveaxis(value, 0, -1) if part.channels_first else value).reshape(part.one)
     choice = value.reshape(-1).astype(np.int64) - part.starts
     if (choice < 0).any() or (choice >= part.sizes).any():
         raise Fault(f"{field} is {value}, outside its space")
@@ -268,15 +274,15 @@ def five(answer: Any) -> tuple[Any, Any, Any, Any, Any]:
     """What `step` returned, if it is what it should be."""
     if isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict):
         return answer
-    found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
+    actual = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
     if isinstance(answer, tuple) and len(answer) == 5:
-        found = f"info as {_kind(answer[4])}"
-    raise Fault(f"step returned {found}, expected (obs, reward, terminated, truncated, info)")
+        actual = f"info as {_kind(answer[4])}"
+    raise Fault(f"step returned {actual}, expected (obs, reward, terminated, truncated, info)")
 
 
 def two(answer: Any) -> tuple[Any, dict[str, Any]]:
     """What `reset` returned, if it is what it should be."""
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict):
         return answer
-    found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
-    raise Fault(f"reset returned {found}, expected (obs, info)")
+    actual = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
+    raise Fault(f"reset returned {actual}, expected (obs, info)")

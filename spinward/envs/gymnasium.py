@@ -58,8 +58,8 @@ class Gymnasium:
 
     @property
     def spec(self) -> Spec:
-        found = self._description()
-        return spec_of([Leaf.of(part) for part in found["parts"]], found["form"])
+        description = self._description()
+        return spec_of([Leaf.of(part) for part in description["parts"]], description["form"])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -73,10 +73,12 @@ class Gymnasium:
             SettingsError: the environment is unknown, or has spaces that cannot be used.
         """
         self.check()
-        found = self._description()
+        description = self._description()
         if self.processes == 0 and self.stack == 1 and is_classic(self.id):
-            return open_classic(self.id, dict(self.kwargs), found["form"], envs, self.timeout_s)
-        settings = self.settings | found
+            return open_classic(
+                self.id, dict(self.kwargs), description["form"], envs, self.timeout_s
+            )
+        settings = self.settings | description
         processes = self.processes or os.cpu_count() or 1
         return Pool(settings, envs, processes, self.timeout_s, self.restarts)
 
@@ -87,9 +89,11 @@ class Gymnasium:
     def open_one(self) -> "Shown":
         """One environment in this process that can be drawn."""
         mode = {"render_mode": "rgb_array"}
-        found = self._description()
+        description = self._description()
         made = opening.make(self.id, dict(self.kwargs) | mode, registered(self.id))
-        return Shown(made, tuple(Leaf.of(part) for part in found["parts"]), found["form"])
+        return Shown(
+            made, tuple(Leaf.of(part) for part in description["parts"]), description["form"]
+        )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -114,14 +118,14 @@ class Shown:
         self.env, self.encoder, self.decode = env, encoding.Encoder(parts), actions.decoder(form)
 
     def reset(self, seed: int | None = None) -> Obs:
-        found = self.encoder.begin(*encoding.two(self.env.reset(seed=seed)))
-        return found.get("", found)
+        rows = self.encoder.first(*encoding.two(self.env.reset(seed=seed)))
+        return rows.get("", rows)
 
     def step(self, action: np.ndarray) -> tuple[Obs, float, bool]:
         """The observation, the reward, and whether the episode is over."""
         obs, reward, terminated, truncated, info = encoding.five(self.env.step(self.decode(action)))
-        found = self.encoder(obs, info)
-        return found.get("", found), encoding.number(reward), bool(terminated or truncated)
+        rows = self.encoder(obs, info)
+        return rows.get("", rows), encoding.number(reward), bool(terminated or truncated)
 
     def render(self) -> Any:
         return self.env.render()

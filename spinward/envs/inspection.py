@@ -27,8 +27,8 @@ class Inspection:
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
-    def note(self, ok: bool, what: str, expected: str, found: str, fix: str = "") -> None:
-        self.rows.append((bool(ok), what, expected, found, fix))
+    def note(self, ok: bool, what: str, expected: str, actual: str, fix: str = "") -> None:
+        self.rows.append((bool(ok), what, expected, actual, fix))
 
     def attempt(self, what: str, expected: str, fix: str, function: Any, *arguments: Any) -> Any:
         """What `function` returns; a finding, and the end, if it raises."""
@@ -37,8 +37,8 @@ class Inspection:
         except encoding.Fault as fault:
             self.note(False, what, expected, str(fault), fix)
         except Exception as error:
-            found = f"{type(error).__name__}: {error}{place_of(error)}"
-            self.note(False, what, expected, found, fix)
+            actual = f"{type(error).__name__}: {error}{place_of(error)}"
+            self.note(False, what, expected, actual, fix)
         raise Stop
 
 
@@ -82,7 +82,7 @@ class Play:
 
     def step(self) -> Any:
         mask = self.mask if actions.sizes_of(self.form) else None
-        return self.env.step(self.decode(actions.drawn(self.form, self.random, mask)))
+        return self.env.step(self.decode(actions.random_action(self.form, self.random, mask)))
 
 
 def _reset(report: Inspection, env: Any, reading: tuple[str, int]) -> Play:
@@ -108,8 +108,8 @@ def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> a
         label = f"observation {part.name}".strip()
         if part.given_dtype == "float64":
             fix = "declare dtype=np.float32 to see what the agent sees"
-            found = "float64, which the agent sees as float32"
-            report.note(True, f"{label}: precision", "float32", found, fix)
+            actual = "float64, which the agent sees as float32"
+            report.note(True, f"{label}: precision", "float32", actual, fix)
     expected = encoding.SUPPORTED
     fix = "wrap the environment so that its action is made of these"
     form = report.attempt("action space", expected, fix, actions.action_form, env.action_space)
@@ -121,8 +121,8 @@ def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> a
         report.note(True, "action bounds", "finite low and high", str(env.action_space), fix)
     starts = [part["start"] for part in actions.ends(form) if np.any(part.get("start", 0))]
     if starts:
-        found = f"start={', '.join(map(str, starts))}, which the agent counts from 0"
-        report.note(True, "first action", "start=0", found, "nothing: it is shifted for you")
+        actual = f"start={', '.join(map(str, starts))}, which the agent counts from 0"
+        report.note(True, "first action", "start=0", actual, "nothing: it is shifted for you")
     return form
 
 
@@ -134,13 +134,13 @@ def _obs(report: Inspection, play: Play, obs: Any, info: Any, when: str) -> None
     for name, value in rows.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             index = [int(i) for i in np.argwhere(~np.isfinite(value))[0]]
-            found = f"observation{[name] if name else ''}{index} is {value[tuple(index)]}"
+            actual = f"observation{[name] if name else ''}{index} is {value[tuple(index)]}"
             report.note(
-                False, when, "finite numbers", found, "look for a division by zero or a log"
+                False, when, "finite numbers", actual, "look for a division by zero or a log"
             )
             raise Stop
-    if play.bounds.look({name: value[None] for name, value in rows.items()}):
-        play.outside = f"in {when}, {play.bounds.found}"
+    if play.bounds.check({name: value[None] for name, value in rows.items()}):
+        play.outside = f"in {when}, {play.bounds.first}"
 
 
 def _steps(report: Inspection, play: Play, steps: int) -> None:
@@ -179,11 +179,11 @@ def _steps(report: Inspection, play: Play, steps: int) -> None:
 
 def _habits(report: Inspection, steps: int, episodes: int, both: bool, stale: bool) -> None:
     own = "an array of its own for each step"
-    found = "the same array object again, overwritten" if stale else own
-    report.note(True, "fresh observations", own, found, "return obs.copy()" if stale else "")
+    actual = "the same array object again, overwritten" if stale else own
+    report.note(True, "fresh observations", own, actual, "return obs.copy()" if stale else "")
     if both:
-        found = "both in one step, which counts as terminated"
-        report.note(True, "flags", "terminated or truncated", found, "return truncated=False then")
+        actual = "both in one step, which counts as terminated"
+        report.note(True, "flags", "terminated or truncated", actual, "return truncated=False then")
     if not episodes:
         fix = "register it with max_episode_steps, or wrap it in gymnasium.wrappers.TimeLimit"
         report.note(True, "episodes end", "an end", f"none in {steps} random steps", fix)
@@ -208,9 +208,9 @@ def _repeats(report: Inspection, play: Play, steps: int) -> None:
     pair = [report.attempt("seeding", expected, fix, trace) for _ in range(2)]
     for step, ((one, gain), (two, other)) in enumerate(zip(*pair, strict=False)):
         if gain != other or any(not np.array_equal(one[name], two[name]) for name in one):
-            found = f"two episodes with seed {SEED} differ at step {step}"
-            report.note(True, "seeding", expected, found, fix)
+            actual = f"two episodes with seed {SEED} differ at step {step}"
+            report.note(True, "seeding", expected, actual, fix)
             return
     same = len(pair[0]) == len(pair[1])
-    found = expected if same else "the lengths of two episodes with one seed differ"
-    report.note(True, "seeding", expected, found, "" if same else fix)
+    actual = expected if same else "the lengths of two episodes with one seed differ"
+    report.note(True, "seeding", expected, actual, "" if same else fix)

@@ -22,7 +22,7 @@ from spinward.spaces import ActionSpace
 MOST = 256  # choices that are seen as a vector with one 1; more are a number
 
 
-class Part(NamedTuple):
+class SeenPart(NamedTuple):
     """A part of an observation."""
 
     path: tuple[str, ...]
@@ -34,7 +34,7 @@ class Made(NamedTuple):
     """An environment of Jumanji, and how its observations and actions are read."""
 
     env: Any
-    parts: dict[str, Part]
+    parts: dict[str, SeenPart]
     action: ActionSpace
     joint: tuple[int, ...]  # sizes of choices that an action joins
     dtype: Any  # of an action
@@ -75,7 +75,7 @@ class Jumanji:
         return {name: read(part, obs) for name, part in self.made.parts.items()}
 
 
-def read(part: Part, obs: Any) -> Array:
+def read(part: SeenPart, obs: Any) -> Array:
     """A part of an observation as an agent sees it."""
     for name in part.path:
         obs = getattr(obs, name)
@@ -123,29 +123,29 @@ def leaves(spec: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
         yield from leaves(part, (*path, name))
 
 
-def part_of(path: tuple[str, ...], leaf: Any, matrices: str) -> Part:
+def part_of(path: tuple[str, ...], leaf: Any, matrices: str) -> SeenPart:
     """How a part of an observation is seen."""
     if path == (MASK,):
-        return Part(path, Box((math.prod(leaf.shape),), 0.0, 1.0, "uint8"), 0)
+        return SeenPart(path, Box((math.prod(leaf.shape),), 0.0, 1.0, "uint8"), 0)
     if sizes_of(leaf) and leaf.shape == () and sizes_of(leaf)[0] <= MOST:
         (choices,) = sizes_of(leaf)
-        return Part(path, Box((choices,), 0.0, 1.0), choices)
+        return SeenPart(path, Box((choices,), 0.0, 1.0), choices)
     axes, shape = len(leaf.shape), tuple(leaf.shape)
     if axes == 2 and matrices == IMAGE:
         shape = (*shape, 1)
     elif axes not in (0, 3):
         shape = (math.prod(shape),)
-    return Part(path, Box(shape, *limits(leaf)), 0)
+    return SeenPart(path, Box(shape, *limits(leaf)), 0)
 
 
 def limits(leaf: Any) -> list[Any]:
     """The lower and the upper bounds of an array, where it has some."""
-    found = []
+    bounds = []
     for side, none in (("minimum", -math.inf), ("maximum", math.inf)):
         bound = np.broadcast_to(np.asarray(vars(leaf).get(f"_{side}", none), float), leaf.shape)
         flat = bound.reshape(-1).tolist()
-        found.append(flat[0] if len(set(flat)) == 1 else tuple(flat))
-    return found
+        bounds.append(flat[0] if len(set(flat)) == 1 else tuple(flat))
+    return bounds
 
 
 def sizes_of(leaf: Any) -> tuple[int, ...]:

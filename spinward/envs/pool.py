@@ -21,7 +21,7 @@ from spinward.errors import EnvironmentFailedError
 
 SEEDS = 0x7FFFFFFF  # the range that all environments take
 MOST_FAILURES = 5  # deaths in a row of one environment in its first step or before
-TOLD: set[str] = set()  # names of environments whose bounds were found to be wrong
+REPORTED: set[str] = set()  # names of environments whose bounds were found to be wrong
 BACK_OFF_S = 0.1  # before the second restart in a row, doubled for each further one
 
 
@@ -48,14 +48,14 @@ class Pool:
         ]
         self.names = [name for name, *_ in row]
         self.bounds = Bounds(tuple(Leaf.of(part) for part in parts))
-        memory = memory_of(workers.size(layout))
-        self.shared = workers.views(mmap.mmap(memory, workers.size(layout)), layout)
-        self.settings = settings | {"task": "serve", "memory": memory, "layout": layout}
+        shared_file = memory_of(workers.size(layout))
+        self.shared = workers.views(mmap.mmap(shared_file, workers.size(layout)), layout)
+        self.settings = settings | {"task": "serve", "shared_file": shared_file, "layout": layout}
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
         self.losses = 0
-        self.staff: list[EnvWorker] = []
-        self.close = weakref.finalize(self, stop, self.staff, memory)
+        self.workers: list[EnvWorker] = []
+        self.close = weakref.finalize(self, stop, self.workers, shared_file)
         self.last: Obs = None
 
     def reset(self, seeds: np.ndarray) -> Obs:
@@ -63,8 +63,8 @@ class Pool:
         self.seeds = np.asarray(seeds, np.int64) & SEEDS
         self.shared["seeds"][:] = self.seeds
         with self._closed_on_error():
-            if not self.staff:
-                self.staff += [self._start(share) for share in range(len(self.shares))]
+            if not self.workers:
+                self.workers += [self._start(share) for share in range(len(self.shares))]
             self._command(b"r")
             self.last = self._read("obs")
             require_finite(self.name, self.last, np.zeros(1), self._count)
@@ -95,21 +95,21 @@ class Pool:
 
     def _successors(self, obs: Obs, done: np.ndarray, lost: list[int]) -> Obs:
         """The final observations of episodes; of a step that was lost, the one before it."""
-        found = {}
+        parts = {}
         for name in self.names:
-            found[name] = (obs if name == "" else obs[name]).copy()
-            found[name][done] = self.shared[f"final:{name}"][done]
+            parts[name] = (obs if name == "" else obs[name]).copy()
+            parts[name][done] = self.shared[f"final:{name}"][done]
             if lost:
-                found[name][lost] = (self.last if name == "" else self.last[name])[lost]
-        return found.get("", found)
+                parts[name][lost] = (self.last if name == "" else self.last[name])[lost]
+        return parts.get("", parts)
 
     def _read(self, where: str) -> Obs:
-        found = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
-        if self.name not in TOLD and self.bounds.look(found):
-            TOLD.add(self.name)
-            line = f"spinward: warning: {self.name}: {self.bounds.found}; it is used as it is"
+        rows = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
+        if self.name not in REPORTED and self.bounds.check(rows):
+            REPORTED.add(self.name)
+            line = f"spinward: warning: {self.name}: {self.bounds.first}; it is used as it is"
             print(line, file=sys.stderr, flush=True)
-        return found.get("", found)
+        return rows.get("", rows)
 
     def _count(self, env: int) -> int:
         return int(self.shared["count"][env])
@@ -127,11 +127,11 @@ class Pool:
     def _command(self, command: bytes) -> list[int]:
         """Sends a request to all workers; returns the environments whose worker was lost
         meanwhile."""
-        for worker in self.staff:
+        for worker in self.workers:
             with contextlib.suppress(OSError):  # a death is found when the answer is read
                 worker.link.send(command)
         began, gone = time.monotonic(), []
-        for share in range(len(self.staff)):
+        for share in range(len(self.workers)):
             try:
                 self._accept(share, began)
             except Lost as lost:
@@ -144,24 +144,24 @@ class Pool:
             counts = self.shared["count"][self.shares[share]]
             return self.shared["where"][share].tobytes() + counts.tobytes()
 
-        error = answer(self.staff[share], self.timeout_s, began, progress)
+        error = answer(self.workers[share], self.timeout_s, began, progress)
         if error is not None:
             raise worded(self.name, error)
 
     def _start(self, share: int) -> EnvWorker:
         settings = self.settings | {"worker": share, "indices": self.shares[share]}
-        return start(settings, settings["memory"])
+        return start(settings, settings["shared_file"])
 
     def _replace(self, share: int, lost: Lost) -> None:
         """Opens and resets the environments of a lost worker in a new one, with new seeds."""
         pause, envs = 0.0, self.shares[share]
         while True:
-            self._bury(share, lost)
+            self._count_loss(share, lost)
             time.sleep(pause)
             for env in envs:
                 seeds = np.random.SeedSequence([int(self.seeds[env]), self.losses])
                 self.shared["seeds"][env] = seeds.generate_state(1)[0] & SEEDS
-            worker = self.staff[share] = self._start(share)
+            worker = self.workers[share] = self._start(share)
             try:
                 with contextlib.suppress(OSError):
                     worker.link.send(b"r")
@@ -169,10 +169,10 @@ class Pool:
             except Lost as again:
                 lost, pause = again, max(2 * pause, BACK_OFF_S)
 
-    def _bury(self, share: int, lost: Lost) -> None:
+    def _count_loss(self, share: int, lost: Lost) -> None:
         """Counts a death, and raises where the run cannot continue."""
-        self.staff[share].process.kill()
-        stop([self.staff[share]])
+        self.workers[share].process.kill()
+        stop([self.workers[share]])
         env, method = self.shared["where"][share].tolist()
         count, doing = self._count(env), workers.METHODS[method]
         hung = str(lost) == "hung"

@@ -108,11 +108,11 @@ def first_byte(
             worker.link.settimeout(max(min(left, timeout_s / 4, LOOK_S), 1e-3))
             return worker.link.recv(1)
         except TimeoutError:
-            found, now = progress(), time.monotonic()
+            state, now = progress(), time.monotonic()
             if first:
-                first, seen, queued = False, found, queued_s(worker.process.pid)
-            if found != seen:
-                since, seen = now, found
+                first, seen, queued = False, state, queued_s(worker.process.pid)
+            if state != seen:
+                since, seen = now, state
             waited = queued_s(worker.process.pid) - queued
             since, queued = min(since + waited, now), queued + waited
             if now >= since + timeout_s:
@@ -127,21 +127,21 @@ def queued_s(pid: int) -> float:
         return 0.0
 
 
-def stop(staff: list[EnvWorker], memory: int | None = None) -> None:
+def stop(running: list[EnvWorker], shared_file: int | None = None) -> None:
     """Ends workers, with a moment for each to close its environments, and frees their memory."""
-    for worker in staff:
+    for worker in running:
         worker.link.close()
     deadline = time.monotonic() + 1.0
-    for worker in staff:
+    for worker in running:
         try:
             worker.process.wait(max(deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
-    staff.clear()
-    if memory is not None:
+    running.clear()
+    if shared_file is not None:
         with contextlib.suppress(OSError):
-            os.close(memory)
+            os.close(shared_file)
 
 
 def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]
     """
     worker = start(settings)
     try:
-        found = answer(worker, timeout_s, time.monotonic())
+        reply = answer(worker, timeout_s, time.monotonic())
     except Lost as lost:
         when = " when it was opened and reset" if settings["task"] == "describe" else ""
         hung = str(lost) == "hung"
@@ -163,9 +163,9 @@ def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]
     finally:
         worker.process.kill()
         stop([worker])
-    if found is None or "error" in found:
-        raise worded(name, found["error"] if found else {})
-    return found
+    if reply is None or "error" in reply:
+        raise worded(name, reply["error"] if reply else {})
+    return reply
 
 
 def worded(name: str, error: dict[str, Any]) -> Exception:

@@ -13,20 +13,20 @@ from .encoding import TEXTS, Leaf, kind_of
 
 def notes(space: Any, parts: tuple[Leaf, ...]) -> list[str]:
     """Sentences on what an agent sees otherwise than the environment gives it."""
-    found = []
+    sentences = []
     for part in parts:
         label = f"observation {part.name}".strip()
         if len(part.given_shape) == 2 and len(part.shape) == 1:
-            found.append(
+            sentences.append(
                 f"{label}, a matrix of {part.given_shape[0]} x {part.given_shape[1]}, is read as a "
                 "vector; --env.matrices image reads it as a picture"
             )
-        if part.moved:
-            found.append(
+        if part.channels_first:
+            sentences.append(
                 f"{label} has its channels first, {part.given_shape}; agents see them last"
             )
     texts = [path for path, kind in kinds(space, ()) if kind in TEXTS]
-    return found + [f"observation {path} is a text, which is left out" for path in texts]
+    return sentences + [f"observation {path} is a text, which is left out" for path in texts]
 
 
 def kinds(space: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:
@@ -49,7 +49,7 @@ class Bounds:
 
     def __init__(self, parts: tuple[Leaf, ...]) -> None:
         self.limits: list[tuple[Leaf, np.ndarray, np.ndarray]] = []
-        self.found = ""
+        self.first = ""
         for part in parts:
             low: Any = np.reshape(part.low, -1)
             high: Any = np.reshape(part.high, -1)
@@ -62,9 +62,9 @@ class Bounds:
             low, high = low - slack(low), high + slack(high)
             self.limits.append((part, low.astype(np.float32), high.astype(np.float32)))
 
-    def look(self, rows: dict[str, np.ndarray]) -> bool:
-        """Whether observations [env, ...] are the first outside the bounds: `found` says which."""
-        if self.found:
+    def check(self, rows: dict[str, np.ndarray]) -> bool:
+        """Whether observations [env, ...] are the first outside the bounds: `first` says which."""
+        if self.first:
             return False
         for part, low, high in self.limits:
             value = rows[part.name]
@@ -74,7 +74,7 @@ class Bounds:
                 name = f"[{part.name!r}]" if part.name else ""
                 place = f"{name}{index or ''}"
                 bounds = f"{low[tuple(index)]:.4g} to {high[tuple(index)]:.4g}"
-                found = f"observation{place} is {value[(env, *index)]:g}"
-                self.found = f"{found}, outside its bounds {bounds}"
+                said = f"observation{place} is {value[(env, *index)]:g}"
+                self.first = f"{said}, outside its bounds {bounds}"
                 return True
         return False

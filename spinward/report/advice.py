@@ -17,22 +17,22 @@ def advice(run: Any, result: dict[str, Any], metric: Headline) -> list[Advice]:
     """What to do next, by what the run has shown."""
     path, config = shlex.quote(str(run.path)), run.config
     steps, seeds = config["steps"], config["seeds"]
-    found = []
+    steps_next = []
     if metric is RETURN and result["value"] is None:
         said = "No mean return is known, because episodes did not end: give them a limit of steps."
-        found.append(Advice(said, f"spinward evaluate {path} --episodes 5"))
+        steps_next.append(Advice(said, f"spinward evaluate {path} --episodes 5"))
     elif rises(run.curves(metric.metric)[1]) and metric is RETURN:
         said = "The return still rises at the end: train on."
-        found.append(Advice(said, f"spinward resume {path} --steps {2 * steps}"))
+        steps_next.append(Advice(said, f"spinward resume {path} --steps {2 * steps}"))
     if seeds < 3:
         said = f"{seeds} {'seed says' if seeds == 1 else 'seeds say'} little: train more of them."
-        found.append(Advice(said, "spinward train ... --seeds 5"))
+        steps_next.append(Advice(said, "spinward train ... --seeds 5"))
     if metric is RETURN:
         said = "Score the policies over whole episodes, without exploration."
-        found.append(Advice(said, f"spinward evaluate {path}"))
-        found.append(Advice("See what a policy does.", f"spinward watch {path}"))
-    found.append(Advice("Use the result elsewhere.", f"spinward export {path} --out policy"))
-    return found
+        steps_next.append(Advice(said, f"spinward evaluate {path}"))
+        steps_next.append(Advice("See what a policy does.", f"spinward watch {path}"))
+    steps_next.append(Advice("Use the result elsewhere.", f"spinward export {path} --out policy"))
+    return steps_next
 
 
 def rises(values: np.ndarray) -> bool:

@@ -162,17 +162,17 @@ def pictures(curves: Sequence[Curve], values: str = "episode return") -> str:
 
 def panelled(measured: Mapping[str, Curve]) -> str:
     """Small curves of losses, entropies and divergences, and the last values of all metrics."""
-    drawn = {name: measured[name] for name in worth_drawing(measured)}
+    curves = {name: measured[name] for name in worth_drawing(measured)}
     rows = [
         {"metric": name, "at the end, mean over seeds": float(value)}
         for name, curve in measured.items()
         if len(curve.steps)
         and np.isfinite(value := plot.last_seen(np.asarray(curve.returns))[:, -1].mean())
     ]
-    if not drawn:
+    if not curves:
         return grid(rows)
-    picture = data_uri(plot.rendered(panels(drawn), "svg"), "image/svg+xml")
-    words = escape(", ".join(drawn))
+    picture = data_uri(plot.rendered(panels(curves), "svg"), "image/svg+xml")
+    words = escape(", ".join(curves))
     return f'<div class="curve"><img src="{picture}" alt="{words}"></div>{grid(rows)}'
 
 

@@ -64,11 +64,11 @@ def curve(run: Run, metric: str = "episode_return") -> plot.Curve:
 def curves(run: Run, metric: str = RETURN.metric) -> list[plot.Curve]:
     """A metric of the log; beside the training return also that of evaluations, if there are
     some."""
-    found = [curve(run, metric)]
+    all_curves = [curve(run, metric)]
     if metric == RETURN.metric:
         of_evaluations = plot.Curve(f"{run.path.name}, evaluated", *run.curves(EVALUATION.metric))
-        found += [of_evaluations] if len(of_evaluations.steps) else []
-    return found
+        all_curves += [of_evaluations] if len(of_evaluations.steps) else []
+    return all_curves
 
 
 def evaluated(run: Run) -> dict[str, Any] | None:
@@ -93,7 +93,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     config, result, headline = run.config, summary(run), shown(run)
     kind = config["algorithm"]["class"].rpartition(":")[2]
     same = [other for other in others if shown(other) == headline]
-    drawn = [c for each in (run, *same) for c in curves(each, headline.metric) if len(c.steps)]
+    lines = [c for each in (run, *same) for c in curves(each, headline.metric) if len(c.steps)]
     points = run.points
     steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
@@ -103,7 +103,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     page = report.html(
         f"{kind} in {choices(config)[0]}",
         {**result, **facts},
-        drawn,
+        lines,
         rows_of(run, result, headline),
         config,
         newest_video(run),
@@ -120,8 +120,8 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
 def measured(run: Run, headline: Headline) -> dict[str, plot.Curve]:
     """The metrics of the log but for the headline's, by their names."""
     names = {n: None for p in run.points for n, v in p.items() if isinstance(v, list)}
-    told = (headline.metric, "episodes")
-    return {name: curve(run, name) for name in names if name not in told}
+    elsewhere = (headline.metric, "episodes")
+    return {name: curve(run, name) for name in names if name not in elsewhere}
 
 
 def rows_of(run: Run, result: dict[str, Any], headline: Headline) -> list[dict[str, Any]]:

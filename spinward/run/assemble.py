@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from spinward import schedules
-from spinward.core import Env, Game, Opens, Spec, replace
+from spinward.core import Game, Opens, Spec, replace
 from spinward.data import recorder, store
 from spinward.data.steps import open_data
-from spinward.envs import boards, ids, recorded
+from spinward.envs import boards, recorded
 from spinward.envs.check import try_once
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
@@ -96,15 +96,16 @@ class Assembled:
         experiment = self.experiment
         check_fit(experiment, self.algorithm, self.want, self.spec.players)
         check_steps(experiment, self.algorithm, self.logged_only)
-        if isinstance(self.env, Env) and ids.is_own_code(experiment.env.name):
-            try_once(experiment.env.name, self.env)
+        try_once(experiment.env.name, self.env)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)
         else:
             reward = experiment.reward
-        for algorithm, judged in itertools.product(*map(schedules.ends, (self.algorithm, reward))):
-            check_rewards(algorithm, judged)
+        for algorithm, labeller in itertools.product(
+            *map(schedules.ends, (self.algorithm, reward))
+        ):
+            check_rewards(algorithm, labeller)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
@@ -150,7 +151,8 @@ class Assembled:
         if not choice or self.on_texts:
             return None
         sizes = choice.share, choice.memory_gib
-        return open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        data = open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        return data.apart(choice.held_out if choice.share == 1.0 else 0.0)
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""

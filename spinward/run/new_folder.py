@@ -48,8 +48,8 @@ def removed_if_refused(folder: Path | None) -> Iterator[None]:
         raise
     except Exception:
         places = [Path(at) / name for at, _, names in os.walk(folder or "") for name in names]
-        written = {place.name for place in places if place.lstat().st_size}
-        if folder is not None and written <= UNBEGUN:
+        files_with_content = {place.name for place in places if place.lstat().st_size}
+        if folder is not None and files_with_content <= UNBEGUN:
             shutil.rmtree(folder)
             with contextlib.suppress(OSError):  # it has other runs
                 folder.parent.rmdir()

@@ -23,14 +23,14 @@ class Vouched(NamedTuple):
     next: str | None  # SHA-256 of the config.json that was about to replace it
 
 
-class Chosen(NamedTuple):
+class Usable(NamedTuple):
     """The checkpoint to use, and a line on each newer, damaged one."""
 
     path: Path
     damaged: list[str]
 
 
-def choose(folder: Path, older: bool = False) -> Chosen:
+def choose(folder: Path, older: bool = False) -> Usable:
     """The newest checkpoint of a folder; where that is damaged, the newest whole one if `older`.
 
     Raises:
@@ -39,7 +39,7 @@ def choose(folder: Path, older: bool = False) -> Chosen:
     path, damaged = checkpoint.latest(folder)
     if damaged and not older:
         raise refusal(damaged, path)
-    return Chosen(path, damaged)
+    return Usable(path, damaged)
 
 
 def refusal(damaged: list[str], path: Path) -> DamagedFileError:
@@ -103,17 +103,21 @@ def check(run: Path, shards: list[tuple[Path, int, int]], older: bool = False) -
     Raises:
         DamagedFileError: something is not what it was, or a newest manifest is damaged.
     """
-    told = []
+    lines = []
     for folder, seed, seeds in shards:
-        found, damaged = newest(folder / "checkpoints")
-        if damaged and not (older and found):
-            raise refusal(damaged, found[0]) if found else DamagedFileError("; ".join(damaged))
-        told += damaged
-        if found:
-            path, vouches = found
+        newest_one, damaged = newest(folder / "checkpoints")
+        if damaged and not (older and newest_one):
+            raise (
+                refusal(damaged, newest_one[0])
+                if newest_one
+                else DamagedFileError("; ".join(damaged))
+            )
+        lines += damaged
+        if newest_one:
+            path, vouches = newest_one
             check_config(run, path, vouches, seed, seeds)
             record.verified(folder / LOG, run, vouches.size, vouches.digest)
-    return told
+    return lines
 
 
 def newest(folder: Path) -> tuple[tuple[Path, Vouched] | None, list[str]]:

@@ -221,8 +221,8 @@ def test_bounds_that_float32_rounds_are_no_fault():
     space = spaces.Box(np.array([0.1]), np.array([0.3]), dtype=np.float64)
     bounds = remarks.Bounds(encoding.leaves(space, {}))
     edges = np.array([[0.1], [0.3]], np.float32)
-    assert not bounds.look({"": edges}) and bounds.look({"": edges + np.float32(0.001)})
-    assert bounds.found == "observation[0] is 0.301, outside its bounds 0.1 to 0.3"
+    assert not bounds.check({"": edges}) and bounds.check({"": edges + np.float32(0.001)})
+    assert bounds.first == "observation[0] is 0.301, outside its bounds 0.1 to 0.3"
 
 
 def test_a_method_that_gives_masks_is_obeyed():
@@ -231,9 +231,9 @@ def test_a_method_that_gives_masks_is_obeyed():
     assert dict(env.spec.obs.items)["action_mask"].shape == (5,)
     assert [f for f in check(env, steps=40) if not f.ok] == []  # with legal actions alone
     (finding,) = (f for f in check(made("WrongMask")) if not f.ok)
-    assert finding.what == "action mask" and "expected (5,)" in finding.found
+    assert finding.what == "action mask" and "expected (5,)" in finding.actual
     (finding,) = (f for f in check(made("NoChoice")) if not f.ok)
-    assert finding.what == "the observation of step 2" and "allows no action" in finding.found
+    assert finding.what == "the observation of step 2" and "allows no action" in finding.actual
 
 
 def test_a_mask_in_info_counts_beside_a_dict_of_observations():
@@ -250,11 +250,11 @@ def test_stacked_values_are_side_by_side_and_begin_anew_with_each_episode():
     def row(*values):
         return np.array(values, np.float32)
 
-    assert encoder.begin(row(1, 2), {})[""].tolist() == [1, 2, 1, 2, 1, 2]
+    assert encoder.first(row(1, 2), {})[""].tolist() == [1, 2, 1, 2, 1, 2]
     assert encoder(row(3, 4), {})[""].tolist() == [1, 2, 1, 2, 3, 4]
     assert encoder(row(5, 6), {})[""].tolist() == [1, 2, 3, 4, 5, 6]
     assert encoder(row(7, 8), {})[""].tolist() == [3, 4, 5, 6, 7, 8]
-    assert encoder.begin(row(0, 0), {})[""].tolist() == [0] * 6
+    assert encoder.first(row(0, 0), {})[""].tolist() == [0] * 6
     (number,) = encoding.leaves(spaces.Box(np.float32(-1), np.float32(1), ()), {}, "vector", 2)
     assert number.shape == (2,)
     (image,) = encoding.leaves(spaces.Box(0, 255, (4, 5), np.uint8), {}, "image", 4)
