@@ -41,6 +41,12 @@ class Scale(NamedTuple):
         inside = xp.where(self.both, inside, action + self.base)
         return xp.clip(inside, self.low, self.high)
 
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        """A policy's actions, in float32, for `values` in the units of the space."""
+        half = np.where(self.half > 0.0, self.half, 1.0)
+        unit = np.where(self.both, (values - self.base) / half - 1.0, values - self.base)
+        return unit.astype(np.float32)
+
 
 def rounded_up(values: np.ndarray) -> np.ndarray:
     """`values` in float32, rounded up: a bound in float64 lies between two numbers of float32."""

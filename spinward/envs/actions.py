@@ -118,9 +118,11 @@ def decoder(form: Form) -> Callable[[Any], Any]:
         pairs = [(key, built(part, left, flat)) for key, part in form["parts"]]
         return dict(pairs) if form["kind"] == "Dict" else tuple(value for _, value in pairs)
 
+    if form["kind"] == "Discrete":
+        return lambda action: np.int64(action) + form["start"]
     if form["kind"] not in PARTED:
-        return lambda action: readers[0](np.reshape(action, -1))
-    return lambda action: built(form, iter(readers), np.reshape(action, -1))
+        return lambda action: readers[0](np.asarray(action).reshape(-1))
+    return lambda action: built(form, iter(readers), np.asarray(action).reshape(-1))
 
 
 def reader(form: Form, first: int, last: int) -> Callable[[np.ndarray], Any]:
@@ -137,9 +139,13 @@ def reader(form: Form, first: int, last: int) -> Callable[[np.ndarray], Any]:
         low, high = low.astype(dtype), high.astype(dtype)
 
     def number(flat: np.ndarray) -> np.ndarray:
-        value = flat[first:last].astype(dtype) if dtype.kind == "f" else np.rint(flat[first:last])
+        value = flat[first:last]
+        if dtype.kind != "f":
+            return np.clip(np.rint(value), low, high).astype(dtype).reshape(shape)
         # In the environment's own dtype: a bound in float64 lies between two numbers of float32.
-        return np.minimum(np.maximum(value, low), high).astype(dtype).reshape(shape)
+        value = value.astype(dtype)
+        np.maximum(value, low, out=value)
+        return np.minimum(value, high, out=value).reshape(shape)
 
     return number
 

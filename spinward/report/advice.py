@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spinward.report.named import short
+from spinward.run.config import choices
 from spinward.store.headline import RETURN, Headline
 
 
@@ -17,6 +19,7 @@ def advice(run: Any, result: dict[str, Any], metric: Headline) -> list[Advice]:
     """What to do next, by what the run has shown."""
     path, config = shlex.quote(str(run.path)), run.config
     steps, seeds = config["steps"], config["seeds"]
+    words = [short(config["algorithm"]["class"]), choices(config)[0].name]
     steps_next = []
     if metric is RETURN and result["value"] is None:
         said = "No mean return is known, because episodes did not end: give them a limit of steps."
@@ -25,8 +28,9 @@ def advice(run: Any, result: dict[str, Any], metric: Headline) -> list[Advice]:
         said = "The return still rises at the end: train on."
         steps_next.append(Advice(said, f"spinward resume {path} --steps {2 * steps}"))
     if seeds < 3:
-        said = f"{seeds} {'seed says' if seeds == 1 else 'seeds say'} little: train more of them."
-        steps_next.append(Advice(said, "spinward train ... --seeds 5"))
+        few = "1 seed says" if seeds == 1 else f"{seeds} seeds say"
+        said = f"{few} little: train more, with the same flags."
+        steps_next.append(Advice(said, f"spinward train {shlex.join(words)} --seeds 5"))
     if metric is RETURN:
         said = "Score the policies over whole episodes, without exploration."
         steps_next.append(Advice(said, f"spinward evaluate {path}"))

@@ -13,6 +13,7 @@ from spinward.evaluation.statistics import described
 from spinward.report import page as report
 from spinward.report import plot
 from spinward.report.advice import advice
+from spinward.report.named import named
 from spinward.run.config import choices
 from spinward.run.run import Run
 from spinward.store import files
@@ -105,7 +106,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         {**result, **facts},
         lines,
         rows_of(run, result, headline),
-        config,
+        named(config),
         newest_video(run),
         [*notes_of(run, headline), *others_told, resume_note(run)],
         headline.label,

@@ -165,3 +165,16 @@ class Breaks(Base):
 
 if "Package-v0" not in gymnasium.registry:
     gymnasium.register("Package-v0", entry_point=Steer, max_episode_steps=5)
+
+
+class Pictured(Nested):
+    """Nested observations and hybrid actions of an environment that is drawn."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    action_space = Hybrid.action_space
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.full((8, 8, 3), 40 * self.time, np.uint8)

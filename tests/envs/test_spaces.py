@@ -64,6 +64,8 @@ def test_an_entry_without_two_bounds_is_counted_from_the_number_within_nearest_t
         rows = array([[0.5, -1.0, 4.0, 7.0], [-9.0, 2.0, -3.0, -7.0]], dtype=np.float32)
         found = box.from_unit(rows)
         np.testing.assert_array_equal(found, [[2.0, 5.0, 2.0, 7.0], [-1.0, 7.0, -3.0, -7.0]])
+    units = np.array([[0.5, 1.0, -4.0, 7.0]], np.float32)
+    np.testing.assert_array_equal(box.scale.inverse(box.from_unit(units)), units)
     largest = float(np.finfo(np.float32).max)
     free = Box((1,), -largest, largest)
     assert not free.bounded and free.from_unit(np.array([3.5], np.float32)) == [3.5]

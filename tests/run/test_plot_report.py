@@ -14,6 +14,7 @@ from spinward.errors import SettingsError
 from spinward.evaluation.statistics import described, estimate
 from spinward.report import advice, panels, plot, video
 from spinward.report import page as report
+from spinward.report.named import named
 from spinward.report.plot import Curve
 from spinward.store.headline import RETURN
 
@@ -303,7 +304,9 @@ class Trained:
 
     def __init__(self, values, seeds):
         self.path, self.values = Path("runs/a b"), np.array(values)
-        self.config = {"steps": 1000, "seeds": seeds}
+        kind = {"class": "spinward.algorithms.ppo:PPO", "fields": {}}
+        self.config = {"steps": 1000, "seeds": seeds, "algorithm": kind}
+        self.config |= {"env": "CartPole-v1", "data": ""}
 
     def curves(self, metric):
         return np.arange(self.values.shape[1]), self.values
@@ -314,7 +317,8 @@ def test_a_report_says_what_to_do_next():
     known, unknown = {"value": 1.0}, {"value": None}
     first, *rest = advice.advice(Trained(rising, 1), known, RETURN)
     assert first.command == "spinward resume 'runs/a b' --steps 2000"
-    assert rest[0].sentence == "1 seed says little: train more of them."
+    assert rest[0].sentence == "1 seed says little: train more, with the same flags."
+    assert rest[0].command == "spinward train ppo CartPole-v1 --seeds 5"
     assert [a.command.split()[1] for a in rest[1:]] == ["evaluate", "watch", "export"]
     level = [np.tile([1.0, 2.0], 20)] * 5
     found = advice.advice(Trained(level, 5), known, RETURN)
@@ -323,3 +327,34 @@ def test_a_report_says_what_to_do_next():
     assert "episodes did not end" in first.sentence
     text = report.html("", {}, [], [], {}, None, [], advice=found)
     assert "What to do next" in text and "spinward evaluate &#x27;runs/a b&#x27;" in text
+
+
+def test_a_report_has_settings_by_the_names_that_a_user_types():
+    config = {
+        "format": 1,
+        "algorithm": {
+            "class": "spinward.algorithms.ppo:PPO",
+            "fields": {"max_grad_norm": 0.5, "network": {"function": "a:b"}},
+        },
+        "env": {"name": "Maze", "settings": {"size": 5}},
+        "reward": {"class": "spinward.rewards.rnd:RND", "fields": {"beta": 0.1}},
+        "data": "",
+        "evaluate_every": 0,
+        "start_from": "runs/a",
+        "start_parts": ["policy"],
+        "versions": {"jax": "1"},
+    }
+    assert named(config) == {
+        "algorithm": "ppo",
+        "env": "Maze",
+        "--env.size": 5,
+        "--reward": "rnd",
+        "--reward.beta": 0.1,
+        "--data": "",
+        "--evaluate-every": 0,
+        "--from": "runs/a",
+        "--from-parts": ["policy"],
+        "--max-grad-norm": 0.5,
+        "--network": "a:b",
+        "versions": {"jax": "1"},
+    }

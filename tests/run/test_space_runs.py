@@ -15,6 +15,7 @@ from spinward import algorithms
 from spinward.cli.main import main
 from spinward.core import Box, Discrete, Hybrid, MultiDiscrete, Spec, config
 from spinward.errors import SettingsError
+from spinward.report.results import frames
 from spinward.store import settings
 
 FILE = Path(__file__).parent.parent / "envs/space_envs.py"
@@ -191,3 +192,13 @@ def test_policies_of_several_choices_and_of_parts_act(tmp_path, capsys):
     assert made.spec.action == MultiDiscrete((2, 2, 3))
     assert sw.load(tmp_path / "Nested", trust=True).made.spec.action == Discrete(2)
     assert jax.tree.leaves(made.spec.zeros())[0].shape == (2,)
+
+
+@pytest.mark.slow
+def test_a_policy_of_parts_and_hybrid_actions_is_filmed_in_its_environment(tmp_path, capsys):
+    words = ["train", "a2c", f"{FILE}:Pictured", *SMALL, "--stack", 2, "--out", tmp_path]
+    assert said(capsys, *words, "--name", "a")[0] == 0
+    run = sw.load(tmp_path / "a", trust=True)
+    assert dict(run.made.spec.obs.items)["robot.gear"].shape == (6,)
+    shades = [int(frame[0, 0, 0]) for frame in frames(run, limit=9)]
+    assert shades == [0, 40, 80, 120, 160]  # the five steps of an episode
