@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
+    ("errors", "interrupts", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
     ("networks",), ("targets", "losses"),
     ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),

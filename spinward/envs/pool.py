@@ -2,6 +2,7 @@
 
 import contextlib
 import mmap
+import sys
 import time
 import weakref
 from collections import Counter
@@ -50,6 +51,7 @@ class Pool:
         self.settings = settings | {"task": "serve", "memory": memory, "layout": layout}
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.losses = 0
         self.staff: list[EnvWorker] = []
         self.close = weakref.finalize(self, stop, self.staff, memory)
@@ -170,11 +172,17 @@ class Pool:
             raise EnvironmentFailedError(f"env {env} of {self.name} {why}")
         self.losses += 1
         self.deaths[env] += 1
+        self.reasons[why] += 1
         self.failures[env] = self.failures[env] + 1 if count <= 1 else 0
         if self.failures[env] < MOST_FAILURES and self.losses <= self.restarts:
+            told = f"env {env} of {self.name} was lost at step {count}: {why}"
+            used = f"restart {self.losses} of {self.restarts}"
+            print(f"spinward: {told}; it begins anew ({used})", file=sys.stderr, flush=True)
             return
         times = "once" if self.deaths[env] == 1 else f"{self.deaths[env]} times"
         budget = f"; all restarts={self.restarts} are used" if self.losses > self.restarts else ""
+        earlier = ", ".join(reason for reason in self.reasons if reason != why)
+        others = f"; others before: {earlier:.500}" if earlier else ""
         raise EnvironmentFailedError(
-            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}"
+            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}{others}"
         )

@@ -35,15 +35,10 @@ from spinward.loop import Freeze, Parts
 from spinward.networks.language_policy import Direction, Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
-from spinward.run import folders
+from spinward.run import folders, inputs
 from spinward.run.actors import actors
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import (
-    TEXT,
-    check_fit,
-    check_rewards,
-    check_steps,
-)
+from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
 from spinward.run.experiment import Experiment
 from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
@@ -93,6 +88,7 @@ class Assembled:
     def parts(self) -> Parts:
         """The parts of the loop."""
         experiment = self.experiment
+        inputs.require(experiment, ("data", "reward_model"))
         check_fit(experiment, self.algorithm, self.want, self.spec.players)
         check_steps(experiment, self.algorithm, self.logged_only)
         if isinstance(experiment.reward, Opens):
@@ -178,6 +174,8 @@ def assemble(experiment: Experiment) -> Assembled:
         DamagedFileError: a file that they name is corrupt.
     """
     experiment.check()
+    stands_in = experiment.env.name == recorded.NAME
+    inputs.require(experiment, ("model", "rule", *(["data"] if stands_in else [])))
     env = env_of(experiment)
     ranges.check(env)
     algorithm = experiment.algorithm
@@ -199,7 +197,7 @@ class Materials:
 
     def start(self) -> Any:
         """The initial decoder of the run; None where no model is named."""
-        return model(self.experiment.model).decoder if self.experiment.model else None
+        return model(self.experiment.model, None).decoder if self.experiment.model else None
 
     def vocabulary(self) -> Any:
         """The vocabulary of the run's texts.
@@ -223,7 +221,7 @@ class Materials:
         return self.env.given if isinstance(self.env, Numbered) else None
 
     def trained(self, run: str) -> Trained:
-        return scorer(run)
+        return scorer(run, None)
 
     arrays = staticmethod(learned.read)
 
@@ -239,11 +237,11 @@ def task(experiment: Experiment) -> FilePrompts:
     """The task of continuing the prompts of a file, in the tokens of the run's model."""
     if not experiment.model:
         raise SettingsError(f"{TEXT} needs a model, which gives its tokens: name one with --model")
-    decoder, vocabulary = model(experiment.model)
+    decoder, vocabulary = model(experiment.model, None)
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
 
 
-def scorer(name: str, older: bool = False) -> Trained:
+def scorer(name: str, older: bool | None = False) -> Trained:
     """The language model with its head: of a run, or of a folder with an exported model."""
     if not Path(name).is_dir() or (Path(name) / "shards").is_dir():
         return of_run(name, older=older)[0]
@@ -252,7 +250,7 @@ def scorer(name: str, older: bool = False) -> Trained:
     return Trained(language.public(name).decoder, head)
 
 
-def model(name: str, older: bool = False) -> Model:
+def model(name: str, older: bool | None = False) -> Model:
     """The model in the folder of a public checkpoint, in a GGUF file, of the first seed of a run,
     or `smollm2`, which comes in a package.
 
@@ -267,7 +265,7 @@ def model(name: str, older: bool = False) -> Model:
 
 
 def of_run(
-    name: str, seed: int = 0, older: bool = False, checkpoint: str | int = "last"
+    name: str, seed: int = 0, older: bool | None = False, checkpoint: str | int = "last"
 ) -> tuple[Trained, Assembled]:
     """The model that one seed of a run on texts has learned, and the assembled run. With `older`,
     an older checkpoint replaces a damaged newest one; `checkpoint` is as in `Run.agents`."""

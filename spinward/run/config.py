@@ -24,6 +24,7 @@ RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": 
 RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
 RANGES |= {"evaluate_episodes": (1, 2**20), "evaluate_limit": (1, WHOLE)}
 CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
+ROLE, DIGEST = re.compile("[a-z_]{1,32}"), re.compile("[0-9a-f]{64}")
 CHOICES = (EnvChoice, DataChoice)
 ALONE: dict[Any, dict[str, Any]] = {DataChoice: {"held_out": 0.0}}  # what a text alone stands for
 PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes each what it is
@@ -136,6 +137,8 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
             check_part(name, value)
         elif dataclasses.is_dataclass(hints[name]):
             choice(hints[name], name, value)
+        elif name == "inputs":
+            check_inputs(value)
         elif not settings.fits(value, hints[name]):
             raise Malformed(f"found {name}={value!a:.80}, not {settings.describe(hints[name])}")
         elif hints[name] is int:
@@ -145,6 +148,27 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
         elif hints[name] is float and not math.isfinite(value):
             raise Malformed(f"found {name}={value}")
     return content
+
+
+def check_inputs(value: Any) -> None:
+    """Raises Malformed for what is not the digests of models and data by their roles."""
+    pairs = value.items() if isinstance(value, dict) else [("", value)]
+    for role, digest in pairs:
+        known = ROLE.fullmatch(role) and isinstance(digest, str) and DIGEST.fullmatch(digest)
+        if not known:
+            raise Malformed(f"found inputs={value!a:.80}, not the SHA-256 of each")
+
+
+def require_readable(experiment: Experiment) -> None:
+    """Raises SettingsError for settings that `read_config` would refuse: control characters in a
+    name, or numbers beyond all."""
+    try:
+        check_size(json.loads(experiment.to_json(), parse_int=whole))
+    except Malformed as error:
+        raise SettingsError(
+            f"{error}, which a run's {CONFIG} cannot hold: expected texts of at most {TEXT} "
+            "letters without control characters, and numbers below 2**63"
+        ) from None
 
 
 def choice(kind: Any, name: str, value: Any) -> Any:
