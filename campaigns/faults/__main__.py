@@ -9,7 +9,7 @@ from pathlib import Path
 from campaigns import faults
 from campaigns.faults import ledger
 
-KINDS = {"flips": 2000, "configs": 500, "links": 200, "signals": 300, "kills": 100}
+KINDS = {"flips": 2000, "configs": 500, "links": 200, "signals": 300, "kills": 220}
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ file is refused by name, quickly and in little memory, and hides no other run.""
 import json
 import random
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,12 @@ def put(content: Any, path: tuple[Any, ...], value: Any) -> Any:
 class Configs:
     """A run, and cases of it with another config.json."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, files: dict[str, bytes] | None = None):
         self.folder = folder
-        whole = tree(example(folder / "whole", log_data=False))
+        whole = files or tree(example(folder / "whole", log_data=False))
         self.text = whole["config.json"].decode()
         self.files = {n: x for n, x in whole.items() if not n.startswith("videos")}
-        (folder / "case").mkdir()
+        (folder / "case").mkdir(parents=True)
         (folder / "case/payload.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
 
     def malformed(self, draw: random.Random) -> tuple[str, bytes]:
@@ -88,7 +89,7 @@ class Configs:
             content["more"] = value
         return f"{path} {value!a:.60}", json.dumps(content, indent=1).encode() + b"\n"
 
-    def case(self, draw: random.Random) -> tuple[str, str]:
+    def case(self, draw: random.Random) -> tuple[str, str, str]:
         how, text = self.malformed(draw)
         saved = draw.random() < 0.5  # the checkpoints vouch for the settings; else nothing does
         run = self.folder / "case/run"
@@ -104,15 +105,16 @@ class Configs:
             told = f"{words[0]}: {how}: {said.code} {said.err} {said.out:.300}"
             outcomes.add(self.judged(words[0], said, saved, text))
             if (self.folder / "ran").exists():
-                return "executed", told
+                return "executed", "", told
             if said.broken:
-                return "traceback", told
+                return "traceback", "", told
             if time.process_time() - began > CPU_S or peak() - memory > KIB:
-                return "slow or large", f"{told}: {time.process_time() - began:.1f} s"
+                return "slow or large", "", f"{told}: {time.process_time() - began:.1f} s"
             if "silent" in outcomes or "unclear" in outcomes:
-                return min(outcomes & {"silent", "unclear"}), told
-        self.clear(run)
-        return ("told" if "told" in outcomes else "harmless"), how
+                return min(outcomes & {"silent", "unclear"}), "", told
+        shutil.rmtree(run, ignore_errors=True)
+        vouched = "with checkpoints" if saved else "alone"
+        return ("told" if "told" in outcomes else "harmless"), vouched, how
 
     def judged(self, command: str, said: Any, saved: bool, text: bytes) -> str:
         same = text == self.text.encode()
@@ -122,12 +124,6 @@ class Configs:
             return "harmless" if same or not saved else "silent"
         named = "config.json" in said.err or "trust" in said.err or "checkpoint" in said.err
         return "told" if said.code in (2, 4) and named and said.err.count("\n") <= 2 else "unclear"
-
-    @staticmethod
-    def clear(run: Path) -> None:
-        import shutil
-
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def peak() -> int:

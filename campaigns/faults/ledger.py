@@ -15,7 +15,7 @@ FOLDER = Path("results/faults")
 FINE = ("told", "harmless", "refused", "stopped", "done", "resumed")  # outcomes that may be
 EVERY = 20  # cases between two writes
 
-Case = Callable[[random.Random], tuple[str, str]]  # an outcome, and what the case was
+Case = Callable[[random.Random], tuple[str, str, str]]  # outcome, kind, and what the case was
 
 
 def cpu_s() -> float:
@@ -28,7 +28,8 @@ def begun(path: Path, seed: int, commit: str) -> dict[str, Any]:
     found = json.loads(path.read_text()) if path.exists() else {}
     if (found.get("commit"), found.get("seed")) == (commit, seed):
         return found
-    return {"commit": commit, "seed": seed, "done": 0, "cpu_s": 0.0, "outcomes": {}, "wrong": []}
+    empty: dict[str, Any] = {"outcomes": {}, "kinds": {}, "wrong": []}
+    return {"commit": commit, "seed": seed, "done": 0, "cpu_s": 0.0, **empty}
 
 
 def carry_out(kind: str, count: int, seed: int, case: Case, folder: Path = FOLDER) -> bool:
@@ -37,8 +38,10 @@ def carry_out(kind: str, count: int, seed: int, case: Case, folder: Path = FOLDE
     record = begun(path, seed, provenance.commit())
     outcomes, before, used = Counter(record["outcomes"]), record["cpu_s"], cpu_s()
     for number in range(record["done"], count):
-        outcome, what = case(random.Random(f"{seed}-{number}"))
+        outcome, kind_of_case, what = case(random.Random(f"{seed}-{number}"))
         outcomes[outcome] += 1
+        of_kind = record["kinds"].setdefault(kind_of_case, {})
+        of_kind[outcome] = of_kind.get(outcome, 0) + 1
         if outcome not in FINE:
             record["wrong"].append({"case": number, "outcome": outcome, "what": what[:1000]})
             print(number, outcome, what[:600], flush=True)

@@ -15,13 +15,13 @@ MARK = b"outside-7d1f"
 class Links:
     """A run, and cases of it with a link in it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, files: dict[str, bytes] | None = None):
         self.folder = folder
-        self.files = tree(example(folder / "whole"))
+        self.files = files or tree(example(folder / "whole"))
         parents = {str(p) for name in self.files for p in Path(name).parents if str(p) != "."}
         self.names = sorted({*self.files, *parents})
 
-    def case(self, draw: random.Random) -> tuple[str, str]:
+    def case(self, draw: random.Random) -> tuple[str, str, str]:
         case = self.folder / "case"
         shutil.rmtree(case, ignore_errors=True)
         run, outside = laid(case / "run", self.files), case / "outside"
@@ -36,13 +36,13 @@ class Links:
         what = f"{command}: {name} is {how}: {said.code} {said.err} {said.out:.300}"
         pages = [p.read_bytes() for p in run.glob("*.html") if not p.is_symlink()]
         if tree(outside) != before or any(MARK in page for page in pages):
-            return "escaped", what
+            return "escaped", how, what
         if said.broken or MARK.decode() in said.out + said.err:
-            return "traceback", what
+            return "traceback", how, what
         if said.code == 0:
-            return "harmless", what
+            return "harmless", how, what
         named = Path(name).name in said.err or str(run) in said.err
-        return ("refused" if said.code in (2, 4) and named else "unclear"), what
+        return ("refused" if said.code in (2, 4) and named else "unclear"), how, what
 
     @staticmethod
     def put(link: Path, outside: Path, how: str) -> None:

@@ -287,7 +287,9 @@ def built(content: dict[str, Any], trust: bool, path: Path) -> Experiment:
             if method not in dir(kind):
                 raise SettingsError(f"{kind.__name__} is no {name}")
             ranges.check(fields[name])
-        return settings.checked(Experiment, fields)
+        experiment: Experiment = settings.checked(Experiment, fields)
+        experiment.check()
+        return experiment
     except SettingsError as error:
         if foreign(content):  # that code may have changed, so the file need not be damaged
             raise

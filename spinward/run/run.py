@@ -33,6 +33,7 @@ from spinward.run.new_folder import check_name, new_folder
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.progress import watched
+from spinward.run.reopened import reopened
 from spinward.run.watching import Options, Watch
 
 
@@ -136,9 +137,8 @@ class Run:
 
     @cached_property
     def made(self) -> Assembled:
-        """The assembled run; assembled once."""
         device.prepare()
-        return assemble(self.experiment)
+        return reopened(self.experiment, self.path / "config.json")
 
     def train(
         self,
