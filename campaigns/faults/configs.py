@@ -122,7 +122,8 @@ class Configs:
             return "harmless" if said.code == 0 else "unclear"
         if said.code == 0:
             return "harmless" if same or not saved else "silent"
-        named = "config.json" in said.err or "trust" in said.err or "checkpoint" in said.err
+        words = ("config.json", "trust", "checkpoint", "upgrade it")
+        named = any(word in said.err for word in words)
         return "told" if said.code in (2, 4) and named and said.err.count("\n") <= 2 else "unclear"
 
 

@@ -91,7 +91,7 @@ class A2C:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        lr = linear_schedule(self.lr, agent.updates * batch.reward.size, self.anneal_steps)
+        lr = linear_schedule(self.lr, agent.updates * float(batch.reward.size), self.anneal_steps)
         learner, metrics = descend(self.loss, self.optimiser(lr), agent.learner, batch)
         return Agent(learner, statistics, agent.updates + 1), metrics
 

@@ -35,10 +35,10 @@ from spinward.loop import Freeze, Parts
 from spinward.networks.language_policy import Direction, Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
-from spinward.run import folders, inputs
+from spinward.run import contradictions, folders, inputs
 from spinward.run.actors import actors
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import TEXT, check_fit, check_rewards, check_steps
+from spinward.run.contradictions import TEXT
 from spinward.run.experiment import Experiment
 from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
@@ -89,15 +89,13 @@ class Assembled:
         """The parts of the loop."""
         experiment = self.experiment
         inputs.require(experiment, ("data", "reward_model"))
-        check_fit(experiment, self.algorithm, self.want, self.spec.players)
-        check_steps(experiment, self.algorithm, self.logged_only)
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)
         else:
             reward = experiment.reward
         for algorithm, judged in itertools.product(*map(schedules.ends, (self.algorithm, reward))):
-            check_rewards(algorithm, judged)
+            contradictions.check_rewards(algorithm, judged)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
@@ -110,6 +108,7 @@ class Assembled:
         if experiment.log_data:
             source = recorder.recorded(source, experiment.plan(source.stride)[1])
         iterations, _ = experiment.plan(source.stride)
+        contradictions.check_length(experiment, self.algorithm, iterations)
         over = functools.partial(schedules.over, iterations=iterations)
         return Parts(over(self.algorithm), source, over(reward), Freeze(experiment.freeze))
 
@@ -186,7 +185,10 @@ def assemble(experiment: Experiment) -> Assembled:
     want = schedules.ends(algorithm)[0].wants(env.spec)
     if isinstance(env, FilePrompts) and isinstance(want, Prompts) and experiment.data:
         env = with_prompts(env, experiment.data, want)
-    return Assembled(experiment, env, algorithm, want)
+    made = Assembled(experiment, env, algorithm, want)
+    contradictions.check_fit(experiment, algorithm, want, env.spec.players)
+    contradictions.check_steps(experiment, algorithm, made.logged_only)
+    return made
 
 
 class Materials:

@@ -138,7 +138,7 @@ class Run:
     @cached_property
     def made(self) -> Assembled:
         device.prepare()
-        return reopened(self.experiment, self.path / "config.json")
+        return reopened(self.experiment, self.path / "config.json", self.older)
 
     def train(
         self,

@@ -1,8 +1,12 @@
 """Models and data that a run depends on are recorded, and refused by name when changed."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from twin import ALGORITHMS, logged, tiny
@@ -10,6 +14,8 @@ from twin import ALGORITHMS, logged, tiny
 import spinward as sw
 from spinward.cli.main import main
 from spinward.errors import DamagedFileError, SettingsError, Stopped
+from spinward.learning import q_learning
+from spinward.learning.steps import annealed
 from spinward.run import inputs
 from spinward.run.run import load
 from spinward.store import checkpoint
@@ -140,3 +146,37 @@ def test_numbers_that_no_config_holds_are_refused_before_anything_is_written(ste
     with pytest.raises(SettingsError, match=r"config\.json cannot hold"):
         sw.train(PPO, "CartPole-v1", 16, out=tmp_path / "runs", data="a\nb")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_schedules_of_more_steps_than_32_bits_count_are_right(name):
+    """At 3/4 of 2**33 steps, a quarter of the step size is left, and of the way to epsilon."""
+    whole = 2**33
+    settings = {"anneal_steps": whole, "explore_steps": whole, "importance_steps": whole}
+    algorithm = tiny(ALGORITHMS[name], **settings, epsilon=0.0, lr=1.0)
+    per_update = algorithm.envs * algorithm.rollout / vars(algorithm).get("updates", 1)
+    updates = jnp.int32(0.75 * whole / per_update)
+    if name == "ppo":
+        assert annealed(algorithm, 1.0, updates) == pytest.approx(0.25, rel=1e-5)
+    else:
+        assert q_learning.epsilon_at(algorithm, updates) == pytest.approx(0.25, rel=1e-5)
+        assert q_learning.env_steps(algorithm, updates) == pytest.approx(0.75 * whole, rel=1e-5)
+
+
+def test_more_updates_than_an_agent_counts_are_refused(tmp_path):
+    stride = PPO.envs * PPO.rollout
+    assert stride == 16
+    with pytest.raises(SettingsError, match=r"are 2,168,958,436 iterations.* than 2\*\*31 updates"):
+        sw.train(PPO, "CartPole-v1", stride * 2**31, out=tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_of_more_steps_than_32_bits_count_begins_and_can_be_resumed(tmp_path, capsys):
+    steps = 3 * 2**31
+    algorithm = tiny(ALGORITHMS["ppo"], anneal_steps=steps)
+    threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Stopped, match=r"stopped at [\d,]+ of 6,442,451,200 steps, all saved"):
+        sw.train(algorithm, "CartPole-v1", steps, out=tmp_path, name="run")
+    assert load(tmp_path / "run").config["steps"] == steps
+    assert main(["evaluate", str(tmp_path / "run"), "--episodes", "1"]) == 0
