@@ -34,7 +34,7 @@ class Links:
         before = tree(outside)
         said = call(*self.words(command, run, case))
         what = f"{command}: {name} is {how}: {said.code} {said.err} {said.out:.300}"
-        pages = [p.read_bytes() for p in run.glob("*.html") if not p.is_symlink()]
+        pages = [p.read_bytes() for p in run.glob("*.html") if p.is_file() and not p.is_symlink()]
         if tree(outside) != before or any(MARK in page for page in pages):
             return "escaped", how, what
         if said.broken or MARK.decode() in said.out + said.err:
