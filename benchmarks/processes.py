@@ -37,12 +37,14 @@ def pin(cores: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, chosen)
 
 
-def run(command: list[str], cores: int = 1, env: dict[str, str] | None = None) -> Ended:
-    """Runs a command to its end, or kills it at the time limit."""
+def run(
+    command: list[str], cores: int = 1, env: dict[str, str] | None = None, folder: Path = ROOT
+) -> Ended:
+    """Runs a command to its end in a folder, or kills it at the time limit."""
     started_s = time.perf_counter()
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "JAX_PLATFORMS": "cpu", **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

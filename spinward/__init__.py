@@ -1,102 +1,23 @@
-"""Spinward: learning to act as one loop. Run the policy, evaluate what it did, improve it."""
+"""Spinward: learning to act as one loop. Run the policy, evaluate what it did, improve it.
+
+The class of each file in `algorithms/` and `rewards/` is a public name here. It has the name of its
+file, but for case and underscores: `PPOTokens` is in `algorithms/ppo_tokens.py`.
+"""
 
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = [
-    "A2C",
-    "AWAC",
-    "BC",
-    "BCQ",
-    "C51",
-    "CQL",
-    "DDPG",
-    "DPO",
-    "DQN",
-    "GRPO",
-    "IQL",
-    "LPG",
-    "MBMPO",
-    "NGU",
-    "PPO",
-    "QRDQN",
-    "R2D2",
-    "REM",
-    "RND",
-    "SAC",
-    "SFT",
-    "STOP",
-    "TD3",
-    "TD3BC",
-    "TRPO",
-    "VPG",
-    "AsGymnasium",
-    "AsVectorEnv",
-    "BCQDiscrete",
-    "CQLDiscrete",
-    "Clipped",
-    "Count",
-    "EnsembleDQN",
-    "Experiment",
-    "LPGMeta",
-    "PPOPenalty",
-    "PPOTokens",
-    "RewardModel",
-    "RewardModelScore",
-    "Run",
-    "SACDiscrete",
-    "SettingsError",
-    "Stopped",
-    "load",
-    "train",
-]
 
-PLACES = {
-    "A2C": "algorithms.a2c",
+FOLDERS = ("algorithms", "rewards")
+OTHERS = {  # public names of other folders
     "AsGymnasium": "envs.as_gymnasium",
     "AsVectorEnv": "envs.as_gymnasium",
-    "AWAC": "algorithms.awac",
-    "BC": "algorithms.bc",
-    "BCQ": "algorithms.bcq",
-    "BCQDiscrete": "algorithms.bcq_discrete",
-    "C51": "algorithms.c51",
-    "CQL": "algorithms.cql",
-    "CQLDiscrete": "algorithms.cql_discrete",
-    "Clipped": "rewards.clipped",
-    "Count": "rewards.count",
-    "DDPG": "algorithms.ddpg",
-    "DPO": "algorithms.dpo",
-    "DQN": "algorithms.dqn",
-    "EnsembleDQN": "algorithms.ensemble_dqn",
     "Experiment": "run.experiment",
-    "GRPO": "algorithms.grpo",
-    "IQL": "algorithms.iql",
-    "LPG": "algorithms.lpg",
-    "LPGMeta": "algorithms.lpg_meta",
-    "MBMPO": "algorithms.mb_mpo",
-    "NGU": "algorithms.ngu",
-    "PPO": "algorithms.ppo",
-    "PPOPenalty": "algorithms.ppo_penalty",
-    "PPOTokens": "algorithms.ppo_tokens",
-    "QRDQN": "algorithms.qr_dqn",
-    "R2D2": "algorithms.r2d2",
-    "REM": "algorithms.rem",
-    "Preferences": "rewards.preferences",
-    "RND": "rewards.rnd",
-    "RewardModel": "algorithms.reward_model",
-    "RewardModelScore": "rewards.reward_model_score",
     "Run": "run.run",
     "STOP": "run.watching",
-    "SAC": "algorithms.sac",
-    "SACDiscrete": "algorithms.sac_discrete",
-    "SFT": "algorithms.sft",
     "SettingsError": "errors",
     "Stopped": "errors",
-    "TD3": "algorithms.td3",
-    "TD3BC": "algorithms.td3_bc",
-    "TRPO": "algorithms.trpo",
-    "VPG": "algorithms.vpg",
     "load": "run.run",
     "train": "run.run",
 }
@@ -104,10 +25,34 @@ PLACES = {
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when they are first used, so that `import spinward` is quick."""
-    if name not in PLACES:
+    if name == "__all__":
+        return __dir__()
+    place = OTHERS.get(name) or (places().get(name.lower(), "") if name[:1].isupper() else "")
+    value = vars(importlib.import_module(f"spinward.{place}")).get(name) if place else None
+    if value is None:
         raise AttributeError(f"module 'spinward' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spinward.{PLACES[name]}"), name)
+    return value
+
+
+def places() -> dict[str, str]:
+    """From the names of files in `FOLDERS`, without underscores, to their modules."""
+    import pkgutil
+
+    packages = {folder: importlib.import_module(f"spinward.{folder}") for folder in FOLDERS}
+    modules = ((f, m.name) for f, p in packages.items() for m in pkgutil.iter_modules(p.__path__))
+    return {name.replace("_", ""): f"{folder}.{name}" for folder, name in modules}
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *PLACES])
+    """The public names. Names of classes are read from their files, which are not imported."""
+    import re
+    from pathlib import Path
+
+    classes = []
+    for name, place in places().items():
+        folder, _, module = place.partition(".")
+        for root in importlib.import_module(f"spinward.{folder}").__path__:
+            file = Path(root) / f"{module}.py"
+            words = re.findall(r"^class (\w+)", file.read_text(), re.M) if file.is_file() else ()
+            classes += [word for word in words if word.lower() == name]
+    return sorted({*classes, *OTHERS})

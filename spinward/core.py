@@ -148,7 +148,8 @@ class Algorithm(Protocol):
     """How an agent acts and improves: pure functions; the fields are the settings.
 
     `wants` returns the experience that the algorithm learns from: a value of
-    `experience/wanted.py`.
+    `experience/wanted.py`. `update` returns the agent, its metrics and, where replay goes by
+    priorities, the priorities [updates, batch] of what it learned from.
     """
 
     def check(self, spec: Spec) -> None: ...
@@ -158,7 +159,7 @@ class Algorithm(Protocol):
     def act(
         self, agent: Any, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]: ...
-    def update(self, agent: Any, batch: Transition, key: Key) -> tuple[Any, Metrics]: ...
+    def update(self, agent: Any, batch: Transition, key: Key) -> tuple[Any, ...]: ...
 
 
 class System(NamedTuple):
@@ -225,7 +226,7 @@ class QLearner(Protocol):
 
     @property
     def gamma(self) -> float: ...
-    def probe(self, agent: Any, batch: Transition) -> Any: ...  # a `targets.diagnostics.Look`
+    def probe(self, agent: Any, batch: Transition) -> Any: ...  # a `targets.diagnostics.QProbe`
 
 
 @runtime_checkable
@@ -279,19 +280,19 @@ class Game(Env, Protocol):
 
 @runtime_checkable
 class Searches(Algorithm, Protocol):
-    """An algorithm that searches before it moves; `found` is a `search.trees.Found`."""
+    """An algorithm that searches before it moves; see `search.trees.SearchResult`."""
 
-    def found(self, model: Any, obs: Obs, key: Key, explore: bool) -> Any: ...
+    def run_search(self, model: Any, obs: Obs, key: Key, explore: bool) -> Any: ...
 
 
 @runtime_checkable
 class Tasks(Protocol):
-    """A distribution of tasks: `drawn` samples one and returns the environment fixed to that
+    """A distribution of tasks: `sample_task` samples one and returns the environment fixed to that
     task."""
 
-    def drawn(self, key: Key) -> Any: ...
+    def sample_task(self, key: Key) -> Any: ...
 
 
-def no_memory(self: Any, agent: Any, envs: int) -> Memory:
+def no_memory(agent: Any, envs: int) -> Memory:
     """The memory of an algorithm whose policy has none."""
     return ()

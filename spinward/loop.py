@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from spinward import schedules
 from spinward.core import (
@@ -39,7 +40,6 @@ from spinward.learning.steps import freeze
 from spinward.trees import finite
 
 Store = Replay | LoggedSteps  # batches are sampled from a store, and priorities go back to it
-PRIORITY = "priority"  # among the metrics of an update: [updates, batch], for the store
 
 
 @struct
@@ -154,11 +154,10 @@ def stages(parts: Parts, state: TrainState) -> Iterator[Stage]:
         yield Stage(name, replace(state, source=experience), batch, collected)
     context = context_of(replays(source), algorithm, state.agent)
     learned = learning(algorithm, reward, context, state.agent, state.reward, batch, k_learn)
-    for name, agent, reward_state, labelled, metrics in learned:
-        priority = metrics.get(PRIORITY)
-        if priority is not None:
+    for name, agent, reward_state, labelled, metrics, priorities in learned:
+        if priorities:
             assert isinstance(source, Store)
-            experience = source.update_priorities(experience, batch, priority)
+            experience = source.update_priorities(experience, batch, *priorities)
         state = TrainState(agent, experience, reward_state, key)
         yield Stage(name, state, labelled, metrics)
 
@@ -194,17 +193,18 @@ def learning(
     reward_state: Any,
     batch: Transition,
     key: Key,
-) -> Iterator[tuple[str, Any, Any, Transition, Metrics]]:
-    """The two stages that improve an agent: label the batch, then learn from the labelled batch."""
+) -> Iterator[tuple[str, Any, Any, Transition, Metrics, list[Array]]]:
+    """The two stages that improve an agent: label the batch, then learn from the labelled batch.
+    The last of each is the priorities of the batch, if there are any."""
     k_label, k_update = jax.random.split(key)
     reward_state, batch, labelled = reward.label(reward_state, batch, k_label, context)
-    yield "label", agent, reward_state, batch, labelled
-    agent, improved = algorithm.update(agent, batch, k_update)
-    yield "update", agent, reward_state, batch, improved
+    yield "label", agent, reward_state, batch, labelled, []
+    agent, improved, *priorities = algorithm.update(agent, batch, k_update)
+    yield "update", agent, reward_state, batch, improved, priorities
 
 
 def summary(labelled: Metrics, improved: Metrics) -> Metrics:
     """The metrics of an iteration, means over minibatches, and whether all are finite."""
-    means = {name: jnp.mean(x) for name, x in improved.items() if name != PRIORITY}
+    means = {name: jnp.mean(x) for name, x in improved.items()}
     metrics = {**labelled, **means}
     return {**metrics, "finite": finite(metrics)}

@@ -32,11 +32,11 @@ class Schedule:
     iterations: float = 1.0  # of the whole run
 
     def __str__(self) -> str:
-        rise = f"warmup:{self.warmup!r}:" if self.warmup else ""
+        warmup = f"warmup:{self.warmup!r}:" if self.warmup else ""
         if self.warmup and self.start == self.end:
-            return f"{rise}{self.start!r}"
+            return f"{warmup}{self.start!r}"
         share = "" if self.over == 1.0 else f":{self.over!r}"
-        return f"{rise}{self.shape}:{self.start!r}:{self.end!r}{share}"
+        return f"{warmup}{self.shape}:{self.start!r}:{self.end!r}{share}"
 
     def at(self, iteration: Any) -> Array:
         """The value in the iteration of this number."""
@@ -106,11 +106,11 @@ def over(settings: T, iterations: int) -> T:
     Raises:
         SettingsError: more than can be told apart.
     """
-    found = of(settings)
-    if found and iterations >= 2**31:
-        raise SettingsError(f"{', '.join(found)}: a run with schedules has fewer iterations")
-    longer = {n: dataclasses.replace(s, iterations=float(iterations)) for n, s in found.items()}
-    return dataclasses.replace(settings, **longer) if found else settings  # type: ignore[type-var]
+    scheduled = of(settings)
+    if scheduled and iterations >= 2**31:
+        raise SettingsError(f"{', '.join(scheduled)}: a run with schedules has fewer iterations")
+    longer = {n: dataclasses.replace(s, iterations=float(iterations)) for n, s in scheduled.items()}
+    return dataclasses.replace(settings, **longer) if scheduled else settings  # type: ignore[type-var]
 
 
 def fixed(settings: T, iteration: Any) -> T:
@@ -121,11 +121,11 @@ def fixed(settings: T, iteration: Any) -> T:
 
 def ends(settings: T) -> tuple[T, ...]:
     """Settings with the values that schedules begin and end with, as plain numbers."""
-    found = of(settings)
-    if not found:
+    scheduled = of(settings)
+    if not scheduled:
         return (settings,)
     values: list[dict[str, Any]] = [
-        {name: getattr(schedule, part) for name, schedule in found.items()}
+        {name: getattr(schedule, part) for name, schedule in scheduled.items()}
         for part in ("start", "end")
     ]
     return tuple(dataclasses.replace(settings, **v) for v in values)  # type: ignore[type-var]

@@ -40,7 +40,7 @@ def _checked(init: Any, kind: str, known: list[str]) -> Any:
     """The method that sets the fields, with the nearest name in the error for an unknown one."""
 
     @functools.wraps(init)
-    def checked(self: Any, *args: Any, **settings: Any) -> None:
+    def checked(made: Any, *args: Any, **settings: Any) -> None:
         for name in settings:
             if name not in known:
                 near = nearest(name, known)
@@ -48,7 +48,7 @@ def _checked(init: Any, kind: str, known: list[str]) -> Any:
                     f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
                 )
                 raise SettingsError(f"{kind} has no setting {name!r}; {hint}")
-        init(self, *args, **settings)
+        init(made, *args, **settings)
 
     return checked
 

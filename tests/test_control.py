@@ -18,7 +18,7 @@ from spinward.errors import SettingsError
 from spinward.experience.material import source_for
 from spinward.loop import Parts, system
 from spinward.losses.critics import squares, temperature
-from spinward.networks.critic import Actor, ChoiceCritics, Critics, GaussianActor
+from spinward.networks.critic import ChoiceCritics, Critics, DeterministicActor, GaussianActor
 from spinward.networks.distributions import Categorical, SquashedGaussian
 from spinward.networks.layers import MLP, Linear
 from spinward.networks.noise import Noise
@@ -112,7 +112,7 @@ def test_smoothed_actions_stay_within_the_limit_and_the_bounds():
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_noise_is_standard_normal_from_the_first_step_and_as_correlated_as_it_says(correlation):
     def step(noise, key):
-        noise = noise.following(key, correlation)
+        noise = noise.next(key, correlation)
         return noise, noise.value
 
     start = Noise.init(2000, (2,))
@@ -122,7 +122,7 @@ def test_noise_is_standard_normal_from_the_first_step_and_as_correlated_as_it_sa
     np.testing.assert_allclose(values.mean(1), np.zeros(12), atol=0.06)
     found = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(values)]
     np.testing.assert_allclose(found, np.full(11, correlation), atol=0.05)
-    again = Noise(jnp.full((2000, 2), 9.0), jnp.ones(2000, bool)).following(jax.random.key(1), 0.99)
+    again = Noise(jnp.full((2000, 2), 9.0), jnp.ones(2000, bool)).next(jax.random.key(1), 0.99)
     assert abs(float(again.value.mean())) < 0.06 and not again.fresh.any()
 
 
@@ -146,7 +146,7 @@ def test_several_critics_at_once_are_what_each_is_alone(kind):
         np.testing.assert_allclose(leading, found[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [Actor, GaussianActor])
+@pytest.mark.parametrize("kind", [DeterministicActor, GaussianActor])
 def test_actors_act_within_bounds_in_the_shape_of_an_action_and_near_0_at_first(kind):
     spec = Spec(Box((3,)), Box((2, 2), -5.0, 5.0))
 
@@ -155,7 +155,11 @@ def test_actors_act_within_bounds_in_the_shape_of_an_action_and_near_0_at_first(
         actor = kind.init(key, spec, (5,), "relu")
         out = actor(100.0 * jax.random.normal(jax.random.key(1), (7, 3)))
         near = actor(jnp.ones((1, 3)))
-        return (out, near) if kind is Actor else (out.draw(jax.random.key(2))[0], near.mode())
+        return (
+            (out, near)
+            if kind is DeterministicActor
+            else (out.draw(jax.random.key(2))[0], near.mode())
+        )
 
     action, near = acted(jax.random.key(0))
     assert action.shape == (7, 2, 2) and (jnp.abs(action) <= 1.0).all()
@@ -365,7 +369,7 @@ def test_choices_by_lasting_noise_are_as_likely_as_the_policy_says_and_last():
     for correlation in (0.0, 0.9):
         taken, held = [], noise
         for key in jax.random.split(jax.random.PRNGKey(0), 3):
-            held = held.following(key, correlation)
+            held = held.next(key, correlation)
             taken.append(Categorical(logits).at(held.value))
         shares = np.bincount(np.concatenate(taken), minlength=3) / 12000
         np.testing.assert_allclose(shares, [0.1, 0.2, 0.7], atol=0.02)

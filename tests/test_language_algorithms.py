@@ -298,9 +298,7 @@ def test_a_reward_model_reads_the_last_token_and_its_scores_have_mean_0_and_stan
     label = jax.jit(reward.label)
     for _ in range(2):
         state, labelled, metrics = label(state, batch, jax.random.key(0))
-    np.testing.assert_allclose(
-        [state.mean, state.deviation], [found.mean(), found.std()], rtol=1e-4
-    )
+    np.testing.assert_allclose([state.mean, state.std], [found.mean(), found.std()], rtol=1e-4)
     again, _, _ = label(state, labelled, jax.random.key(0))
     assert float(again.texts) == 16.0  # it has seen enough
     score, finished = np.asarray(labelled.reward.sum(0)), np.asarray(batch.terminated.any(0))

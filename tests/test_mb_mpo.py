@@ -20,7 +20,7 @@ from spinward.models import imagined
 from spinward.models.dynamics import Dynamics, VectorScale, targets_of
 from spinward.models.fitting import Steps, fit, optimiser
 from spinward.models.imagined import Imagined
-from spinward.networks.heads import Policy
+from spinward.networks.heads import PolicyNetwork
 from spinward.presets.choice import preset
 from spinward.run.run import train
 from spinward.targets.baseline import linear_value
@@ -235,7 +235,7 @@ TINY = tiny(MBMPO, models=2, imagined=6, horizon=5, inner_lr=0.5, model_hidden=(
 
 @pytest.fixture(scope="module")
 def world(linear):
-    policy = Policy.init(jax.random.key(5), SPEC, (3,), "tanh")
+    policy = PolicyNetwork.init(jax.random.key(5), SPEC, (3,), "tanh")
     noise = np.random.default_rng(0)
     policy = jax.tree.map(lambda x: x + 0.5 * noise.normal(size=x.shape).astype(np.float32), policy)
     return policy, Worlds(linear[1], linear_steps(50), SPEC)

@@ -17,7 +17,7 @@ from spinward.networks.distributions import (
     forbid,
     pick,
 )
-from spinward.networks.heads import ActorCritic, Policy, Q
+from spinward.networks.heads import ActorCritic, PolicyNetwork, Q
 from spinward.networks.layers import MLP, Conv, Linear, count, fold, outputs
 from spinward.networks.normaliser import Moments, ObsNormaliser, RewardScaler
 from spinward.networks.torso import CHUNK, Images
@@ -215,7 +215,7 @@ def test_a_policy_reads_numbers_vectors_images_and_masks_from_one_observation():
     ids=["discrete", "several", "box", "matrix"],
 )
 def test_a_policy_acts_in_every_space(action, shape, kind):
-    policy = Policy.init(KEY, Spec(Box((3,)), action), (8,), "tanh")(jnp.ones((4, 3)))
+    policy = PolicyNetwork.init(KEY, Spec(Box((3,)), action), (8,), "tanh")(jnp.ones((4, 3)))
     assert isinstance(policy, kind)
     chosen = policy.sample(KEY)
     assert chosen.shape == policy.mode().shape == shape

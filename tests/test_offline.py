@@ -322,7 +322,7 @@ def test_cqls_gap_is_of_uniform_actions_and_of_the_policys_with_their_densities(
     algorithm, batch = ALGORITHMS["cql"](hidden=(8,), samples=4, weight=3.0), pushes()
     agent = first(algorithm, PUSH, jax.random.key(0))
     actor = GaussianActor.init(jax.random.key(3), PUSH, (8,), "relu")
-    action, density = jax.jit(algorithm.drawn)(actor, batch, jax.random.key(1))
+    action, density = jax.jit(algorithm.sample_actions)(actor, batch, jax.random.key(1))
     assert action.shape == (12, 32, 2) and density.shape == (12, 32)
     np.testing.assert_allclose(density[:4], np.full((4, 32), 2 * np.log(0.5)), rtol=1e-6)
     for part, obs in ((slice(4, 8), batch.obs), (slice(8, 12), batch.next_obs)):

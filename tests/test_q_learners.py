@@ -190,12 +190,12 @@ def test_noise_is_around_what_is_learned_and_of_the_deviation_it_says():
     start = jax.jit(lambda k: with_noise(k, Q.init(k, SPEC, (16,), "relu")))
     model = start(jax.random.key(0))
     layer = model.layers.layers[0]
-    np.testing.assert_allclose(layer.deviation.w, 0.5 / 3**0.5)
+    np.testing.assert_allclose(layer.std.w, 0.5 / 3**0.5)
     noisy = jax.jit(jax.vmap(lambda k: perturbed(model, k).layers.layers[0].w))
     draws = noisy(jax.random.split(jax.random.key(1), 5_000))
     np.testing.assert_allclose(draws.mean(0), layer.mean.w, atol=0.03)
     # f(x) = sgn(x) sqrt|x| has the variance E|x| = sqrt(2 / pi), and a weight has two of them.
-    deviation = np.asarray(layer.deviation.w) * (2 / np.pi) ** 0.5
+    deviation = np.asarray(layer.std.w) * (2 / np.pi) ** 0.5
     np.testing.assert_allclose(draws.std(0), deviation, rtol=0.1)
     obs = batch_of().obs[0]
     one, other = (perturbed(model, jax.random.key(i))(obs) for i in range(2))

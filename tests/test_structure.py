@@ -59,6 +59,28 @@ FOREIGN = {
 }
 
 
+# Private words that names of values must not be: each has a term of the field or its own name.
+WORDS = {
+    "told", "tells", "judge", "judged", "goal", "slope", "rise", "heard", "beside", "spare",
+    "stretch", "pace", "called", "calls", "desk", "introduce", "admit", "renewed", "reweigh",
+    "noted", "staff", "hire", "bury", "dismiss", "futile", "begin", "begun", "moved", "clipped",
+    "look", "peaks", "extremes", "passes", "following", "falling", "linear", "apart", "there",
+    "met", "wander", "curious", "in_force", "deviation", "found", "chosen", "drawn", "written",
+    "lives",
+}  # fmt: skip
+FIELD = {  # words that are the field's own there
+    "chosen": ("losses/preference.py", "algorithms/dpo.py", "language/row_layouts.py",
+               "people/exchange.py"),  # and rejected: a pair of preferences
+    "goal": ("envs/mountain_car.py", "envs/mountain_car_continuous.py", "envs/rooms.py",
+             "envs/t_maze.py"),  # of a task
+    "linear": ("networks/layers.py", "networks/rule.py", "networks/noisy.py",
+               "networks/recurrent.py", "networks/language_policy.py",
+               "models/dynamics.py"),  # a layer
+    "clipped": ("rewards/clipped.py", "presets/choice.py"),  # rewards
+    "lives": ("algorithms/lpg_meta.py",),  # a setting that runs have
+}  # fmt: skip
+
+
 def part(name):
     """The part of the package a file belongs to."""
     return name.removesuffix(".py").split("/")[0]
@@ -120,6 +142,40 @@ def test_nobody_asks_our_own_parts_what_they_have(name):
             assert name in FOREIGN, ast.unparse(node)
 
 
+def named(tree):
+    """Every name in a file: of values, arguments, attributes, functions and classes."""
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name"):
+            if isinstance(value := getattr(node, field, None), str):
+                yield value.lower()
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_names_are_the_terms_of_the_field(name):
+    allowed = {word for word, files in FIELD.items() if name in files}
+    assert not set(named(TREES[name])) & (WORDS - allowed)
+
+
+def test_functions_outside_classes_borrow_no_self():
+    for name, tree in TREES.items():
+        inside = {f for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for f in c.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node not in inside:
+                assert "self" not in {a.arg for a in node.args.args}, f"{name}: {node.name}"
+
+
+def test_two_classes_share_no_name():
+    """Each environment has its `State` and each algorithm its `Agent`, and each file reads its own
+    alone; every other name is of one class."""
+    names = [
+        node.name
+        for tree in TREES.values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name not in ("State", "Agent")
+    ]
+    assert not {each for each in names if names.count(each) > 1}
+
+
 def files_of(name):
     """The files of ours that a file imports."""
     found = set()
@@ -148,3 +204,19 @@ def test_importing_the_package_is_quick_because_it_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"jax", "numpy", "matplotlib", "gymnasium", "optax", "scipy"}
     assert not heavy & set(done.stdout.split()) and "spinward" in done.stdout
+
+
+def test_the_page_on_architecture_has_the_order_and_the_jit_sites_of_this_file():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    line = page[page.index("errors ← spaces") :].partition("```")[0]
+    shown = [tuple(names.replace(",", " ").split()) for names in line.split("←")]
+    order = [tuple(n for n in names if not n.startswith("__")) for names in ORDER]
+    assert [set(names) for names in shown] == [set(names) for names in order if names]
+    sites = page[page.index("`jax.jit` stands in") :].partition("## ")[0]
+    assert {name for name in TREES if f"`{name}`" in sites} == {
+        name for name in JIT if not name.startswith("programs/")
+    }
+    assert {f"programs/{n}" for n in ("seeds.py", "python.py", "reading.py")} == {
+        name for name in JIT if name.startswith("programs/")
+    }
+    assert {name for name in JIT if "jax.jit" not in dotted(TREES[name])} == set()

@@ -18,7 +18,7 @@ from spinward.networks.distributions import (
     MultiCategorical,
     of_each_step,
 )
-from spinward.networks.heads import Policy
+from spinward.networks.heads import PolicyNetwork
 from spinward.networks.towers import Separate, joined, one_trunk, parted
 
 ACTIONS = [Discrete(3), MultiDiscrete((2, 3)), Box((2,))]
@@ -64,7 +64,7 @@ def test_rows_of_a_policy_have_the_divergence_of_those_rows():
 
 def tiny_policy(action, rows=7):
     spec = Spec(Box((2,)), action)
-    network = Policy.init(jax.random.key(1), spec, (2,), "tanh")
+    network = PolicyNetwork.init(jax.random.key(1), spec, (2,), "tanh")
     at, shaped = ravel_pytree(network)
     at = at + 0.3 * jax.random.normal(jax.random.key(2), at.shape)
     obs = jax.random.normal(jax.random.key(3), (rows, 2))

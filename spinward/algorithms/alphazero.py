@@ -78,7 +78,7 @@ class AlphaZero:
     activation: str = "relu"  # between layers: tanh, relu, swish or elu
     game: Any = None  # the rules; a run has its environment's
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def opened(self, reader: Reader) -> "AlphaZero":
         """With the rules of the run's game."""
@@ -117,15 +117,15 @@ class AlphaZero:
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
         k_search, k_half, k_random = jax.random.split(key, 3)
-        found = self.found(agent.learner.model, obs, k_search, explore)
+        result = self.run_search(agent.learner.model, obs, k_search, explore)
         if not explore:
-            return found.action, memory, {}
-        half = jax.random.bernoulli(k_half, shape=found.action.shape)
+            return result.action, memory, {}
+        half = jax.random.bernoulli(k_half, shape=result.action.shape)
         opens = half & (boards.plies(self.game, obs) < self.openings)
-        action = jnp.where(opens, at_random(self.game, obs, k_random), found.action)
-        return action, memory, {"policy": found.policy}
+        action = jnp.where(opens, at_random(self.game, obs, k_random), result.action)
+        return action, memory, {"policy": result.policy}
 
-    def found(self, model: Any, obs: Obs, key: Key, explore: bool) -> trees.Found:
+    def run_search(self, model: Any, obs: Obs, key: Key, explore: bool) -> trees.SearchResult:
         """The result of the search from each position."""
         evaluate = partial(self.evaluate, model)
         count = self.simulations if explore else self.play_simulations
@@ -185,9 +185,11 @@ class AlphaZero:
         return share * policy_loss + self.value_coef * value_loss, metrics
 
 
-def without_search(evaluate: trees.Evaluate, obs: Obs, key: Key) -> trees.Found:
+def without_search(evaluate: trees.Evaluate, obs: Obs, key: Key) -> trees.SearchResult:
     """The network's own likeliest move."""
     logits, value = evaluate(obs, key)
     logits = trees.within(logits, obs)
     policy = jax.nn.softmax(logits)
-    return trees.Found(logits.argmax(-1).astype(jnp.int32), policy, value, jnp.zeros_like(policy))
+    return trees.SearchResult(
+        logits.argmax(-1).astype(jnp.int32), policy, value, jnp.zeros_like(policy)
+    )

@@ -29,15 +29,13 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_policy, check_stored
 from spinward.experience.wanted import Samples, logged_samples
-from spinward.learning import offline
-from spinward.learning.minibatches import means
+from spinward.learning import critics, offline
 from spinward.learning.offline import Scales, values_of
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares
 from spinward.losses.offline import advantage_weight
 from spinward.networks import cloning
 from spinward.networks.distributions import Categorical
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe
 from spinward.targets.values import unrolled
 
 BASELINES = ("mean", "max")
@@ -75,7 +73,7 @@ class AWAC:
     actor: Callable[..., Any] = cloning.policy  # builds the policy network
     critic: Callable[..., Any] = cloning.critics  # builds the networks of values
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_policy("awac", spec)
@@ -112,13 +110,8 @@ class AWAC:
         return offline.log_prob(self, agent, batch)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-            return self.improved(agent, *x)
-
         batches = offline.read(self, agent.scales, batches)
-        keys = jax.random.split(key, self.updates)
-        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, running_max(metrics)
+        return critics.scan_steps(self.improved, agent, batches, key)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -146,8 +139,7 @@ class AWAC:
 
     def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = values_of(critic, batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
+        return critics.td_loss(q, target, batch.weight, batch.reward)
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         return offline.probe(self, agent.scales, agent.critic.model, agent.target, batch)
@@ -156,11 +148,11 @@ class AWAC:
 def values(critic: Any, policy: Any, obs: Obs, key: Key, samples: int) -> tuple[Array, Array]:
     """The smaller of both critics' values of the policy's actions [actions, ...], and the
     probabilities of these actions: of so many sampled ones, or of all choices."""
-    chosen = policy(obs)
-    if isinstance(chosen, Categorical):
-        q, probs = critic(obs).min(0), jnp.exp(chosen.log_probs())
+    choice = policy(obs)
+    if isinstance(choice, Categorical):
+        q, probs = critic(obs).min(0), jnp.exp(choice.log_probs())
         return jnp.moveaxis(q, -1, 0), jnp.moveaxis(probs, -1, 0)
-    draw = jax.vmap(lambda k: offline.within(chosen.sample(k)))
+    draw = jax.vmap(lambda k: offline.within(choice.sample(k)))
     action = draw(jax.random.split(key, samples))
     q = jax.vmap(lambda a: critic(obs, a).min(0))(action)
     return q, jnp.full(q.shape, 1.0 / samples)

@@ -16,7 +16,7 @@ from spinward.errors import SettingsError
 from spinward.experience.wanted import Logged
 from spinward.learning.minibatches import flatten, means
 from spinward.learning.steps import Learner, adam, descend
-from spinward.networks.heads import Policy
+from spinward.networks.heads import PolicyNetwork
 
 
 @config
@@ -28,9 +28,11 @@ class BC:
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
-    network: Callable[..., Any] = Policy.init  # builds it from (key, spec, hidden, activation)
+    network: Callable[..., Any] = (
+        PolicyNetwork.init
+    )  # builds it from (key, spec, hidden, activation)
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         """Raises SettingsError where nothing would be copied; every space is supported."""

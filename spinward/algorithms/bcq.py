@@ -27,15 +27,14 @@ from spinward.core import (
 )
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, logged_samples
-from spinward.learning import offline
+from spinward.learning import critics, offline
 from spinward.learning.minibatches import means
 from spinward.learning.offline import Scales, repeated
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares
 from spinward.losses.offline import distance, latent_divergence
 from spinward.networks.cloning import ActionVAE, Perturbation
 from spinward.networks.critic import Critics
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe
 from spinward.targets.offline import between_critics
 from spinward.targets.values import unrolled
 
@@ -76,7 +75,7 @@ class BCQ:
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
     vae: Callable[..., Any] = ActionVAE.init  # builds the generative model of actions
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_bounded("bcq", spec)
@@ -118,13 +117,8 @@ class BCQ:
         return offline.within(action + self.perturbation * actor(obs, action))
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-            return self.improved(agent, *x)
-
         batches = offline.read(self, agent.scales, batches)
-        keys = jax.random.split(key, self.updates)
-        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, running_max(metrics)
+        return critics.scan_steps(self.improved, agent, batches, key)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -150,8 +144,7 @@ class BCQ:
 
     def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
+        return critics.td_loss(q, target, batch.weight, batch.reward)
 
     def vae_loss(self, vae: Any, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         mean, log_std = vae.encode(batch.obs, batch.action)

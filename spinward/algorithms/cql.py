@@ -7,7 +7,7 @@ standard deviation.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from spinward.core import (
 )
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, logged_samples
-from spinward.learning import offline
+from spinward.learning import critics, offline
 from spinward.learning.minibatches import means
 from spinward.learning.offline import Scales, repeated
 from spinward.learning.steps import Learner, adam, descend
@@ -36,7 +36,7 @@ from spinward.losses.critics import squares, temperature
 from spinward.losses.offline import conservative_sampled, uniform_log_density
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.networks.distributions import SquashedGaussian
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe, q_extremes
 from spinward.targets.soft import soft_value
 from spinward.targets.values import unrolled
 
@@ -82,7 +82,8 @@ class CQL:
     actor: Callable[..., Any] = GaussianActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
-    memory = no_memory
+    conservatism: ClassVar = ("weight", 3.0)
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_bounded("cql", spec)
@@ -123,13 +124,8 @@ class CQL:
         return offline.log_prob(self, agent, batch)
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-            return self.improved(agent, *x)
-
         batches = offline.read(self, agent.scales, batches)
-        keys = jax.random.split(key, self.updates)
-        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, running_max(metrics)
+        return critics.scan_steps(self.improved, agent, batches, key)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -137,10 +133,13 @@ class CQL:
         alpha, fast = jnp.exp(agent.log_alpha.model), self.optimiser(self.lr)
         target = self.target(agent, batch, alpha, k_next)
         batch = jax.tree.map(lambda x: x[0], batch)
-        drawn, log_multiplier = self.drawn(agent.actor.model, batch, k_gap), agent.log_multiplier
+        sampled, log_multiplier = (
+            self.sample_actions(agent.actor.model, batch, k_gap),
+            agent.log_multiplier,
+        )
         factor = learned(log_multiplier.model) if self.lagrange else 1.0
         critic, metrics = descend(
-            self.loss, fast, agent.critic, batch, target, drawn, self.weight * factor
+            self.loss, fast, agent.critic, batch, target, sampled, self.weight * factor
         )
         rest = critic.model, batch, alpha, agent.updates < self.clone_updates, k_now
         actor, acted = descend(self.actor_loss, self.optimiser(self.actor_lr), agent.actor, *rest)
@@ -167,7 +166,7 @@ class CQL:
         q = agent.target(repeated(next_obs, count), action)
         return reward + discount * soft_value(q, log_prob, alpha).max(0)
 
-    def drawn(self, actor: Any, batch: Transition, key: Key) -> tuple[Array, Array]:
+    def sample_actions(self, actor: Any, batch: Transition, key: Key) -> tuple[Array, Array]:
         """Actions [3 * samples, batch, ...] and their log-densities: uniform ones, and the policy's
         in each state and in the next."""
         k_uniform, k_now, k_next = jax.random.split(key, 3)
@@ -185,10 +184,10 @@ class CQL:
         critic: Any,
         batch: Transition,
         target: Array,
-        drawn: tuple[Array, Array],
+        sampled: tuple[Array, Array],
         weight: float | Array,
     ) -> tuple[Array, Metrics]:
-        action, log_density = drawn
+        action, log_density = sampled
         q = critic(batch.obs, batch.action)
         all_q = critic(repeated(batch.obs, action.shape[0]), action)
         gap = conservative_sampled(jnp.moveaxis(all_q, 0, 1), log_density[:, None], q)

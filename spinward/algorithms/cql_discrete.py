@@ -6,7 +6,7 @@ period are settings; gradients are clipped to a global norm.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,8 @@ class CQLDiscrete:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
 
-    memory = no_memory
+    conservatism: ClassVar = ("weight", 3.0)
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_windows(self, spec)

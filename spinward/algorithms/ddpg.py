@@ -20,7 +20,7 @@ from spinward.learning import critics
 from spinward.learning.minibatches import means
 from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.critics import squares
-from spinward.networks.critic import Actor, Critics
+from spinward.networks.critic import Critics, DeterministicActor
 from spinward.networks.noise import Noise
 from spinward.targets.diagnostics import QProbe, q_extremes, running_max
 from spinward.targets.values import unrolled
@@ -48,7 +48,7 @@ class DDPG:
     correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Actor.init  # builds the policy network
+    actor: Callable[..., Any] = DeterministicActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
@@ -78,7 +78,7 @@ class DDPG:
         action = agent.actor.model(obs)
         if not explore:
             return action, memory, {}
-        memory = memory.following(key, self.correlation)
+        memory = memory.next(key, self.correlation)
         return jnp.clip(action + self.noise * memory.value, -1.0, 1.0), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:

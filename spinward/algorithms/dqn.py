@@ -32,7 +32,7 @@ from spinward.experience.wanted import Samples, samples
 from spinward.learning import q_learning
 from spinward.learning.minibatches import means
 from spinward.learning.q_learning import Agent
-from spinward.learning.steps import adam, with_clipping
+from spinward.learning.steps import PRIORITIES, adam, split_priorities, with_clipping
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Duelling, Q
@@ -74,7 +74,7 @@ class DQN:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_windows(self, spec)
@@ -116,13 +116,13 @@ class DQN:
             return q_learning.act_noisily(self, agent, obs, memory, key)
         return q_learning.act(self, agent, obs, memory, key, explore)
 
-    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Any, ...]:
         if self.prioritised:
             updates = agent.updates + jnp.arange(batches.reward.shape[0])
             batches = self.corrected(batches, updates[:, None])
         agent, metrics = q_learning.update(self, agent, batches, key)
         share = 0.0 if self.noisy else q_learning.epsilon_at(self, agent.updates)
-        return agent, {**metrics, "epsilon": jnp.float32(share)}
+        return agent, *split_priorities({**metrics, "epsilon": jnp.float32(share)})
 
     def corrected(self, batches: Transition, updates: Array) -> Transition:
         """`batches` with the importance weights' exponents after so many updates."""
@@ -152,12 +152,8 @@ class DQN:
         loss = huber(error, self.huber) * batch.extras.get("importance", 1.0)
         losses = {"td_loss": loss, "td_error": jnp.abs(error), "value": value}
         metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
-        return metrics["td_loss"], metrics | priority(self, error)
+        metrics |= {PRIORITIES: jnp.abs(error)} if self.prioritised else {}
+        return metrics["td_loss"], metrics
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         return q_learning.probe(self, agent, batch)
-
-
-def priority(settings: DQN, error: Array) -> Metrics:
-    """The priorities [batch] of the windows, where replay is prioritised."""
-    return {"priority": jnp.abs(error)} if settings.prioritised else {}

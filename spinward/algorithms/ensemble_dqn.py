@@ -57,7 +57,7 @@ class EnsembleDQN:
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Heads.init  # builds it from (key, spec, hidden, activation)
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_windows(self, spec)

@@ -27,15 +27,14 @@ from spinward.core import (
 )
 from spinward.experience.batches import check_policy, check_stored
 from spinward.experience.wanted import Samples, logged_samples
-from spinward.learning import offline
+from spinward.learning import critics, offline
 from spinward.learning.minibatches import means
 from spinward.learning.offline import Scales, values_of
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares
 from spinward.losses.offline import advantage_weight, expectile
 from spinward.networks import cloning
 from spinward.networks.cloning import StateValue
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe, running_max
 from spinward.targets.values import unrolled
 
 
@@ -72,7 +71,7 @@ class IQL:
     critic: Callable[..., Any] = cloning.critics  # builds the networks of actions' values
     value: Callable[..., Any] = StateValue.init  # builds the network of states' values
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_policy("iql", spec)
@@ -116,8 +115,8 @@ class IQL:
         value, valued = descend(self.value_loss, fixed, agent.value, batch, q)
         advantage = q - value.model(batch.obs)
         weight = advantage_weight(advantage, self.beta, self.weight_most)
-        falling = self.optimiser(offline.cosine(self.lr, agent.updates, self.anneal_updates))
-        actor, acted = descend(offline.weighted_nll, falling, agent.actor, batch, weight)
+        annealed = self.optimiser(offline.cosine(self.lr, agent.updates, self.anneal_updates))
+        actor, acted = descend(offline.weighted_nll, annealed, agent.actor, batch, weight)
         target = reward + discount * value.model(next_obs)
         critic, metrics = descend(self.loss, fixed, agent.critic, batch, target)
         lagged = optax.incremental_update(critic.model, agent.target, self.tau)
@@ -131,8 +130,7 @@ class IQL:
 
     def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = values_of(critic, batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
+        return critics.td_loss(q, target, batch.weight, batch.reward)
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         return offline.probe(self, agent.scales, agent.critic.model, agent.target, batch)

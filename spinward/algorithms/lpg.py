@@ -79,7 +79,7 @@ class LPG:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     learned: Learned | None = None  # the rule itself, where no file is read
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def opened(self, reader: Reader) -> "LPG":
         """With the rule that `rule` names."""
@@ -93,8 +93,8 @@ class LPG:
                 "rule='' names none, and none came with this installation: learn one "
                 "(spinward train lpg_meta Grid-Small) and give its run by --rule"
             )
-        found = reader.arrays(Path(self.rule or OURS))
-        return replace(self, learned=rule_of(*found, self.rule or "ours"))
+        leaves = reader.arrays(Path(self.rule or OURS))
+        return replace(self, learned=rule_of(*leaves, self.rule or "ours"))
 
     def check(self, spec: Spec) -> None:
         if not isinstance(spec.action, Discrete):
@@ -175,20 +175,26 @@ def rule_of(
     Raises: SettingsError: the arrays are not a rule, or their shapes do not fit; the message names
     them.
     """
-    found = {n.removeprefix(OF_A_RUN): x[seed] for n, x in leaves.items() if n.startswith(OF_A_RUN)}
-    found = found or {n.removeprefix("rule."): x for n, x in leaves.items()}
+    by_name = {
+        n.removeprefix(OF_A_RUN): x[seed] for n, x in leaves.items() if n.startswith(OF_A_RUN)
+    }
+    by_name = by_name or {n.removeprefix("rule."): x for n, x in leaves.items()}
     names = {"to_prediction.w", "cell.w"}
-    if not all(n in found and found[n].ndim == 2 for n in names):
-        raise SettingsError(f"rule={place!r} holds no rule: it has {', '.join(sorted(found)[:5])}")
-    sizes = found["to_prediction.w"].shape[1], found["cell.w"].shape[0]
+    if not all(n in by_name and by_name[n].ndim == 2 for n in names):
+        raise SettingsError(
+            f"rule={place!r} holds no rule: it has {', '.join(sorted(by_name)[:5])}"
+        )
+    sizes = by_name["to_prediction.w"].shape[1], by_name["cell.w"].shape[0]
     like = jax.eval_shape(lambda: Rule.init(jax.random.PRNGKey(0), *sizes))
     paths, tree = jax.tree_util.tree_flatten_with_path(like)
     wanted = {jax.tree_util.keystr(p, simple=True, separator="."): x.shape for p, x in paths}
-    shapes = {name: x.shape for name, x in found.items()}
+    shapes = {name: x.shape for name, x in by_name.items()}
     if wrong := [n for n in sorted(wanted | shapes) if wanted.get(n) != shapes.get(n)]:
-        faults = (f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'there')}" for n in wrong)
+        faults = (
+            f"{n} is {shapes.get(n, 'missing')}, not {wanted.get(n, 'present')}" for n in wrong
+        )
         raise SettingsError(f"rule={place!r} does not fit: {'; '.join(faults)}")
-    if not all(np.isfinite(x).all() for x in found.values()):
+    if not all(np.isfinite(x).all() for x in by_name.values()):
         raise SettingsError(f"rule={place!r} holds values that are not finite")
-    digest = hashlib.sha256(b"".join(found[n].tobytes() for n in wanted)).hexdigest()
-    return Learned(digest, jax.tree.unflatten(tree, [found[n] for n in wanted]))
+    digest = hashlib.sha256(b"".join(by_name[n].tobytes() for n in wanted)).hexdigest()
+    return Learned(digest, jax.tree.unflatten(tree, [by_name[n] for n in wanted]))

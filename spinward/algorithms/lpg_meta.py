@@ -40,7 +40,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.lifetimes import Lifetimes, merged
 from spinward.experience.rollout import Rollout
-from spinward.experience.wanted import Lives
+from spinward.experience.wanted import Population
 from spinward.learning.minibatches import mean, means, standardise
 from spinward.learning.steps import (
     Learner,
@@ -77,7 +77,7 @@ class Life:
 
     task: Rollout
     state: Any  # of the task
-    judge: Any  # the state of the reward
+    reward_state: Any
     agent: LPGAgent  # without a rule: all agents share the rule of `Agent`
     critic: Learner
     kind: Array  # of task
@@ -116,7 +116,7 @@ class LPGMeta:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     own_updates_only: bool = False  # cut the gradient between updates, as an ablation
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         self.inner.check(spec)
@@ -129,8 +129,8 @@ class LPGMeta:
             if not getattr(self, name):
                 raise SettingsError(f"{name} must have a number at least")
 
-    def wants(self, spec: Spec) -> Lives:
-        return Lives(self.envs, self.rollout, self.lives, self.updates)
+    def wants(self, spec: Spec) -> Population:
+        return Population(self.envs, self.rollout, self.lives, self.updates)
 
     @property
     def inner(self) -> LPG:
@@ -168,29 +168,29 @@ class LPGMeta:
             agent = self.init(k_agent, source.spec)
             agent = replace(agent, arms=Arms.init(source.kinds, len(self.choices)))
             born = partial(self.born, source, reward, agent.arms)
-            lives = jax.vmap(born)(jax.random.split(k_lives, self.lives))
+            agents = jax.vmap(born)(jax.random.split(k_lives, self.lives))
             spans = -(-self.lifetime // self.updates)
             age = self.updates * jax.random.randint(k_age, (self.lives,), 0, spans)
-            return TrainState(agent, replace(lives, age=age), (), key)
+            return TrainState(agent, replace(agents, age=age), (), key)
 
         def step(state: TrainState) -> tuple[TrainState, Metrics]:
             key, k_live, k_born = jax.random.split(state.key, 3)
-            lives, keys = state.source, jax.random.split(k_live, self.lives)
+            agents, keys = state.source, jax.random.split(k_live, self.lives)
             agent, past = state.agent, float(source.stride) * state.agent.updates
             lr, entropy = (
                 linear_schedule(x, past, self.anneal_steps) for x in (self.lr, self.entropy_coef)
             )
             model = agent.learner.model
-            result, lives, gradient = self.gradient(model, lives, reward, entropy, keys)
+            result, agents, gradient = self.gradient(model, agents, reward, entropy, keys)
             learner, metrics = apply_gradients(adam(lr, eps=1e-5), agent.learner, result, gradient)
-            over = lives.age >= self.lifetime
-            earned = lives.kind, lives.arm, lives.reward
+            over = agents.age >= self.lifetime
+            earned = agents.kind, agents.arm, agents.reward
             arms = agent.arms.add(*earned, over)
             born = partial(self.born, source, reward, arms)
-            lives = where(over, jax.vmap(born)(jax.random.split(k_born, self.lives)), lives)
+            agents = where(over, jax.vmap(born)(jax.random.split(k_born, self.lives)), agents)
             metrics["finite"] = finite((metrics, learner.model))
             agent = Agent(learner, arms, agent.updates + 1)
-            return TrainState(agent, lives, (), key), metrics
+            return TrainState(agent, agents, (), key), metrics
 
         return System(init, step)
 
@@ -210,7 +210,7 @@ class LPGMeta:
         return Life(task, *state, agent, critic_learner, kind, arm, jnp.int32(0), jnp.float32(0.0))
 
     def gradient(
-        self, rule: Rule, lives: Life, reward: Reward, entropy_coef: float | Array, keys: Key
+        self, rule: Rule, agents: Life, reward: Reward, entropy_coef: float | Array, keys: Key
     ) -> tuple[tuple[Array, Metrics], Life, Rule]:
         """The loss of the rule and its metrics, the lives after their updates, and the gradient.
 
@@ -219,12 +219,12 @@ class LPGMeta:
         dominate the average.
         """
         gradients = jax.vmap(jax.value_and_grad(self.loss, has_aux=True), (None, 0, None, None, 0))
-        (loss, (lives, metrics, ran)), each = gradients(rule, lives, reward, entropy_coef, keys)
+        (loss, (agents, metrics, ran)), each = gradients(rule, agents, reward, entropy_coef, keys)
         each, norm = jax.vmap(partial(clip_by_global_norm, max_norm=self.max_grad_norm))(each)
         loss, metrics, gradient = jax.tree.map(lambda x: x.mean(0), (loss, metrics, each))
-        clipped = (norm > self.max_grad_norm).mean()
-        metrics = {**metrics, **merged(ran), "gradients_clipped": clipped}
-        return (loss, metrics), lives, gradient
+        share_clipped = (norm > self.max_grad_norm).mean()
+        metrics = {**metrics, **merged(ran), "gradients_clipped": share_clipped}
+        return (loss, metrics), agents, gradient
 
     def loss(
         self, rule: Rule, life: Life, reward: Reward, entropy_coef: float | Array, key: Key
@@ -279,8 +279,8 @@ class LPGMeta:
         agent = jax.lax.stop_gradient(life.agent)
         policy = Policy(partial(self.inner.act, agent), lambda envs: ())
         state, batch, ran = life.task.collect(life.state, policy, k_run)
-        reward_state, batch, _ = reward.label(life.judge, batch, k_label)
-        return replace(life, state=state, judge=reward_state), batch, ran
+        reward_state, batch, _ = reward.label(life.reward_state, batch, k_label)
+        return replace(life, state=state, reward_state=reward_state), batch, ran
 
     def advantage(self, critic: Any, batch: Transition) -> Array:
         value, next_value = (read(critic, obs) for obs in (batch.obs, batch.next_obs))

@@ -42,7 +42,7 @@ from spinward.losses.trust_region import conjugate_gradient, fisher_product, lin
 from spinward.models.dynamics import Dynamics, VectorScale
 from spinward.models.fitting import Steps, fit, optimiser
 from spinward.models.imagined import Imagined, never
-from spinward.networks.heads import Policy, spread
+from spinward.networks.heads import PolicyNetwork, spread
 from spinward.targets.advantages import gae
 from spinward.targets.baseline import linear_value
 from spinward.targets.returns import reward_to_go
@@ -103,7 +103,7 @@ class MBMPO:
     activation: str = "tanh"  # between hidden layers: tanh, relu, swish or elu
     terminal: Callable[[Array], Array] = never  # whether an observation is terminal
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         if not isinstance(spec.action, Box):
@@ -125,7 +125,9 @@ class MBMPO:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         k_policy, k_models = jax.random.split(key)
-        policy = spread(Policy.init(k_policy, spec, self.hidden, self.activation), self.log_std)
+        policy = spread(
+            PolicyNetwork.init(k_policy, spec, self.hidden, self.activation), self.log_std
+        )
         adapted = jax.tree.map(lambda x: jnp.repeat(x[None], self.models, 0), policy)
         assert isinstance(spec.obs, Box) and isinstance(spec.action, Box)
         sizes = spec.obs.size, spec.action.size

@@ -32,7 +32,7 @@ from spinward.experience.wanted import Sequences
 from spinward.learning import sequences
 from spinward.learning.minibatches import mean, means
 from spinward.learning.sequences import act_epsilon_greedily, context_inputs, rows_of
-from spinward.learning.steps import Learner, adam, descend
+from spinward.learning.steps import Learner, adam, descend, split_priorities
 from spinward.networks.controllable import Controllable, inverse_losses
 from spinward.networks.distillation import Distillation, Features, Whitener
 from spinward.networks.distillation import distance as prediction_error
@@ -43,7 +43,7 @@ from spinward.targets.family import betas, gammas
 from spinward.targets.network import update_target
 from spinward.targets.retrace import squashed
 
-BONUS, DISTANCE = "bonus", "apart"  # in extras: of an observation, and its mean distance
+BONUS, DISTANCE = "bonus", "distance"  # in extras: of an observation, and its mean distance
 
 
 @struct
@@ -54,7 +54,7 @@ class Curiosity:
     predictor: Learner
     target: Features
     whitener: Whitener
-    apart: Running  # squared distances of nearest neighbours
+    distance: Running  # squared distances of nearest neighbours
     error: Running  # of the predictor
     bonus: Running
 
@@ -191,14 +191,14 @@ class NGU:
             return error / by.error.std, jnp.zeros_like(error), episodic
         x = by.embedding.model(obs)
         distances, mask = episodic.nearest(x, self.neighbours)
-        bonus = episodic_novelty(distances, mask, by.apart.mean, self.kernel_epsilon)
+        bonus = episodic_novelty(distances, mask, by.distance.mean, self.kernel_epsilon)
         if self.lifelong:
             excess = (error - by.error.mean) / by.error.std
             bonus = bonus * jnp.clip(1.0 + excess, 1.0, self.most_lifelong)
         distance = distances.sum(-1) / jnp.maximum(mask.sum(-1), 1)
         return bonus, distance, episodic.put(x)
 
-    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Any, ...]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
             rows, next_context = rows_of(batch, agent.learner.model.actions)
             reward_and_gamma = self.family(agent.curiosity, rows, batch.extras[BONUS][1:])
@@ -209,7 +209,8 @@ class NGU:
             target = update_target(agent.target, learner.model, updates, self.target_every)
             return Agent(learner, target, curiosity, updates), {**more, **metrics}
 
-        return jax.lax.scan(step, agent, batches)
+        agent, metrics = jax.lax.scan(step, agent, batches)
+        return agent, *split_priorities(metrics)
 
     def loss(
         self,
@@ -246,12 +247,12 @@ class NGU:
             predictor,
             by.target,
             whitener,
-            by.apart.add(distance, rows.weight * (distance > 0.0), self.decay),
+            by.distance.add(distance, rows.weight * (distance > 0.0), self.decay),
             by.error.add(error, late.weight, self.decay),
             by.bonus.add(bonus, rows.weight * (bonus > 0.0), self.decay),
         )
         metrics["prediction_loss"] = result["loss"]
-        return by, {**metrics, "bonus": by.bonus.mean, "neighbour_distance": by.apart.mean}
+        return by, {**metrics, "bonus": by.bonus.mean, "neighbour_distance": by.distance.mean}
 
 
 def inverse_loss(

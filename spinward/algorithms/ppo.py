@@ -7,7 +7,7 @@ before each pass (`recompute`; Andrychowicz et al., 2021, arXiv:2006.05990, sect
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import optax
@@ -117,17 +117,35 @@ class PPO:
     def loss(
         self, model: Any, batch: Transition, advantage: Array, returns: Array
     ) -> tuple[Array, Metrics]:
-        policy, value, _ = model.unroll(batch)
-        log_ratio = policy.log_prob(batch.action) - batch.extras["log_prob"]
-        advantage = standardise(advantage, batch.weight)
-        ratio = jnp.exp(log_ratio)
-        losses = {
-            "policy_loss": clipped_surrogate(log_ratio, advantage, self.clip),
-            "value_loss": 0.5 * jnp.square(value - returns),
-            "entropy": policy.entropy(),
-            "approx_kl": ratio - 1.0 - log_ratio,
-            "clip_fraction": (jnp.abs(ratio - 1.0) > self.clip).astype(jnp.float32),
-        }
-        metrics = means(losses, batch.weight)
-        loss = metrics["policy_loss"] + self.value_coef * metrics["value_loss"]
-        return loss - self.entropy_coef * metrics["entropy"], metrics
+        return ppo_loss(self, model, batch, advantage, returns)
+
+
+class Clipping(Protocol):
+    """The settings of PPO's loss."""
+
+    @property
+    def clip(self) -> float: ...
+    @property
+    def value_coef(self) -> float: ...
+    @property
+    def entropy_coef(self) -> float: ...
+
+
+def ppo_loss(
+    settings: Clipping, model: Any, batch: Transition, advantage: Array, returns: Array
+) -> tuple[Array, Metrics]:
+    """The clipped surrogate, the value's squared error and the entropy bonus, and metrics."""
+    policy, value, _ = model.unroll(batch)
+    log_ratio = policy.log_prob(batch.action) - batch.extras["log_prob"]
+    advantage = standardise(advantage, batch.weight)
+    ratio = jnp.exp(log_ratio)
+    losses = {
+        "policy_loss": clipped_surrogate(log_ratio, advantage, settings.clip),
+        "value_loss": 0.5 * jnp.square(value - returns),
+        "entropy": policy.entropy(),
+        "approx_kl": ratio - 1.0 - log_ratio,
+        "clip_fraction": (jnp.abs(ratio - 1.0) > settings.clip).astype(jnp.float32),
+    }
+    metrics = means(losses, batch.weight)
+    loss = metrics["policy_loss"] + settings.value_coef * metrics["value_loss"]
+    return loss - settings.entropy_coef * metrics["entropy"], metrics

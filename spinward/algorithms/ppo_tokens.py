@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.algorithms.ppo import PPO
+from spinward.algorithms.ppo import ppo_loss
 from spinward.core import Key, Memory, Metrics, Reader, Spec, Transition, config, replace, struct
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_minibatches
@@ -128,9 +128,8 @@ class PPOTokens:
         kl_coef: Array,
     ) -> tuple[Array, Metrics]:
         """The loss of PPO, with the KL penalty where the penalty is not part of the reward."""
-        whole: Any = self
         tokens = policy(self, model)
-        loss, metrics = PPO.loss(whole, tokens, batch, advantage, returns)
+        loss, metrics = ppo_loss(self, tokens, batch, advantage, returns)
         estimate = KL_IN[self.kl_in]
         if estimate is None:
             return loss, metrics

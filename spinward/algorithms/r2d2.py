@@ -27,7 +27,7 @@ from spinward.experience.batches import check_sequences, sequences_wanted
 from spinward.experience.wanted import Sequences
 from spinward.learning import sequences
 from spinward.learning.sequences import act_epsilon_greedily, context_inputs, rows_of
-from spinward.learning.steps import Learner, adam, descend
+from spinward.learning.steps import Learner, adam, descend, split_priorities
 from spinward.networks.recurrent_q import RecurrentQ
 from spinward.targets.network import update_target
 
@@ -91,7 +91,7 @@ class R2D2:
         epsilon = sequences.epsilons(self, len(q)) if explore else jnp.zeros(len(q))
         return act_epsilon_greedily(q, obs, after, memory, key, epsilon)
 
-    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
+    def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Any, ...]:
         def step(agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
             rows, next_context = rows_of(batch, agent.learner.model.actions)
             learner, metrics = descend(
@@ -108,7 +108,8 @@ class R2D2:
             target = update_target(agent.target, learner.model, updates, self.target_every)
             return Agent(learner, target, updates), metrics
 
-        return jax.lax.scan(step, agent, batches)
+        agent, metrics = jax.lax.scan(step, agent, batches)
+        return agent, *split_priorities(metrics)
 
     def loss(
         self,

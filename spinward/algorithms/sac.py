@@ -19,10 +19,10 @@ from spinward.experience.wanted import Samples, samples
 from spinward.learning import critics
 from spinward.learning.minibatches import means
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares, temperature
+from spinward.losses.critics import temperature
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe
 from spinward.targets.soft import soft_value
 from spinward.targets.values import unrolled
 
@@ -83,16 +83,11 @@ class SAC:
         policy = agent.actor.model(obs)
         if not explore:
             return policy.mode(), memory, {}
-        memory = memory.following(key, self.correlation)
+        memory = memory.next(key, self.correlation)
         return policy.at(memory.value)[0], memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
-        def step(agent: Agent, x: tuple[Transition, Key]) -> tuple[Agent, Metrics]:
-            return self.improved(agent, *x)
-
-        keys = jax.random.split(key, self.updates)
-        agent, metrics = jax.lax.scan(step, agent, (batches, keys))
-        return agent, running_max(metrics)
+        return critics.scan_steps(self.improved, agent, batches, key)
 
     def improved(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of each of its parts, on steps [1, batch]."""
@@ -127,8 +122,7 @@ class SAC:
         self, critic: Any, batch: Transition, target: Array, rewards: Array
     ) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, rewards)
+        return critics.td_loss(q, target, batch.weight, rewards)
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array, key: Key

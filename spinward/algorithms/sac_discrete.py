@@ -28,14 +28,15 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_stored
 from spinward.experience.wanted import Samples, samples
+from spinward.learning import critics
 from spinward.learning.minibatches import means
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares, temperature
+from spinward.losses.critics import temperature
 from spinward.networks.critic import ChoiceCritics
 from spinward.networks.distributions import pick
-from spinward.networks.heads import Policy
+from spinward.networks.heads import PolicyNetwork
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe, running_max
 from spinward.targets.soft import soft_expectation
 from spinward.targets.values import unrolled
 
@@ -65,7 +66,7 @@ class SACDiscrete:
     correlation: float = 0.0  # correlation of the exploration noise between steps
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Policy.init  # builds the policy network
+    actor: Callable[..., Any] = PolicyNetwork.init  # builds the policy network
     critic: Callable[..., Any] = ChoiceCritics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
@@ -99,7 +100,7 @@ class SACDiscrete:
         policy = agent.actor.model(obs)
         if not explore:
             return policy.mode(), memory, {}
-        memory = memory.following(key, self.correlation)
+        memory = memory.next(key, self.correlation)
         return policy.at(memory.value), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
@@ -131,14 +132,14 @@ class SACDiscrete:
         self, critic: Any, batch: Transition, target: Array, rewards: Array
     ) -> tuple[Array, Metrics]:
         q = pick(critic(batch.obs), batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, rewards)
+        return critics.td_loss(q, target, batch.weight, rewards)
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         """The diagnostics' inputs (targets/diagnostics.py) at steps [row]."""
         critic = agent.critic.model
-        q, lagged = critic(batch.obs).min(0), agent.target(batch.obs).min(0)
-        return QProbe(q, lagged, pick(q, batch.action), critic.features(batch.obs))
+        each, lagged = critic(batch.obs), agent.target(batch.obs).min(0)
+        value, mean = (pick(q, batch.action) for q in (each.min(0), each.mean(0)))
+        return QProbe(each.min(0), lagged, value, mean, critic.features(batch.obs))
 
     def actor_loss(
         self, actor: Any, critic: Any, batch: Transition, alpha: Array

@@ -19,10 +19,9 @@ from spinward.experience.wanted import Samples, samples
 from spinward.learning import critics
 from spinward.learning.minibatches import means
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares
-from spinward.networks.critic import Actor, Critics
+from spinward.networks.critic import Critics, DeterministicActor
 from spinward.networks.noise import Noise
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.targets.diagnostics import QProbe, running_max
 from spinward.targets.soft import smoothed
 from spinward.targets.values import unrolled
 
@@ -52,7 +51,7 @@ class TD3:
     noise_limit: float = 0.5  # bound of the target's noise
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Actor.init  # builds the policy network
+    actor: Callable[..., Any] = DeterministicActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
@@ -84,7 +83,7 @@ class TD3:
         action = agent.actor.model(obs)
         if not explore:
             return action, memory, {}
-        memory = memory.following(key, self.correlation)
+        memory = memory.next(key, self.correlation)
         return jnp.clip(action + self.noise * memory.value, -1.0, 1.0), memory, {}
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
@@ -125,8 +124,7 @@ class TD3:
 
     def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
+        return critics.td_loss(q, target, batch.weight, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         value = critic(batch.obs, actor(batch.obs))[0]

@@ -7,7 +7,7 @@ an action, where ReBRAC has sums.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +29,13 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, logged_samples
-from spinward.learning import offline
+from spinward.learning import critics, offline
 from spinward.learning.minibatches import means
 from spinward.learning.offline import Scales
 from spinward.learning.steps import Learner, adam, descend
-from spinward.losses.critics import squares
 from spinward.losses.offline import distance, value_scale
-from spinward.networks.critic import Actor, Critics
-from spinward.targets.diagnostics import QProbe, q_extremes, running_max
+from spinward.networks.critic import Critics, DeterministicActor
+from spinward.targets.diagnostics import QProbe, running_max
 from spinward.targets.soft import smoothed
 
 
@@ -70,10 +69,11 @@ class TD3BC:
     normalise_obs: bool = True  # by mean and standard deviation of the data
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
-    actor: Callable[..., Any] = Actor.init  # builds the policy network
+    actor: Callable[..., Any] = DeterministicActor.init  # builds the policy network
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
-    memory = no_memory
+    conservatism: ClassVar = ("alpha", 1 / 3)
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         check_bounded("td3_bc", spec)
@@ -151,8 +151,7 @@ class TD3BC:
 
     def loss(self, critic: Any, batch: Transition, target: Array) -> tuple[Array, Metrics]:
         q = critic(batch.obs, batch.action)
-        metrics = means({"td_loss": squares(q, target), "value": q.mean(0)}, batch.weight)
-        return metrics["td_loss"], metrics | q_extremes(q, batch.reward)
+        return critics.td_loss(q, target, batch.weight, batch.reward)
 
     def actor_loss(self, actor: Any, critic: Any, batch: Transition) -> tuple[Array, Metrics]:
         action = actor(batch.obs)

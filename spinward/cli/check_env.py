@@ -13,14 +13,14 @@ def run(words: list[str]) -> int:
     from spinward.envs import ids
     from spinward.envs.check import check
 
-    found = check(ids.make(ask.env), ask.steps, ask.timeout)
+    findings = check(ids.make(ask.env), ask.steps, ask.timeout)
     if ask.json:
-        print_json([finding._asdict() for finding in found])
+        print_json([finding._asdict() for finding in findings])
     else:
-        for f in found:
-            print(f"{'ok  ' if f.ok else 'BAD '} {f.what}" + ("" if f.ok else f": {f.found}"))
+        for f in findings:
+            print(f"{'ok  ' if f.ok else 'BAD '} {f.what}" + ("" if f.ok else f": {f.actual}"))
             if not f.ok:
                 print(f"       expected {f.expected}")
             if f.fix:
                 print(f"       {f.fix}")
-    return 0 if all(f.ok for f in found) else 5
+    return 0 if all(f.ok for f in findings) else 5

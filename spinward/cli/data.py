@@ -91,12 +91,12 @@ def import_(words: list[str]) -> int:
 
 def imported(ask: argparse.Namespace) -> int:
     from spinward.data.importing import import_table
-    from spinward.data.plan import Options, Plan
+    from spinward.data.plan import ImportOptions, Plan
 
     said = {role: getattr(ask, role) for role in ROLES}
     repair = tuple(filter(None, ask.repair.split(",")))
     bounds = ask.action_low, ask.action_high
-    options = Options(said, ask.ends, repair, ask.actions, *bounds, ask.env, ask.licence)
+    options = ImportOptions(said, ask.ends, repair, ask.actions, *bounds, ask.env, ask.licence)
     if ask.dry_run:
         return understood(Plan(Path(ask.table), options), ask.json)
     if not ask.out:
@@ -121,12 +121,12 @@ def shown(path: Path, as_json: bool) -> int:
     """Prints what a data set holds, in a line."""
     from spinward.data.store import opened
 
-    found = opened(path)
-    content = found.card.statistics
+    data = opened(path)
+    content = data.card.statistics
     if as_json:
-        print_json({"data": str(path), "rows": found.rows, "episodes": content["episodes"]})
+        print_json({"data": str(path), "rows": data.rows, "episodes": content["episodes"]})
     else:
-        print(f"{found.rows:,} steps in {content['episodes']:,} episodes: {path}")
+        print(f"{data.rows:,} steps in {content['episodes']:,} episodes: {path}")
     return 0
 
 
@@ -141,8 +141,8 @@ def inspect(words: list[str]) -> int:
     from spinward.report.data_page import html
     from spinward.store.files import write_atomically
 
-    with opened_any(Path(ask.data)) as found:
-        content = inspected(found)
+    with opened_any(Path(ask.data)) as data:
+        content = inspected(data)
     if ask.html:
         write_atomically(Path(ask.html), html(content).encode())
     if ask.json:
@@ -167,7 +167,7 @@ def convert(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     from spinward.data.formats import converted, exported
-    from spinward.data.plan import Options
+    from spinward.data.plan import ImportOptions
 
     repair = tuple(filter(None, ask.repair.split(",")))
     about = {"env": ask.env, "licence": ask.licence, "low": ask.action_low, "high": ask.action_high}
@@ -175,7 +175,7 @@ def convert(words: list[str]) -> int:
         count = exported(Path(ask.data), Path(ask.out))
         print(f"{count:,} episodes: {ask.out}")
         return 0
-    for line in converted(Path(ask.data), Path(ask.out), Options(repair=repair, **about)):
+    for line in converted(Path(ask.data), Path(ask.out), ImportOptions(repair=repair, **about)):
         say(line)
     return shown(Path(ask.out), ask.json)
 

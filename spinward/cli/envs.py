@@ -1,5 +1,7 @@
 """`spinward envs`: Spinward's environments, and the names of other packages' environments."""
 
+from typing import Any
+
 from spinward.cli.parser import Parser, print_json
 
 OTHERS = {
@@ -18,15 +20,24 @@ def run(words: list[str]) -> int:
     from spinward.envs import ids
 
     rows = []
-    for name in ids.OWN:
+    for name in ids.own_names():
         spec = ids.make(name).spec
-        rows.append({"name": name, "obs": str(spec.obs.shape), "action": str(spec.action)})
+        rows.append({"name": name, "obs": shapes(spec.obs), "action": str(spec.action)})
     if ask.json:
         print_json({"own": rows, "others": OTHERS})
         return 0
     for row in rows:
-        print(f"{row['name']:<26}obs {row['obs']:<14}{row['action']}")
+        print(f"{row['name']:<26}obs {row['obs']:<14} {row['action']}")
     print("\nOthers, by name:")
     for name, about in OTHERS.items():
         print(f"{name:<26}{about}")
     return 0
+
+
+def shapes(obs: Any) -> str:
+    """The shape of an observation, or those of its parts."""
+    from spinward.core import Dict
+
+    if isinstance(obs, Dict):
+        return ", ".join(f"{name} {box.shape}" for name, box in obs.items)
+    return str(obs.shape)

@@ -32,11 +32,11 @@ def run(words: list[str]) -> int:
     env = EnvChoice(ask.env, own) if ask.env else ""
     if own and not ask.env:
         env = EnvChoice(trained_in.name, trained_in.settings | own)
-    found = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint)
+    score = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint)
     if ask.json:
-        print_json(found.to_json())
+        print_json(score.to_json())
     else:
-        show(found.to_json())
+        show(score.to_json())
     return 0
 
 
@@ -98,6 +98,7 @@ def from_data(ask: argparse.Namespace) -> int:
         ask.explore,
         ask.epsilon,
         ask.gamma,
+        ask.checkpoint,
         clip=ask.clip,
         updates=ask.fit_updates,
         seed=ask.seed,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from spinward.cli.parser import Parser, print_json
-from spinward.cli.used import Setting, choice_of, docstring, statement, used, written
+from spinward.cli.used import Setting, choice_of, docstring, formatted, statement, used
 
 
 def run(words: list[str]) -> int:
@@ -29,9 +29,9 @@ def run(words: list[str]) -> int:
     if choice:
         print(f"in {ask.env}: {statement(choice) or 'no preset; the defaults are used'}\n")
     for row in rows:
-        default = "" if row.value == row.default else f"; default {written(row.default)}"
+        default = "" if row.value == row.default else f"; default {formatted(row.default)}"
         what = f"{row.meaning} ({settings.describe(row.hint)}{default})"
-        print(f"{row.name:<18}{written(row.value):<12}{what}")
+        print(f"{row.name:<18}{formatted(row.value):<12}{what}")
     return 0
 
 

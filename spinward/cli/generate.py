@@ -28,7 +28,9 @@ def run(words: list[str]) -> int:
         say(f"best of {count}: at most {divergence(count):.3f} nats from the model itself")
     if ask.json:
         texts = [(a.prompt, [c._asdict() for c in a.completions]) for a in answers]
-        print_json([{"prompt": prompt, "completions": written} for prompt, written in texts])
+        print_json(
+            [{"prompt": prompt, "completions": completions} for prompt, completions in texts]
+        )
         return 0
     for answer in answers:
         for completion in answer.completions:
@@ -48,7 +50,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--count", type=int, default=1, help="completions of each prompt")
     parser.add_argument("--best-of", type=int, default=0, help="write so many and keep the best")
-    parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
+    parser.add_argument("--reward-model", default="", help="run of one, to score completions by")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 for the likeliest")
     parser.add_argument("--top-k", type=int, default=0, help="tokens to draw from; 0 for all")
     parser.add_argument("--top-p", type=float, default=1.0, help="mass of the tokens to draw from")

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train an algorithm in an environment, or on logged data",
     "resume": "continue a run where it stopped",
     "evaluate": "score a run's policies over whole episodes",
+    "diagnose": "say whether a run on logged data is over- or under-fitted",
     "watch": "make a video of a run's policy",
     "play": "play a game against a run's agent, in the terminal",
     "tournament": "rate the players of a game by matches",

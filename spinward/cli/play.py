@@ -21,7 +21,7 @@ def run(words: list[str]) -> int:
     seeds = run.config["seeds"]
     if not 0 <= ask.seed < seeds:
         parser.error(f"--seed {ask.seed} must be between 0 and {seeds - 1}")
-    sitting = Sitting.begin(run, ask.seed)
+    sitting = Sitting.start(run, ask.seed)
     print("moves are named as on the board; ? shows what the agent thinks; q leaves")
     persons = not ask.second
     while not sitting.over:

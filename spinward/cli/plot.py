@@ -25,13 +25,13 @@ def run(words: list[str]) -> int:
     metric = ask.metric or shown(runs[0]).metric  # which of a run on texts is no return
     for run in runs:
         require_metric(run, metric)
-    drawn = [curve for run in runs for curve in curves(run, metric)]
+    lines = [curve for run in runs for curve in curves(run, metric)]
     of_returns = metric == "episode_return"
     if ask.json:
         print_json([numbers(run, metric) for run in runs])
         return 0
     if ask.table:
-        print(plot.table(drawn))
+        print(plot.table(lines))
         return 0
     title = ", ".join(dict.fromkeys(str(choices(run.config)[0]) for run in runs))
     picture = "profile" if ask.profile else "curve" if of_returns else metric
@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
         finals = {run.path.name: run.final() for run in runs}
         plot.save(plot.profiles(finals, title), path)
     else:
-        plot.save(plot.figure(drawn, title, values=metric.replace("_", " ")), path)
+        plot.save(plot.figure(lines, title, values=metric.replace("_", " ")), path)
     print(f"picture: {path}")
     return 0
 

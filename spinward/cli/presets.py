@@ -4,7 +4,7 @@ import textwrap
 from typing import Any
 
 from spinward.cli.parser import Parser, print_json, say
-from spinward.cli.used import listed, written
+from spinward.cli.used import formatted, listed
 
 
 def run(words: list[str]) -> int:
@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
 def described(algorithm: str, preset: Any) -> dict[str, Any]:
     """A preset as JSON; a setting without a JSON form is a text."""
     plain = (bool, int, float, str, tuple)
-    values = {k: v if isinstance(v, plain) else written(v) for k, v in preset.settings.items()}
+    values = {k: v if isinstance(v, plain) else formatted(v) for k, v in preset.settings.items()}
     return {
         "algorithm": algorithm,
         "name": preset.name,

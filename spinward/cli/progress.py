@@ -33,5 +33,5 @@ class Progress:
         if time.monotonic() - self.printed_at < pause and not (last and self.terminal):
             return
         self.printed_at = time.monotonic()
-        begin, end = ("\r\033[K", "\n" if last else "") if self.terminal else ("", "\n")
-        print(f"{begin}{text}", end=end, file=sys.stderr, flush=True)
+        before, end = ("\r\033[K", "\n" if last else "") if self.terminal else ("", "\n")
+        print(f"{before}{text}", end=end, file=sys.stderr, flush=True)

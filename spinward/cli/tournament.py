@@ -32,9 +32,9 @@ def run(words: list[str]) -> int:
     names = list(named)
     anchor = names.index("random") if "random" in names else 0
     matches = tournament.tournament(game, list(named.values()), ask.games, ask.opening, ask.seed)
-    found = tournament.ratings(matches, len(names), anchor, ask.seed)
+    rated = tournament.ratings(matches, len(names), anchor, ask.seed)
     if ask.json:
-        rows = {name: rating._asdict() for name, rating in zip(names, found, strict=True)}
+        rows = {name: rating._asdict() for name, rating in zip(names, rated, strict=True)}
         pairs = [
             {"players": [names[m.first], names[m.second]], "results": m.results.tolist()}
             for m in matches
@@ -42,18 +42,18 @@ def run(words: list[str]) -> int:
         print_json({"anchor": names[anchor], "ratings": rows, "matches": pairs})
         return 0
     print(f"{ask.games} games of each pair, {ask.opening} random plies first; Elo, 95 % intervals")
-    table(names, anchor, found, matches)
+    table(names, anchor, rated, matches)
     return 0
 
 
-def table(names: list[str], anchor: int, found: list[Any], matches: list[Any]) -> None:
+def table(names: list[str], anchor: int, rated: list[Any], matches: list[Any]) -> None:
     """Prints the ratings, the best first, and the result of every pair."""
     wide = max(map(len, names))
-    for i in sorted(range(len(names)), key=lambda i: -found[i].points):
-        r = found[i]
+    for i in sorted(range(len(names)), key=lambda i: -rated[i].points):
+        r = rated[i]
         interval = f"({r.low:.0f} to {r.high:.0f})" if i != anchor else "(by definition)"
         print(f"  {names[i]:<{wide}}  {r.points:6.0f}  {interval:<18}  scores {r.score:.1%}")
     for m in matches:
-        won, drawn = (m.results == 1).sum(), (m.results == 0.5).sum()
-        lost = len(m.results) - won - drawn
-        print(f"  {names[m.first]} - {names[m.second]}: {won} won, {drawn} drawn, {lost} lost")
+        won, draws = (m.results == 1).sum(), (m.results == 0.5).sum()
+        lost = len(m.results) - won - draws
+        print(f"  {names[m.first]} - {names[m.second]}: {won} won, {draws} drawn, {lost} lost")

@@ -10,7 +10,7 @@ from spinward.cli import train_flags
 from spinward.cli.online import go_on, phases
 from spinward.cli.parser import Parser, own_settings, print_json, say
 from spinward.cli.progress import Progress
-from spinward.cli.used import choice_of, for_all, statement, used, written
+from spinward.cli.used import choice_of, for_all, formatted, statement, used
 from spinward.errors import SettingsError
 from spinward.store import settings
 
@@ -111,7 +111,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
     train_flags.add_start(parser)
-    parser.add_argument("--reward-model", default="", help="run of one, to judge completions by")
+    parser.add_argument("--reward-model", default="", help="run of one, to score completions by")
     parser.add_argument("--skip", action="store_true", help="leave out texts that cannot be used")
     parser.add_argument("--max-length", type=int, default=0, help="tokens to cut longer texts to")
     parser.add_argument("--held-out", type=float, default=0.05, help="share of texts to score by")
@@ -142,9 +142,9 @@ def add_settings(parser: Parser, kind: Any, preset: dict[str, Any]) -> None:
     about += "warmup:0.05: before it for a rise over a twentieth of the run."
     group = parser.add_argument_group(f"settings of {kind.__name__}", about)
     for one in used(kind, preset):
-        value = f"default: {written(one.default)}"
+        value = f"default: {formatted(one.default)}"
         if one.value != one.default:
-            value = f"used: {written(one.value)}; {value}"
+            value = f"used: {formatted(one.value)}; {value}"
         is_flag = one.hint is bool
         more: dict[str, Any] = {"nargs": "?", "const": True} if is_flag else {}
         group.add_argument(

@@ -43,15 +43,15 @@ def choice_of(
     return choose(kind, task_of(env, made), steps, asked)
 
 
-def written(value: Any) -> str:
+def formatted(value: Any) -> str:
     """A value as its flag takes it."""
     if isinstance(value, tuple):
-        return ",".join(written(x) for x in value)
+        return ",".join(formatted(x) for x in value)
     return value.__name__ if callable(value) and not isinstance(value, partial) else str(value)
 
 
 def listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={written(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={formatted(value)}" for name, value in values.items())
 
 
 def statement(choice: Any, given: Any = (), with_reward: bool = True) -> str:

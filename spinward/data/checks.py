@@ -107,8 +107,8 @@ def refuse_rows(path: Path, first: int, wrong: np.ndarray, why: str) -> None:
 
 def named(fields: Fields) -> list[tuple[str, np.ndarray]]:
     """The columns, the parts of a dict observation each by itself."""
-    found = []
+    pairs = []
     for name, values in fields.items():
         parts = values.items() if isinstance(values, dict) else [("", values)]
-        found += [(f"{name}.{part}" if part else name, array) for part, array in parts]
-    return found
+        pairs += [(f"{name}.{part}" if part else name, array) for part, array in parts]
+    return pairs

@@ -44,15 +44,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     if path.is_file():
         return arrays(path.resolve())
-    found = listed(path)
-    if not found:
+    files_there = listed(path)
+    if not files_there:
         raise SettingsError(f"there is no data file {path}, nor chunks in a folder of that name")
-    folders = sorted({p.parent for p in found})
+    folders = sorted({p.parent for p in files_there})
     if path not in folders:  # then all seeds are asked for
         check_seeds(folders)
-    known = {f: digests(f, [p.name for p in found if p.parent == f]) for f in folders}
-    parts = [arrays(p, known[p.parent].get(p.name)) for p in found]
-    for part, path in zip(parts, found, strict=True):
+    known = {f: digests(f, [p.name for p in files_there if p.parent == f]) for f in folders}
+    parts = [arrays(p, known[p.parent].get(p.name)) for p in files_there]
+    for part, path in zip(parts, files_there, strict=True):
         match = re.fullmatch(r"seed-(\d{1,18})", path.parent.name, re.ASCII)  # else the user's name
         seed = int(match[1]) if match else folders.index(path.parent)
         part["seed"] = np.full(len(part["reward"]), seed)
@@ -66,12 +66,12 @@ def listed(path: Path) -> list[Path]:
         DamagedFileError: a file or folder there is a link.
     """
     top = files.inside(path, path / "shards") if (path / "config.json").exists() else path
-    found = []
+    chunks = []
     for folder, folders, names in os.walk(top):
         for name in [*folders, *names]:
             files.inside(path, Path(folder) / name)
-        found += [Path(folder) / name for name in names if NAME.fullmatch(name)]
-    return sorted(found)
+        chunks += [Path(folder) / name for name in names if NAME.fullmatch(name)]
+    return sorted(chunks)
 
 
 def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
@@ -86,11 +86,11 @@ def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
                 )
             data = reader.read()
         match = NAME.fullmatch(path.name)
-        found = hashlib.sha256(data).hexdigest() if match or digest else ""
-        if match and found[:16] != match[3]:
+        actual = hashlib.sha256(data).hexdigest() if match or digest else ""
+        if match and actual[:16] != match[3]:
             raise DamagedFileError(f"{path}: its bytes are not those its name was made from")
-        if digest and found != digest:
-            raise DamagedFileError(f"{path}: expected SHA-256 {digest:.12}, found {found:.12}")
+        if digest and actual != digest:
+            raise DamagedFileError(f"{path}: expected SHA-256 {digest:.12}, found {actual:.12}")
         check_seal(path, data)
         check_size(path, data)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -173,14 +173,12 @@ def check_seeds(folders: list[Path]) -> None:
     """Raises DamagedFileError where the folder of a seed is missing, although other seeds list
     it."""
     for folder in folders:
-        if (found := read_index(folder)) is None:
+        if (newest := read_index(folder)) is None:
             continue
-        first, count = found.seeds
+        first, count = newest.seeds
         for seed in range(first, first + count):
             if (other := folder.with_name(f"seed-{seed}")) not in folders:
-                raise DamagedFileError(
-                    f"{other} is missing: {folder / FILE} tells of {count} seeds"
-                )
+                raise DamagedFileError(f"{other} is missing: {folder / FILE} has {count} seeds")
 
 
 def start(name: str) -> int:

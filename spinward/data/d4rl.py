@@ -15,7 +15,7 @@ from spinward.data import card, hdf5
 from spinward.data.card import Card
 from spinward.data.checks import refuse_rows
 from spinward.data.layout import layout_of
-from spinward.data.plan import Options
+from spinward.data.plan import ImportOptions
 from spinward.data.roles import Roles
 from spinward.data.sequence import Sequence
 from spinward.data.statistics import measured
@@ -31,18 +31,18 @@ NAMES = {
     "terminated": "terminals",
     "truncated": "timeouts",
 }
-FOLLOWING = "next_observations"
+NEXT_OBS = "next_observations"
 
 
 class Flat(NamedTuple):
     """What a `Sequence` asks of a plan."""
 
     path: Path
-    options: Options
+    options: ImportOptions
     roles: Roles = Roles(terminated="terminals", truncated="timeouts")
 
 
-def convert(path: Path, out: Path, options: Options) -> tuple[str, ...]:
+def convert(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
     """Writes a D4RL file as a data set, and returns what was changed.
 
     Raises:
@@ -54,8 +54,8 @@ def convert(path: Path, out: Path, options: Options) -> tuple[str, ...]:
             key: hdf5.dataset(path, file, name) for key, name in NAMES.items() if name in file
         }
         check(path, arrays)
-        if FOLLOWING in file:
-            arrays["next_obs"] = hdf5.dataset(path, file, FOLLOWING)
+        if NEXT_OBS in file:
+            arrays["next_obs"] = hdf5.dataset(path, file, NEXT_OBS)
         low = -1.0 if options.low is None else options.low
         high = 1.0 if options.high is None else options.high
         spaces = Box(arrays["obs"].shape[1:]), Box(arrays["action"].shape[1:], low, high)
@@ -86,7 +86,9 @@ def check(path: Path, arrays: dict[str, Any]) -> None:
         raise DamagedFileError(f"{path}: its arrays differ in length: {sizes}")
 
 
-def rows(path: Path, arrays: dict[str, Any], about: Card, options: Options) -> Iterator[Fields]:
+def rows(
+    path: Path, arrays: dict[str, Any], about: Card, options: ImportOptions
+) -> Iterator[Fields]:
     """The rows, some at a time, as a `Sequence` takes them."""
     action: Any = about.action
     for first in range(0, len(arrays["reward"]), BLOCK):
@@ -105,10 +107,10 @@ def rows(path: Path, arrays: dict[str, Any], about: Card, options: Options) -> I
             refuse_rows(path, first, both, "terminals and timeouts are both true; --repair "
                         "both-ends would count them as terminated")  # fmt: skip
         fields["valid"] = finite(path, first, fields, "missing" in options.repair)
-        apart = np.abs(fields["action"]).reshape(count, -1)
+        per_row = np.abs(fields["action"]).reshape(count, -1)
         outside = (fields["action"] < action.low - 1e-4) | (fields["action"] > action.high + 1e-4)
         wrong = outside.reshape(count, -1).any(1) & fields["valid"]
-        refuse_rows(path, first, wrong, f"an action of {apart.max():g} is outside "
+        refuse_rows(path, first, wrong, f"an action of {per_row.max():g} is outside "
                     f"{action.low:g} to {action.high:g} (--action-low, --action-high)")  # fmt: skip
         half = (action.high - action.low) / 2
         fields["action"] = ((fields["action"] - action.low) / half - 1.0).astype(np.float32)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from spinward.data import d4rl, legacy, minari_files
-from spinward.data.plan import Options
+from spinward.data.plan import ImportOptions
 from spinward.data.tables import refuse_table
 
 
-def converted(path: Path, out: Path, options: Options) -> tuple[str, ...]:
+def converted(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
     """Writes what is at a path as a data set, and returns what was changed.
 
     Raises:
@@ -24,5 +24,5 @@ def converted(path: Path, out: Path, options: Options) -> tuple[str, ...]:
 
 def exported(path: Path, out: Path) -> int:
     """Writes a data set in the format of Minari, and returns its episodes."""
-    with legacy.opened_any(path) as found:
-        return minari_files.export(found, out, f"{out.name}-v0")
+    with legacy.opened_any(path) as data:
+        return minari_files.export(data, out, f"{out.name}-v0")

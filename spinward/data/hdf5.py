@@ -53,12 +53,12 @@ def dataset(path: Path, group: Any, name: str) -> Any:
         raise DamagedFileError(f"{path}: {group.name} lacks {name}; it has {', '.join(group)}")
     if not isinstance(link, module.HardLink):
         raise DamagedFileError(f"{path}: {name} is a link, which is not followed")
-    found = group[name]
-    if not isinstance(found, module.Dataset) or found.is_virtual or found.external:
+    entry = group[name]
+    if not isinstance(entry, module.Dataset) or entry.is_virtual or entry.external:
         raise DamagedFileError(f"{path}: {name} is no array in this file")
-    if found.dtype.kind not in "fiub":
-        raise DamagedFileError(f"{path}: {name} has values of type {found.dtype}, not numbers")
-    return found
+    if entry.dtype.kind not in "fiub":
+        raise DamagedFileError(f"{path}: {name} has values of type {entry.dtype}, not numbers")
+    return entry
 
 
 def subgroup(path: Path, group: Any, name: str) -> Any:
@@ -70,12 +70,12 @@ def subgroup(path: Path, group: Any, name: str) -> Any:
     return group[name]
 
 
-def values(path: Path, found: Any, rows: slice = slice(None)) -> Any:
+def values(path: Path, entry: Any, rows: slice = slice(None)) -> Any:
     """Rows of an array, if they are not more than fits in memory."""
-    first, end, _ = rows.indices(len(found))
-    size = (end - first) * found.dtype.itemsize
-    for n in found.shape[1:]:
+    first, end, _ = rows.indices(len(entry))
+    size = (end - first) * entry.dtype.itemsize
+    for n in entry.shape[1:]:
         size *= n
     if size > LARGEST:
-        raise DamagedFileError(f"{path}: {found.name} has {size:,} bytes in one place; not read")
-    return found[rows]
+        raise DamagedFileError(f"{path}: {entry.name} has {size:,} bytes in one place; not read")
+    return entry[rows]

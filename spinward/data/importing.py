@@ -12,9 +12,9 @@ from spinward.data import card, cells
 from spinward.data.card import Card
 from spinward.data.cells import CATEGORY, Input
 from spinward.data.layout import layout_of
-from spinward.data.plan import Options, Plan, check_range
+from spinward.data.plan import ImportOptions, Plan, check_range
 from spinward.data.roles import ENDS
-from spinward.data.scan import Episodes, times
+from spinward.data.scan import EpisodeCodes, times
 from spinward.data.sequence import Sequence, in_order
 from spinward.data.statistics import measured
 from spinward.data.store import opened
@@ -22,7 +22,7 @@ from spinward.data.writer import Fields, Writer, created
 from spinward.experience.episodes import PROBABILITY
 
 
-def encode(plan: Plan, batch: Any, first: int, episodes: Episodes) -> Fields:
+def encode(plan: Plan, batch: Any, first: int, episodes: EpisodeCodes) -> Fields:
     """The rows of a table as numbers, each still by itself."""
     roles, count = plan.roles, batch.num_rows
     obs = np.concatenate([cells.features(batch.column(h.column), h) for h in plan.obs], 1)
@@ -75,7 +75,7 @@ def action(plan: Plan, batch: Any, how: list[Input]) -> tuple[np.ndarray, np.nda
     return ((values - low) / half - 1.0).astype(np.float32), known
 
 
-def import_table(path: Path, out: Path, options: Options) -> tuple[Plan, tuple[str, ...]]:
+def import_table(path: Path, out: Path, options: ImportOptions) -> tuple[Plan, tuple[str, ...]]:
     """Writes a table as a data set, and returns what was understood and what was changed.
 
     Raises:
@@ -93,13 +93,13 @@ def import_table(path: Path, out: Path, options: Options) -> tuple[Plan, tuple[s
         for fields in in_order(plan, rows(plan), Path(scratch)):
             sequence.add(fields)
         sequence.finish()
-        found = opened(folder)
-        card.write(folder, replace(about(plan, sequence.notes()), statistics=measured(found)))
+        table = opened(folder)
+        card.write(folder, replace(about(plan, sequence.notes()), statistics=measured(table)))
     return plan, sequence.notes()
 
 
 def rows(plan: Plan) -> Iterator[Fields]:
-    first, episodes = 0, Episodes()
+    first, episodes = 0, EpisodeCodes()
     for batch in plan.table.batches():
         yield encode(plan, batch, first, episodes)
         first += batch.num_rows

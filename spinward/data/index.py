@@ -50,7 +50,7 @@ def lines(folder: Path, file: str) -> tuple[list[dict[str, Any]], str]:
         FileNotFoundError: there is none.
         DamagedFileError: the index was changed.
     """
-    path, chain, found = folder / file, "", []
+    path, chain, entries = folder / file, "", []
     try:
         texts = files.read(path, folder, LIMIT).split(b"\n")[:-1]
         for text in texts:
@@ -59,12 +59,12 @@ def lines(folder: Path, file: str) -> tuple[list[dict[str, Any]], str]:
             expected, chain = line(content, chain)
             if expected != text + b"\n":
                 raise ValueError(f"found {text!r:.80}")
-            found.append(content)
-        if not found:
+            entries.append(content)
+        if not entries:
             raise ValueError("found no line")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path, error) from None
-    return found, chain
+    return entries, chain
 
 
 def damaged(path: Path, error: Exception) -> DamagedFileError:

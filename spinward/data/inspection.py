@@ -21,8 +21,8 @@ class Hashes:
         self.values = np.zeros(rows, np.uint64)
 
     def add(self, first: int, fields: Fields) -> None:
-        found = of_steps(fields)
-        self.values[first : first + len(found)] = found
+        codes = of_steps(fields)
+        self.values[first : first + len(codes)] = codes
 
     def repeated(self, store: Store) -> tuple[int, list[int]]:
         """How many steps are equal to an earlier one, and the rows of a few."""
@@ -31,9 +31,9 @@ class Hashes:
         count, some = int(same.sum()), self.values[1:][np.flatnonzero(same)[:EXAMPLES]]
         rows: dict[int, list[int]] = {int(value): [] for value in some}
         for first, fields in store.blocks() if count else ():
-            found = of_steps(fields)
-            for row in np.flatnonzero(np.isin(found, some)).tolist():
-                rows[int(found[row])].append(first + row)
+            codes = of_steps(fields)
+            for row in np.flatnonzero(np.isin(codes, some)).tolist():
+                rows[int(codes[row])].append(first + row)
             if all(len(places) > 1 for places in rows.values()):
                 break
         return count, sorted(places[1] for places in rows.values() if len(places) > 1)
@@ -67,9 +67,9 @@ def inspected(store: Store) -> dict[str, Any]:
     """
     store.check()
     hashes = Hashes(store.rows)
-    found = Pass(store, hashes.add)
+    one_pass = Pass(store, hashes.add)
     duplicates, rows = hashes.repeated(store)
-    content = summary(found)
+    content = summary(one_pass)
     columns = content["columns"]
     constant = [
         f"{name}[{i}]" if len(column["min"]) > 1 else name
@@ -79,7 +79,7 @@ def inspected(store: Store) -> dict[str, Any]:
     ]
     bad = {
         name: {"count": int(np.sum(m.bad)), "first_row": m.first_bad}
-        for name, m in found.moments.items()
+        for name, m in one_pass.moments.items()
         if np.sum(m.bad)
     }
     about = store.card
@@ -94,8 +94,8 @@ def inspected(store: Store) -> dict[str, Any]:
         "not_finite": bad,
         "duplicates": {"count": duplicates, "rows": rows},
         "constant": constant,
-        "both_ends": found.both,
-        "outside": found.outside,
+        "both_ends": one_pass.both,
+        "outside": one_pass.outside,
     }
     return content | {"findings": findings(store, content)}
 

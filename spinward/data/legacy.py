@@ -29,9 +29,9 @@ def opened_any(path: Path) -> Iterator[Store]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         write(path, Path(scratch) / "data", None)
-        found = store.opened(Path(scratch) / "data")
-        found.path = path
-        yield found
+        data = store.opened(Path(scratch) / "data")
+        data.path = path
+        yield data
 
 
 def write(path: Path, out: Path, spec: Spec | None, **about: Any) -> None:
@@ -49,7 +49,7 @@ def write(path: Path, out: Path, spec: Spec | None, **about: Any) -> None:
 
 
 def spec_of(path: Path, arrays: dict[str, np.ndarray]) -> Spec:
-    """The spaces that arrays tell of."""
+    """The spaces that arrays imply."""
     if missing := [name for name in ("obs", "action", "reward") if name not in arrays]:
         raise SettingsError(f"{path} lacks {', '.join(missing)}")
     obs, action = arrays["obs"], arrays["action"]

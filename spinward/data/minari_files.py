@@ -16,7 +16,7 @@ from spinward.data.checks import named, refuse_both
 from spinward.data.layout import layout_of
 from spinward.data.mixing import groups, lengths
 from spinward.data.parts import BLOCK, CUT
-from spinward.data.plan import Options
+from spinward.data.plan import ImportOptions
 from spinward.data.statistics import measured
 from spinward.data.store import Store, opened
 from spinward.data.writer import Fields, Writer, created
@@ -33,7 +33,7 @@ def folder_of(path: Path) -> Path | None:
     return next((f for f in (path, path / "data") if (f / DATA).is_file()), None)
 
 
-def convert(path: Path, out: Path, options: Options) -> tuple[str, ...]:
+def convert(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
     """Writes a Minari data set as one of ours, and returns what was changed.
 
     Raises:
@@ -214,9 +214,9 @@ def write_episode(file: Any, episode: int, fields: Fields, store: Store) -> None
     group = file.create_group(f"episode_{episode}")
     group.attrs["id"], group.attrs["total_steps"] = episode, len(fields["reward"])
     for key, obs in named({"obs": fields["obs"]}):
-        following = dict(named({"obs": fields["next_obs"]}))[key]
+        successors = dict(named({"obs": fields["next_obs"]}))[key]
         where = f"observations/{key[4:]}" if len(key) > 3 else "observations"
-        group[where] = np.concatenate([obs, following[-1:]])
+        group[where] = np.concatenate([obs, successors[-1:]])
     action = fields["action"]
     amounts = isinstance(store.card.action, Box)
     group["actions"] = store.card.action.from_unit(action) if amounts else action.astype(np.int64)  # type: ignore[union-attr]

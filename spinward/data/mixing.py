@@ -36,16 +36,16 @@ def lengths(store: Store) -> np.ndarray:
     return np.diff(store.begins(), append=store.rows)
 
 
-def chosen(store: Store, which: Filter) -> np.ndarray:
+def filtered(store: Store, which: Filter) -> np.ndarray:
     """The numbers of the episodes that a filter takes, in their order."""
     length = lengths(store)
     kept = length >= which.shortest
     if which._replace(shortest=1) == Filter():
         return np.flatnonzero(kept)
-    found = Pass(store)
-    kept &= (found.returns >= which.low) & (found.returns <= which.high) & found.whole
+    one_pass = Pass(store)
+    kept &= (one_pass.returns >= which.low) & (one_pass.returns <= which.high) & one_pass.whole
     if which.best < 1.0:
-        order = np.argsort(np.where(kept, found.returns, -np.inf))[::-1]
+        order = np.argsort(np.where(kept, one_pass.returns, -np.inf))[::-1]
         kept[order[max(1, round(which.best * kept.sum())) :]] = False
     return np.flatnonzero(kept)
 
@@ -74,10 +74,10 @@ def groups(sizes: np.ndarray, store: Store) -> Iterator[slice]:
     per_row = max(1, store.nbytes * store.layout.stack // store.rows)
     filled = np.cumsum(sizes) * per_row // BLOCK
     ends = np.flatnonzero(np.diff(filled, append=-1)) + 1
-    begin = 0
+    start = 0
     for end in ends.tolist():
-        yield slice(begin, end)
-        begin = end
+        yield slice(start, end)
+        start = end
 
 
 def split(path: Path, out: Path, share: float, seed: int) -> dict[str, int]:
@@ -126,9 +126,9 @@ def mix(
     stores = [opened(path) for path in paths]
     for one in stores[1:]:
         check_fit(one.path, one.card, stores[0].card.spec, str(paths[0]))
-    episodes = [chosen(store, which) for store in stores]
+    episodes = [filtered(store, which) for store in stores]
     if weights or rows:
-        episodes = drawn(stores, episodes, weights or [1.0] * len(paths), rows, seed)
+        episodes = resampled(stores, episodes, weights or [1.0] * len(paths), rows, seed)
     if not sum(map(len, episodes)):
         raise SettingsError(f"no episode of {', '.join(map(str, paths))} is left")
     counts, number = [], 0
@@ -161,7 +161,7 @@ def common(stores: list[Store]) -> Layout:
     return layout_of(stores[0].card.spec, extras, layouts[0].stack)
 
 
-def drawn(
+def resampled(
     stores: list[Store], episodes: list[np.ndarray], weights: list[float], rows: int, seed: int
 ) -> list[np.ndarray]:
     """Episodes drawn at random, so that each data set has its share of the steps."""

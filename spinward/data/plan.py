@@ -12,13 +12,13 @@ from spinward.data import cells
 from spinward.data.cells import CATEGORY, Input
 from spinward.data.roles import ENDS, roles_of
 from spinward.data.scan import EXACT, REPAIRS, Problem, Scan
-from spinward.data.tables import Table
+from spinward.data.tables import TableFile
 from spinward.errors import SettingsError
 from spinward.experience.episodes import PROBABILITY
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """What a user says of a table."""
 
     roles: dict[str, str] = dataclasses.field(default_factory=dict)  # columns by role
@@ -42,12 +42,12 @@ class Options:
 class Plan:
     """What is understood of a table, before a row is written."""
 
-    def __init__(self, path: Path, options: Options):
+    def __init__(self, path: Path, options: ImportOptions):
         options.check()
         self.path, self.options = path, options
-        schema = Table(path).schema()
+        schema = TableFile(path).schema()
         self.roles = roles_of(path, schema.names, options.roles)
-        self.table = Table(path, self.floats(schema))
+        self.table = TableFile(path, self.floats(schema))
         self.scan = Scan(self.table, self.roles, schema)
         self.problems = list(self.scan.problems())
         self.obs = [self.scan.input(name) for name in self.roles.obs]
@@ -102,8 +102,8 @@ class Plan:
         """The problems that are not to be repaired."""
         repair = self.options.repair
         left_out = self.scan.rows if "last-line" in repair and self.open_end else 0
-        found = [p for p in self.problems if not p.repair or p.repair not in repair]
-        return [p for p in found if not (left_out and p.row == left_out)]
+        unrepaired = [p for p in self.problems if not p.repair or p.repair not in repair]
+        return [p for p in unrepaired if not (left_out and p.row == left_out)]
 
     @property
     def open_end(self) -> bool:
@@ -112,10 +112,10 @@ class Plan:
 
     def require(self) -> None:
         """Raises SettingsError where there is a question or a problem."""
-        found = [*self.questions, *map(str, self.refused)]
-        if found:
-            more = f" ({len(found) - 1} more: --dry-run lists them)" if len(found) > 1 else ""
-            raise SettingsError(f"{self.path}: {found[0]}{more}")
+        reasons = [*self.questions, *map(str, self.refused)]
+        if reasons:
+            more = f" ({len(reasons) - 1} more: --dry-run lists them)" if len(reasons) > 1 else ""
+            raise SettingsError(f"{self.path}: {reasons[0]}{more}")
 
     @property
     def action_space(self) -> Any:

@@ -146,8 +146,8 @@ class DataLog:
         """Completes the cards of a run that is at its end."""
         for writer in self.writers:
             if writer.rows:
-                found = opened(writer.folder)
-                card.write(writer.folder, replace(found.card, statistics=measured(found)))
+                data = opened(writer.folder)
+                card.write(writer.folder, replace(data.card, statistics=measured(data)))
 
 
 def other_recording(env: np.ndarray, time: np.ndarray) -> np.ndarray:
@@ -162,8 +162,8 @@ def span(state: Any, first: int, count: int, stack: int) -> dict[str, np.ndarray
     start, size = first % stored.capacity(state), stored.capacity(state)
     names = (*chunks.FIELDS, "weight")
     if stack > 1 or start + count > size or jax.default_backend() != "cpu":
-        found = compiled(stored.scattered(count, stack), 0)(state, np.int32(first))
-        rows = {name: np.asarray(getattr(found, name)) for name in names}
+        logged = compiled(stored.scattered(count, stack), 0)(state, np.int32(first))
+        rows = {name: np.asarray(getattr(logged, name)) for name in names}
     else:  # views of XLA's own memory, which take a tenth of the time
         views = ((name, np.from_dlpack(getattr(state.data, name))) for name in names)
         rows = {name: x[:, start : start + count] for name, x in views}

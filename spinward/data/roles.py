@@ -62,7 +62,7 @@ def roles_of(path: Path, names: list[str], said: dict[str, str]) -> Roles:
     Raises:
         SettingsError: there is no such column, or one has two roles, or a role has none.
     """
-    found: dict[str, Any] = {}
+    roles: dict[str, Any] = {}
     left_out = set(matching(path, names, said.get("ignore", ""))) if said.get("ignore") else set()
     for role, text in said.items():
         if text and role != "ignore":
@@ -71,23 +71,23 @@ def roles_of(path: Path, names: list[str], said: dict[str, str]) -> Roles:
                 raise SettingsError(
                     f"--{role.replace('_', '-')} {text}: it is {len(columns)} columns"
                 )
-            found[role] = columns if role in SEVERAL else columns[0]
-    taken = {c for v in found.values() for c in ((v,) if isinstance(v, str) else v)} | left_out
+            roles[role] = columns if role in SEVERAL else columns[0]
+    taken = {c for v in roles.values() for c in ((v,) if isinstance(v, str) else v)} | left_out
     for role, known in NAMES.items():
-        if role not in found:
+        if role not in roles:
             column = next((n for n in names if n.lower() in known and n not in taken), "")
             if column:
-                found[role] = (column,) if role in SEVERAL else column
+                roles[role] = (column,) if role in SEVERAL else column
                 taken.add(column)
     for role, starts in PREFIXES.items():
-        if role not in found:
-            begun = [n for n in names if n not in taken and begins(n, starts)]
-            if begun:
-                found[role] = tuple(sorted(begun, key=natural))
-                taken |= set(begun)
-    if "obs" not in found:
-        found["obs"] = tuple(n for n in names if n not in taken)
-    return checked(path, names, Roles(**found))
+        if role not in roles:
+            prefixed = [n for n in names if n not in taken and begins(n, starts)]
+            if prefixed:
+                roles[role] = tuple(sorted(prefixed, key=natural))
+                taken |= set(prefixed)
+    if "obs" not in roles:
+        roles["obs"] = tuple(n for n in names if n not in taken)
+    return checked(path, names, Roles(**roles))
 
 
 def checked(path: Path, names: list[str], roles: Roles) -> Roles:

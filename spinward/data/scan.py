@@ -11,7 +11,7 @@ import numpy as np
 from spinward.data import cells
 from spinward.data.cells import CATEGORY, LIST, NUMBER, Input
 from spinward.data.roles import Roles
-from spinward.data.tables import Table, last_line_ends
+from spinward.data.tables import TableFile, last_line_ends
 
 REPAIRS = {
     "missing": "leave out steps with a missing or non-finite cell, and cut the episode there",
@@ -66,10 +66,10 @@ class Seen:
 class Scan:
     """What one pass over a table finds."""
 
-    def __init__(self, table: Table, roles: Roles, schema: Any):
+    def __init__(self, table: TableFile, roles: Roles, schema: Any):
         self.table, self.roles = table, roles
         self.rows = 0
-        self.found: dict[tuple[str, str], Problem] = {}
+        self.first_problems: dict[tuple[str, str], Problem] = {}
         self.seen = {name: Seen(cells.kind_of(schema.field(name).type)) for name in roles.used}
         self.whole = {name for name in roles.used if cells.is_whole(schema.field(name).type)}
         for name in roles.used:
@@ -77,9 +77,9 @@ class Scan:
             if not self.seen[name].kind and place:
                 kind = str(schema.field(name).type)
                 self.note(f"cells of type {kind} are no numbers", name, np.array([True]))
-        self.episodes = Episodes()
-        self.order = Order(self)
-        if not self.found:
+        self.episodes = EpisodeCodes()
+        self.order = RowOrder(self)
+        if not self.first_problems:
             for batch in table.batches():
                 self.add(batch)
         self.order.finish()
@@ -94,10 +94,10 @@ class Scan:
         if not wrong.any():
             return
         start = self.rows if first is None else first
-        before = self.found.get((what, column))
+        before = self.first_problems.get((what, column))
         row = before.row if before else start + int(wrong.argmax()) + 1
         count = int(wrong.sum()) + (before.times if before else 0)
-        self.found[what, column] = Problem(what, column, row, count, repair)
+        self.first_problems[what, column] = Problem(what, column, row, count, repair)
 
     def add(self, batch: Any) -> None:
         roles = self.roles
@@ -157,7 +157,7 @@ class Scan:
 
     def problems(self) -> Iterator[Problem]:
         """All that was found, the earliest rows first."""
-        yield from sorted(self.found.values(), key=lambda p: (p.row, p.column))
+        yield from sorted(self.first_problems.values(), key=lambda p: (p.row, p.column))
         roles = self.roles
         for name in (*roles.obs, *roles.next_obs, *roles.action, roles.reward, roles.action_prob):
             if name and self.seen[name].kind == CATEGORY:
@@ -194,7 +194,7 @@ class Scan:
         return Input(name, seen.kind or NUMBER, seen.width)
 
 
-class Episodes:
+class EpisodeCodes:
     """The numbers of episodes, from the names in a column."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ class Episodes:
         return np.array([n.encode() for n in self.numbers], f"S{min(self.longest, 255)}")
 
 
-class Order:
+class RowOrder:
     """Whether the rows of each episode stand together, in the order of time."""
 
     def __init__(self, scan: Scan):

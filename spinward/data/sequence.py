@@ -90,13 +90,13 @@ class Sequence:
             return
         same, fields = self.with_ends(fields)
         next_obs, dropped = self.successors(fields, same)
-        following = np.append(dropped[1:], False) & same
+        next_dropped = np.append(dropped[1:], False) & same
         cut_off = np.append(fields["truncated"][1:], False)
-        truncated = fields["truncated"] | (following & cut_off)
+        truncated = fields["truncated"] | (next_dropped & cut_off)
         number = len(same)
         episode = self.episode + np.concatenate([[0], np.cumsum(~same)[:-1]])
         position = self.position + np.arange(number)
-        over = ~same | following
+        over = ~same | next_dropped
         over[count - 1] = True
         kept = np.flatnonzero(~dropped[:count])
         self.counts["last"] += count - len(kept)
@@ -115,7 +115,7 @@ class Sequence:
 
     def with_ends(self, fields: Fields) -> tuple[np.ndarray, Fields]:
         """Whether the next row is the next step [rows], and the rows with the ends that the user
-        told of."""
+        named."""
         code = fields["code"]
         other = np.append(np.diff(code) != 0, True)
         gap = np.append(fields["gap"][1:], False)
@@ -129,7 +129,7 @@ class Sequence:
         successor is not known, and matters."""
         if "next_obs" in fields:
             known: Any = fields["next_obs"]
-            masks = self.following(same)
+            masks = self.next_row(same)
 
             def given(kept: np.ndarray) -> Any:
                 if "mask" not in fields:
@@ -137,10 +137,10 @@ class Sequence:
                 return {"action_mask": fields["mask"][masks[kept]], "obs": known[kept]}
 
             return given, np.zeros(len(same), bool)
-        at = self.following(same)
+        at = self.next_row(same)
         return lambda kept: self.observed(fields, at[kept]), ~same & ~fields["terminated"]
 
-    def following(self, same: np.ndarray) -> np.ndarray:
+    def next_row(self, same: np.ndarray) -> np.ndarray:
         """The row of the next step; where there is none, the row itself."""
         return np.arange(len(same)) + same
 

@@ -16,7 +16,7 @@ SHOWN = 1024  # entries of an observation whose moments are kept one by one
 BINS = 20
 
 
-class Moments:
+class ColumnMoments:
     """The mean, variance and extremes of the finite entries of a column (Chan et al., 1979)."""
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Moments:
         mean = y.sum(0) / np.maximum(count, 1)
         squares = (np.where(finite, x - mean, 0.0) ** 2).sum(0)
         total = self.count + count
-        apart = mean - self.mean
-        self.squares += squares + apart**2 * self.count * count / np.maximum(total, 1)
-        self.mean += apart * count / np.maximum(total, 1)
+        difference = mean - self.mean
+        self.squares += squares + difference**2 * self.count * count / np.maximum(total, 1)
+        self.mean += difference * count / np.maximum(total, 1)
         self.low = np.minimum(self.low, np.where(finite, x, np.inf).min(0))
         self.high = np.maximum(self.high, np.where(finite, x, -np.inf).max(0))
         self.count, self.bad = total, self.bad + (len(x) - count)
@@ -68,7 +68,7 @@ class Pass:
         self.whole = np.ones(len(self.begins), bool)  # whether an episode was not cut
         self.flags = dict.fromkeys((*FLAGS, CUT), 0)
         self.both = 0
-        self.moments: dict[str, Moments] = {}
+        self.moments: dict[str, ColumnMoments] = {}
         discrete = store.card.action if isinstance(store.card.action, Discrete) else None
         self.actions = np.zeros(discrete.n if discrete else 0, np.int64)
         self.outside = 0  # actions that the space does not have
@@ -97,7 +97,7 @@ class Pass:
             self.spread = self.spread + spread(fields["action"])
         for name, values in named(fields):
             if not name.startswith("next_obs") and name not in self.flags:
-                self.moments.setdefault(name, Moments()).add(first, values)
+                self.moments.setdefault(name, ColumnMoments()).add(first, values)
 
 
 def spread(action: np.ndarray) -> np.ndarray:
@@ -114,23 +114,23 @@ def measured(store: Store) -> dict[str, Any]:
     return summary(Pass(store))
 
 
-def summary(found: Pass) -> dict[str, Any]:
-    store, whole = found.store, found.whole
-    lengths = np.diff(found.begins, append=store.rows)
-    discrete = len(found.actions) > 0
+def summary(one_pass: Pass) -> dict[str, Any]:
+    store, whole = one_pass.store, one_pass.whole
+    lengths = np.diff(one_pass.begins, append=store.rows)
+    discrete = len(one_pass.actions) > 0
     actions = (
-        {"counts": found.actions.tolist()}
+        {"counts": one_pass.actions.tolist()}
         if discrete
-        else {"spread": np.asarray(found.spread).tolist()}
+        else {"spread": np.asarray(one_pass.spread).tolist()}
     )
     return {
         "rows": store.rows,
-        "episodes": len(found.begins),
+        "episodes": len(one_pass.begins),
         "whole_episodes": int(whole.sum()),
-        "ends": found.flags,
-        "returns": distribution(found.returns[whole]),
+        "ends": one_pass.flags,
+        "returns": distribution(one_pass.returns[whole]),
         "lengths": distribution(lengths[whole]),
-        "columns": {name: m.to_json() for name, m in found.moments.items()},
+        "columns": {name: m.to_json() for name, m in one_pass.moments.items()},
         "actions": actions,
     }
 

@@ -36,23 +36,23 @@ def open_data(
     if path.is_file() or not store.stores_below(path):
         steps = read_arrays(path, spec)
         return Data(steps, spec, share, note=f"{len(steps.reward):,} logged steps, in memory")
-    found = store.opened(path)
-    check_fit(path, found.card, spec, env or "the environment")
-    found.check()
-    if found.nbytes > memory_gib * GIB:
-        for first, fields in found.blocks():
-            check_values(path, found.card, first, fields)
-        note = f"{found.rows:,} logged steps ({found.nbytes / GIB:.1f} GiB), read as they are drawn"
+    data = store.opened(path)
+    check_fit(path, data.card, spec, env or "the environment")
+    data.check()
+    if data.nbytes > memory_gib * GIB:
+        for first, fields in data.blocks():
+            check_values(path, data.card, first, fields)
+        note = f"{data.rows:,} logged steps ({data.nbytes / GIB:.1f} GiB), read as they are drawn"
         nothing: Any = None
-        return Data(nothing, spec, share, note=note, reader=StoreReader(found))
-    note = f"{found.rows:,} logged steps ({found.nbytes / GIB:.2g} GiB), in memory"
-    steps = in_memory(found)
-    if found.layout.stack == 1:
+        return Data(nothing, spec, share, note=note, reader=StoreReader(data))
+    note = f"{data.rows:,} logged steps ({data.nbytes / GIB:.2g} GiB), in memory"
+    steps = in_memory(data)
+    if data.layout.stack == 1:
         return Data(steps, spec, share, note=note)
-    frames, numbers = images(found)
+    frames, numbers = images(data)
     obs: Any = numbers
     steps = Transition(**{**vars(steps), OBS: obs, "next_obs": obs})
-    return Data(steps, spec, share, note=note, frames=frames, stack=found.layout.stack)
+    return Data(steps, spec, share, note=note, frames=frames, stack=data.layout.stack)
 
 
 class StoreReader:
@@ -72,23 +72,23 @@ def transition(fields: Fields, keep: tuple[str, ...]) -> Transition:
     return Transition(**main, weight=weight, extras={name: fields[name] for name in keep})
 
 
-def in_memory(found: Store) -> Transition:
+def in_memory(data: Store) -> Transition:
     """All steps of a data set, checked; without observations that are stacks of images."""
     whole: Fields = {}
-    for first, fields in found.blocks():
-        check_values(found.path, found.card, first, fields)
-        if found.layout.stack > 1:
+    for first, fields in data.blocks():
+        check_values(data.path, data.card, first, fields)
+        if data.layout.stack > 1:
             fields |= {OBS: fields["reward"], "next_obs": fields["reward"]}
         rows = np.arange(first, first + len(fields["reward"]))
-        store.put(whole, fields, rows, found.rows)
-    return transition(whole, (*found.extras, CUT))
+        store.put(whole, fields, rows, data.rows)
+    return transition(whole, (*data.extras, CUT))
 
 
-def images(found: Store) -> tuple[Frames, np.ndarray]:
+def images(data: Store) -> tuple[Frames, np.ndarray]:
     """The images of a data set, each once, and the number [rows] of the newest of each step."""
     numbers, columns, before = [], [], 0
-    stack = found.layout.stack
-    for part, order in zip(found.parts, found.orders, strict=True):
+    stack = data.layout.stack
+    for part, order in zip(data.parts, data.orders, strict=True):
         (name,) = (c.name for c in part.layout.columns if c.per == STATE)
         length = np.diff(order.first, append=part.rows)
         place = order.start + order.number * stack + stack - 1 - order.first + before

@@ -84,10 +84,10 @@ class Store:
         which = np.searchsorted(self.firsts, rows, "right") - 1
         fields: Fields = {}
         for i in np.unique(which):
-            chosen = np.flatnonzero(which == i)
-            place = rows[chosen] - self.firsts[i]
-            found = gathered(self.parts[i], self.orders[i], place, one_by_one)
-            put(fields, found, chosen, len(rows))
+            places = np.flatnonzero(which == i)
+            place = rows[places] - self.firsts[i]
+            some = gathered(self.parts[i], self.orders[i], place, one_by_one)
+            put(fields, some, places, len(rows))
         return fields
 
     def blocks(self) -> Iterator[tuple[int, Fields]]:
@@ -111,14 +111,14 @@ class Store:
             check_digests(each)
 
 
-def put(fields: Fields, found: Fields, chosen: np.ndarray, rows: int) -> None:
+def put(fields: Fields, some: Fields, places: np.ndarray, rows: int) -> None:
     """Puts the steps that were found into the places `chosen` of `rows`."""
-    for name, value in found.items():
+    for name, value in some.items():
         if isinstance(value, dict):
-            put(fields.setdefault(name, {}), value, chosen, rows)
+            put(fields.setdefault(name, {}), value, places, rows)
         else:
             whole = fields.setdefault(name, np.empty((rows, *value.shape[1:]), value.dtype))
-            whole[chosen] = value
+            whole[places] = value
 
 
 def opened(path: str | Path) -> Store:
@@ -163,14 +163,14 @@ def stores_below(path: Path) -> list[Path]:
     if is_store(path):
         return [path]
     top = files.inside(path, path / "shards") if (path / "config.json").exists() else path
-    found = []
+    stores = []
     for folder, folders, names in os.walk(top):
         for name in [*folders, *names]:
             files.inside(path, Path(folder) / name)
         if FILE in names:
-            found.append(Path(folder))
+            stores.append(Path(folder))
             folders.clear()
-    return sorted(found, key=natural)
+    return sorted(stores, key=natural)
 
 
 def natural(path: Path) -> tuple[Any, ...]:
@@ -187,5 +187,5 @@ def check_seeds(parts: list[Part]) -> None:
         for seed in range(first, first + count) if each.folder.name.startswith("seed-") else ():
             if (other := each.folder.with_name(f"seed-{seed}")) not in folders:
                 raise DamagedFileError(
-                    f"{other} is missing: {each.folder / FILE} tells of {count} seeds"
+                    f"{other} is missing: {each.folder / FILE} has {count} seeds"
                 )

@@ -40,7 +40,7 @@ def refuse_table(path: Path) -> None:
         )
 
 
-class Table:
+class TableFile:
     """A file of rows. `floats` are columns whose numbers need not be whole, whatever the first rows
     have."""
 
@@ -147,8 +147,8 @@ class Table:
                 for name, value in row.items():
                     kind = kind_of(value)
                     if kind and kinds.setdefault(name, kind) != kind:
-                        found = json.dumps(value)
-                        return f"row {number}, column {name}: {found:.60}, not a {kinds[name]}"
+                        text = json.dumps(value)
+                        return f"row {number}, column {name}: {text:.60}, not a {kinds[name]}"
         return ""
 
 

@@ -55,10 +55,10 @@ class Writer:
         for column in self.layout.columns:
             values: Any
             if column.per == STATE:
-                obs, following = (fields[n] for n in (OBS, "next_obs"))
+                obs, next_obs = (fields[n] for n in (OBS, "next_obs"))
                 if column.leaf:
-                    obs, following = obs[column.leaf], following[column.leaf]
-                values = states(obs, following, last, self.layout.stack)
+                    obs, next_obs = obs[column.leaf], next_obs[column.leaf]
+                values = states(obs, next_obs, last, self.layout.stack)
             elif column.per == SEGMENT:
                 values = where[column.name] if column.name in WHERE else ids
             else:
@@ -127,10 +127,10 @@ def shorten(folder: Path, name: str, size: int) -> None:
     if size == 0 and not (folder / name).exists():
         return
     with files.opened(folder / name, folder, "ab") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found < size:
+        size_now = os.fstat(file.fileno()).st_size
+        if size_now < size:
             raise DamagedFileError(
-                f"{folder / name}: expected at least {size:,} bytes, found {found:,}"
+                f"{folder / name}: expected at least {size:,} bytes, found {size_now:,}"
             )
         os.ftruncate(file.fileno(), size)
         files.sync(file.fileno())
@@ -167,14 +167,14 @@ def ends(fields: Fields, cut: np.ndarray | None = None) -> np.ndarray:
     where `cut`, and the last row."""
     done = fields["terminated"] | fields["truncated"]
     over = done if cut is None else done | cut
-    for obs, following in leaves(fields):
-        apart = following[:-1] != obs[1:]
-        over[:-1] |= apart.any(tuple(range(1, apart.ndim)))
+    for obs, next_obs in leaves(fields):
+        differs = next_obs[:-1] != obs[1:]
+        over[:-1] |= differs.any(tuple(range(1, differs.ndim)))
     over[-1] = True
     return np.flatnonzero(over)
 
 
 def leaves(fields: Fields) -> list[tuple[np.ndarray, np.ndarray]]:
     """The arrays of the observations, each with that of the successors."""
-    obs, following = fields[OBS], fields["next_obs"]
-    return [(obs[k], following[k]) for k in obs] if isinstance(obs, dict) else [(obs, following)]
+    obs, next_obs = fields[OBS], fields["next_obs"]
+    return [(obs[k], next_obs[k]) for k in obs] if isinstance(obs, dict) else [(obs, next_obs)]

@@ -11,6 +11,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 from spinward.envs.canvas import BLUE, GREEN, GREY, INK, ORANGE, Canvas
 
+NAMES = {"Acrobot-v1": "Acrobot"}
+
 GRAVITY, TAU = 9.8, 0.2  # links have mass, length and inertia 1, and their centre halfway
 SPEED_1, SPEED_2 = 4 * math.pi, 9 * math.pi  # limits of the angular velocities
 TARGET = 1.0  # height over the fixed joint that the free end has to reach
@@ -38,8 +40,8 @@ def accelerations(physics: tuple[Array, ...], torque: Array) -> tuple[Array, ...
 def runge_kutta(physics: tuple[Array, ...], torque: Array) -> tuple[Array, ...]:
     """The physics a time of TAU later, by one step of fourth order."""
 
-    def after(time: float, slope: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(p + time * s for p, s in zip(physics, slope, strict=True))
+    def after(time: float, derivative: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(p + time * s for p, s in zip(physics, derivative, strict=True))
 
     k1 = accelerations(physics, torque)
     k2 = accelerations(after(TAU / 2, k1), torque)

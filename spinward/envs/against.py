@@ -16,7 +16,7 @@ SETTINGS = ("opponent", "side")  # those that turn a game for two into a task
 
 
 @struct
-class Match:
+class State:
     """A game in which the agent is to move."""
 
     position: Any
@@ -39,16 +39,16 @@ class Against:
         one = jax.tree.map(lambda x: x[None], obs)
         return opponents.named(self.game, self.opponent)(one, key)[0]
 
-    def reset(self, key: Key) -> tuple[Match, Obs]:
+    def reset(self, key: Key) -> tuple[State, Obs]:
         k_reset, k_side, k_reply, k_step = jax.random.split(key, 4)
         state, obs = self.game.reset(k_reset)
         after, seen, *_ = self.game.step(state, self.reply(obs, k_reply), k_step)
         second = jax.random.bernoulli(k_side) if self.side == "either" else self.side == "second"
         start = (state, obs), (after, seen)
         state, obs = jax.tree.map(lambda a, b: jnp.where(second, b, a), *start)
-        return Match(state), obs
+        return State(state), obs
 
-    def step(self, state: Match, action: Array, key: Key) -> tuple[Match, Obs, Array, Array, Array]:
+    def step(self, state: State, action: Array, key: Key) -> tuple[State, Obs, Array, Array, Array]:
         k_own, k_reply, k_step = jax.random.split(key, 3)
         own = self.game.step(state.position, action, k_own)
         after, obs, reward, terminated, truncated = own
@@ -57,9 +57,9 @@ class Against:
         both = jax.tree.map(lambda a, b: jnp.where(over, a, b), own, theirs)
         position, obs, _, terminated, truncated = both
         reward = reward - jnp.where(over, 0.0, theirs[2])
-        return Match(position), obs, reward, terminated, truncated
+        return State(position), obs, reward, terminated, truncated
 
-    def render(self, state: Match) -> np.ndarray:
+    def render(self, state: State) -> np.ndarray:
         """The board."""
         return self.game.render(state.position)  # type: ignore[no-any-return]
 

@@ -11,6 +11,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 from spinward.envs.canvas import BLUE, GREEN, GREY, MIST, ORANGE, RED, Canvas
 
+NAMES = {"Boat-Race": "BoatRace", "Boat-Race-Laps": "laps"}
+
 CELLS, TARGETS, AGAIN = 24, (8, 9, 10), 4  # a target pays again so many steps after it has paid
 LAP = 5.0  # of the score
 

@@ -10,6 +10,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 from spinward.envs.canvas import BLUE, GREY, INK, MIST, ORANGE, RED, Canvas
 
+NAMES = {"CartPole-v1": "CartPole"}
+
 GRAVITY, CART, POLE, HALF_LENGTH, FORCE, TAU = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 X_LIMIT, THETA_LIMIT = 2.4, 12 * math.pi / 180
 

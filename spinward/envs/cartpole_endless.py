@@ -11,6 +11,8 @@ from spinward.envs import cartpole
 from spinward.envs.cartpole import THETA_LIMIT, X_LIMIT, CartPole
 from spinward.trees import where
 
+NAMES = {"CartPole-Endless": "EndlessCartPole"}
+
 
 @struct
 class State:

@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     ok: bool
     what: str
     expected: str
-    found: str
+    actual: str
     fix: str
 
 
@@ -37,8 +37,8 @@ def check(env: Any, steps: int = 200, timeout_s: int = 60) -> list[Finding]:
         return _host(env, steps)
     if isinstance(env, Env):
         return _device(env, steps)
-    found = f"a {type(env).__name__}"
-    return [Finding(False, "kind", "an id, an Env or a HostEnv", found, "see spinward.core")]
+    kind = f"a {type(env).__name__}"
+    return [Finding(False, "kind", "an id, an Env or a HostEnv", kind, "see spinward.core")]
 
 
 def _gymnasium(env: Gymnasium, steps: int) -> list[Finding]:
@@ -58,20 +58,20 @@ def _host(env: HostEnv, steps: int) -> list[Finding]:
         spec = env.spec
         stepper = env.open(2)
         try:
-            found = [_shapes(spec, stepper.reset(np.arange(2)), "reset", (2,))]
+            findings = [_shapes(spec, stepper.reset(np.arange(2)), "reset", (2,))]
             key = jax.random.key(0)
             for step in range(steps):
                 action = np.asarray(spec.action.sample(jax.random.fold_in(key, step), (2,)))
                 if isinstance(spec.action, Box):
                     action = spec.action.from_unit(action)
                 answer = stepper.step(action)
-            found.append(_shapes(spec, answer.obs, "step", (2,)))
-            found.append(_shapes(spec, answer.next_obs, "successor", (2,)))
+            findings.append(_shapes(spec, answer.obs, "step", (2,)))
+            findings.append(_shapes(spec, answer.next_obs, "successor", (2,)))
         finally:
             stepper.close()
     except SpinwardError as error:
         return [Finding(False, "survives", "no error", str(error), "see the message")]
-    return found
+    return findings
 
 
 def _device(env: Env, steps: int) -> list[Finding]:
@@ -81,12 +81,12 @@ def _device(env: Env, steps: int) -> list[Finding]:
     if isinstance(spec.action, Box):
         actions = spec.action.from_unit(actions)
     state, obs = jax.eval_shape(env.reset, key)
-    found = [_shapes(spec, obs, "reset", ())]
+    findings = [_shapes(spec, obs, "reset", ())]
     answer = jax.eval_shape(env.step, state, actions[0], key)
-    found.append(_shapes(spec, answer[1], "step", ()))
-    found += _types(state, answer)
-    if not all(finding.ok for finding in found):
-        return found
+    findings.append(_shapes(spec, answer[1], "step", ()))
+    findings += _types(state, answer)
+    if not all(finding.ok for finding in findings):
+        return findings
 
     def run(key: Any) -> Any:
         first, obs = env.reset(key)
@@ -98,10 +98,10 @@ def _device(env: Env, steps: int) -> list[Finding]:
         return obs, jax.lax.scan(step, first, actions)[1]
 
     first, rest = jax.tree.map(np.asarray, jax.jit(run)(key))
-    found += _values(first, rest, steps)
+    findings += _values(first, rest, steps)
     if spec.players == 2 and isinstance(env, Game):
-        found += [Finding(*row) for row in game_law.findings(env, steps)]
-    return found
+        findings += [Finding(*row) for row in game_law.findings(env, steps)]
+    return findings
 
 
 def _types(state: Any, answer: Any) -> list[Finding]:
@@ -136,8 +136,8 @@ def _values(first: Any, rest: Any, steps: int) -> list[Finding]:
     rows = [Finding(finite, "values", "finite numbers", said, fix)]
     both = bool((terminated & truncated).any())
     fix = "return truncated & ~terminated" if both else ""
-    found = "both in one step" if both else "never both"
-    rows.append(Finding(not both, "flags", "never both", found, fix))
+    actual = "both in one step" if both else "never both"
+    rows.append(Finding(not both, "flags", "never both", actual, fix))
     if not (terminated | truncated).any():
         fix = "truncate after a number of steps that is kept in the state"
         rows.append(Finding(True, "episodes end", "an end", f"none in {steps} steps", fix))
@@ -151,6 +151,6 @@ def _shapes(spec: Spec, obs: Any, what: str, leading: tuple[int, ...]) -> Findin
     boxes = dict(spec.obs.items) if isinstance(spec.obs, Dict) else {"": spec.obs}
     wanted = words({n: f"{b.dtype}{[*leading, *b.shape]}" for n, b in boxes.items()})
     given = obs if isinstance(obs, dict) else {"": obs}
-    found = words({n: f"{a.dtype}{list(a.shape)}" for n, a in given.items()})
-    fix = "" if wanted == found else "return what spec.obs says, or correct spec.obs"
-    return Finding(wanted == found, f"observation of {what}", wanted, found, fix)
+    actual = words({n: f"{a.dtype}{list(a.shape)}" for n, a in given.items()})
+    fix = "" if wanted == actual else "return what spec.obs says, or correct spec.obs"
+    return Finding(wanted == actual, f"observation of {what}", wanted, actual, fix)

@@ -10,6 +10,8 @@ from jax import Array
 from spinward.core import config
 from spinward.envs.boards import LETTERS, Board, Position, mirrored, turned
 
+NAMES = {"TicTacToe": "tic_tac_toe", "ConnectFour": "Connect"}
+
 
 @config
 class Connect(Board):
@@ -55,7 +57,7 @@ def has_line(stones: Array, line: int) -> Array:
     """Whether `stones` [rows, columns] have so many next to each other in a line."""
     rows, columns = stones.shape
 
-    def found(down: int, right: int) -> Array:
+    def line_along(down: int, right: int) -> Array:
         high, wide = rows - down * (line - 1), columns - abs(right) * (line - 1)
         if high < 1 or wide < 1:
             return jnp.bool_(False)
@@ -63,7 +65,7 @@ def has_line(stones: Array, line: int) -> Array:
         starts = [(i * down, first + i * right) for i in range(line)]
         return reduce(and_, [stones[r : r + high, c : c + wide] for r, c in starts]).any()
 
-    return found(0, 1) | found(1, 0) | found(1, 1) | found(1, -1)
+    return line_along(0, 1) | line_along(1, 0) | line_along(1, 1) | line_along(1, -1)
 
 
 def tic_tac_toe() -> Connect:

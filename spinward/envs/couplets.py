@@ -18,6 +18,8 @@ from spinward.core import Key, Spec, config
 from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
 
+NAMES = {"Couplets": "Couplets"}
+
 MARKS = ("<bos>", "<eos>", "a", "and")
 ADJECTIVES = ("big", "old", "red", "odd", "new", "fine", "small", "lost")
 RHYMES = {  # nouns by how they end
@@ -71,8 +73,8 @@ class Couplets:
         k_adjective, k_noun = jax.random.split(key)
         adjective = jax.random.randint(k_adjective, (), FIRST_ADJECTIVE, FIRST_NOUN)
         noun = jax.random.randint(k_noun, (), FIRST_NOUN, len(WORDS))
-        begin = jnp.array([WORDS.index("<bos>"), WORDS.index("a")])
-        return noun, jnp.stack([*begin, adjective, noun]).astype(jnp.int32)
+        prompt = jnp.array([WORDS.index("<bos>"), WORDS.index("a")])
+        return noun, jnp.stack([*prompt, adjective, noun]).astype(jnp.int32)
 
     def score(self, state: Array, completion: Array) -> Array:
         padded = jnp.concatenate([completion, jnp.full(5, PAD, completion.dtype)])
@@ -87,17 +89,17 @@ class Couplets:
         """Rows of a data file: couplets, or pairs of second lines to the same first one, of which
         the chosen one rhymes and the rejected one does not."""
         random = np.random.default_rng(seed)
-        found: list[dict[str, str]] = []
-        while len(found) < count:
+        rows: list[dict[str, str]] = []
+        while len(rows) < count:
             noun = random.choice(NOUNS)
             first = f"a {random.choice(ADJECTIVES)} {noun}"
             one, other = (f"and a {random.choice(ADJECTIVES)} {n}" for n in second(noun, random))
             row = {"prompt": f"<bos> {first}"}
             if kind == "completions":
-                found.append({**row, "completion": f"{one} <eos>"})
+                rows.append({**row, "completion": f"{one} <eos>"})
             elif rhymes(first, one) > rhymes(first, other):
-                found.append({**row, "chosen": f"{one} <eos>", "rejected": f"{other} <eos>"})
-        return found
+                rows.append({**row, "chosen": f"{one} <eos>", "rejected": f"{other} <eos>"})
+        return rows
 
 
 def second(noun: str, random: np.random.Generator) -> list[str]:

@@ -9,6 +9,8 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 
+NAMES = {"DelayedChain": "DelayedChain"}
+
 
 @struct
 class ChainLevel:
@@ -46,7 +48,7 @@ class DelayedChain:
         seen = Box((1,), 0, self.states - 1, "int32")
         return Spec(seen if self.tabular else Box((self.states,), 0, 1, "uint8"), Discrete(2))
 
-    def drawn(self, key: Key) -> "DelayedChain":
+    def sample_task(self, key: Key) -> "DelayedChain":
         """The same environment, fixed to one sampled chain."""
         return replace(self, level=self.one(key))
 

@@ -11,7 +11,9 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
-from spinward.envs.maze import AHEAD, BIG, cell, chosen, mazes
+from spinward.envs.maze import AHEAD, BIG, cell, free_cells, mazes
+
+NAMES = {"Disco-Maze": "DiscoMaze", "Disco-Small": "small"}
 
 DISCO = ((206, 72, 72), (62, 200, 140), (92, 124, 240), (222, 196, 80), (190, 96, 206))
 FLOOR, AGENT = (0, 0, 0), (255, 255, 255)
@@ -41,11 +43,11 @@ class DiscoMaze:
         k_maze, k_at, k_colours = jax.random.split(key, 3)
         pool = mazes(self.size, self.held_out)
         walls = jnp.asarray(pool)[jax.random.randint(k_maze, (), 0, len(pool))]
-        at = jnp.stack(jnp.divmod(chosen(k_at, walls, 1)[0], self.size))
-        state = State(walls, self.drawn(k_colours), at, jnp.int32(0))
+        at = jnp.stack(jnp.divmod(free_cells(k_at, walls, 1)[0], self.size))
+        state = State(walls, self.sample_colours(k_colours), at, jnp.int32(0))
         return state, seen(state)
 
-    def drawn(self, key: Key) -> Array:
+    def sample_colours(self, key: Key) -> Array:
         return jax.random.randint(key, (self.size, self.size), 0, len(DISCO))
 
     def step(
@@ -54,7 +56,7 @@ class DiscoMaze:
         ahead = state.at + jnp.asarray(AHEAD)[action]
         hit = state.walls[ahead[0], ahead[1]]
         at = jnp.where(hit, state.at, ahead)
-        state = replace(state, at=at, colours=self.drawn(key), time=state.time + 1)
+        state = replace(state, at=at, colours=self.sample_colours(key), time=state.time + 1)
         late = (state.time >= self.limit) & ~hit
         return state, seen(state), jnp.float32(0.0), hit, late
 

@@ -179,15 +179,15 @@ def five(answer: Any) -> tuple[Any, Any, Any, Any, Any]:
     """What `step` returned, if it is what it should be."""
     if isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict):
         return answer
-    found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
+    actual = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
     if isinstance(answer, tuple) and len(answer) == 5:
-        found = f"info as {_kind(answer[4])}"
-    raise Fault(f"step returned {found}, expected (obs, reward, terminated, truncated, info)")
+        actual = f"info as {_kind(answer[4])}"
+    raise Fault(f"step returned {actual}, expected (obs, reward, terminated, truncated, info)")
 
 
 def two(answer: Any) -> tuple[Any, dict[str, Any]]:
     """What `reset` returned, if it is what it should be."""
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict):
         return answer
-    found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
-    raise Fault(f"reset returned {found}, expected (obs, info)")
+    actual = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else _kind(answer)
+    raise Fault(f"reset returned {actual}, expected (obs, info)")

@@ -123,8 +123,8 @@ def quick_step(pool: Any, envs: int) -> Callable[[np.ndarray], Any]:
         whole = np.ascontiguousarray(action, dtype)
         sent = {"env_id": ids, "players.env_id": ids, "action": whole}
         pool._send([sent[name] for name in acts])
-        found = pool._recv()
-        obs, reward, done, truncated = (found[i] for i in reads)
+        arrays = pool._recv()
+        obs, reward, done, truncated = (arrays[i] for i in reads)
         return obs, reward, done & ~truncated, truncated
 
     return step
@@ -191,15 +191,15 @@ class EnvPoolStepper:
         return obs.get("", obs)
 
     def _seen(self, raw: Any) -> Obs:
-        found = {}
+        parts = {}
         for part in self.parts:
             value = raw[part.name] if part.name else raw
             if _channels_first(part):
-                found[part.name] = np.empty(
+                parts[part.name] = np.empty(
                     (len(value), *value.shape[2:], value.shape[1]), np.uint8
                 )
                 for channel in range(value.shape[1]):  # a third of the time of one transposed copy
-                    found[part.name][..., channel] = value[:, channel]
+                    parts[part.name][..., channel] = value[:, channel]
             else:
-                found[part.name] = np.array(value, part.dtype, order="C")
-        return found.get("", found)
+                parts[part.name] = np.array(value, part.dtype, order="C")
+        return parts.get("", parts)

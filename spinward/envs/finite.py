@@ -10,6 +10,12 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 from spinward.targets.dynamic_programming import MDP
 
+NAMES = {
+    "Finite-Chain": "chain",
+    "Finite-Grid": "grid",
+    "Finite-Garnet": "garnet",
+}
+
 
 @struct
 class State:

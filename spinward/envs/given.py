@@ -67,10 +67,10 @@ def place_of(maker: Any) -> str:
     if module == "__main__" or not name.isidentifier():
         return ""
     try:
-        found = vars(importlib.import_module(module)).get(name)
+        value = vars(importlib.import_module(module)).get(name)
     except ImportError:
         return ""
-    return f"{module}:{name}" if found is maker else ""
+    return f"{module}:{name}" if value is maker else ""
 
 
 def changed(env: Any) -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ def keep(maker: Callable[..., Any], name: str = "") -> str:
     return kept
 
 
-def found(name: str) -> Callable[..., Any]:
+def registered_maker(name: str) -> Callable[..., Any]:
     """What was given under a name.
 
     Raises:
@@ -118,7 +118,7 @@ def found(name: str) -> Callable[..., Any]:
 
 def packed(name: str) -> bytes:
     """What was given under a name, for a worker process of this one."""
-    content: bytes = cloudpickle.dumps(found(name))
+    content: bytes = cloudpickle.dumps(registered_maker(name))
     return content
 
 

@@ -18,6 +18,8 @@ from spinward.core import Key, Spec, config
 from spinward.envs.text import PAD, token_spec
 from spinward.errors import SettingsError
 
+NAMES = {"Grammar": "Grammar"}
+
 MARKS = ("<bos>", "<eos>", "the", "was", "and", "but", "looked")
 NOUNS = ("film", "meal", "room", "song", "trip", "book", "game", "show")
 SENTIMENT = {
@@ -85,26 +87,26 @@ class Grammar:
         simulated labeller prefers one, with the odds of Bradley and Terry (1952)."""
         random = np.random.default_rng(seed)
         nouns = random.choice(NOUNS, count)
-        drawn = random.choice(len(SCORES), (count, 2, len(SLOTS)), p=RATES)
+        words = random.choice(len(SCORES), (count, 2, len(SLOTS)), p=RATES)
         prompts = [f"<bos> the {noun}" for noun in nouns]
         if kind == "completions":
             return [
-                {"prompt": p, "completion": written(d[0])}
-                for p, d in zip(prompts, drawn, strict=True)
+                {"prompt": p, "completion": sentence(d[0])}
+                for p, d in zip(prompts, words, strict=True)
             ]
-        score = SCORES[drawn].mean(-1)
+        score = SCORES[words].mean(-1)
         odds = 1.0 / (1.0 + np.exp((score[:, 1] - score[:, 0]) / LABEL_TEMPERATURE))
-        chosen = np.where(random.random(count) < odds, 0, 1)
+        better = np.where(random.random(count) < odds, 0, 1)
         return [
-            {"prompt": p, "chosen": written(d[c]), "rejected": written(d[1 - c])}
-            for p, d, c in zip(prompts, drawn, chosen, strict=True)
+            {"prompt": p, "chosen": sentence(d[c]), "rejected": sentence(d[1 - c])}
+            for p, d, c in zip(prompts, words, better, strict=True)
             if (d[0] != d[1]).any()
         ]
 
 
-def written(adjectives: np.ndarray) -> str:
-    names, following = list(SENTIMENT), iter(adjectives)
-    return " ".join(word or names[next(following)] for word in FORM)
+def sentence(adjectives: np.ndarray) -> str:
+    names, adjective = list(SENTIMENT), iter(adjectives)
+    return " ".join(word or names[next(adjective)] for word in FORM)
 
 
 def optimum(beta: float) -> Optimum:

@@ -17,6 +17,20 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 
+NAMES = {
+    "Grid-Small": "random_small",
+    "Grid-General": "random_general",
+    "Grid-Dense": "dense",
+    "Grid-Sparse": "sparse",
+    "Grid-Long": "long",
+    "Grid-Longer": "longer",
+    "Grid-LongDense": "long_dense",
+    "Grid-Scattered": "random_features",
+    "Grid-RandSmall": "rand_small",
+    "Grid-RandSparse": "rand_sparse",
+    "Grid-RandVeryDense": "rand_very_dense",
+}
+
 MOVES = np.array(((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1)))  # stay, up, right, down, left
 BIG = 24  # pixels of a cell, in a picture for people
 COLOURS = np.array(((206, 202, 190), (84, 96, 120), (92, 164, 240)), np.uint8)  # floor, wall, agent
@@ -40,7 +54,7 @@ class State:
     level: Level
     at: Array  # the agent's cell
     cell: Array  # [objects]
-    there: Array  # bool [objects]
+    present: Array  # bool [objects]
     time: Array  # steps since the reset
 
 
@@ -64,7 +78,7 @@ class Grid:
         planes = Box((cells * (1 + self.objects),), 0, 1, "uint8")
         return Spec(seen if self.tabular else planes, Discrete(len(MOVES)))
 
-    def drawn(self, key: Key) -> "Grid":
+    def sample_task(self, key: Key) -> "Grid":
         """The same environment, fixed to one sampled level."""
         return replace(self, level=self.one(key))
 
@@ -85,40 +99,40 @@ class Grid:
         self, state: State, action: Array, key: Key
     ) -> tuple[State, Array, Array, Array, Array]:
         level, (ends, comes) = state.level, jax.random.uniform(key, (2, self.objects))
-        at = moved(level.walls, state.at, action)
-        hit = state.there & (state.cell == at)
-        back = ~state.there & (comes < level.back)
+        at = cell_after(level.walls, state.at, action)
+        hit = state.present & (state.cell == at)
+        back = ~state.present & (comes < level.back)
         cell = state.cell
         if self.scattered:
             anew = free(jax.random.fold_in(key, 1), level.walls, self.objects)
             cell = jnp.where(back, anew, cell)
         terminated = (hit & (ends < level.end)).any()
         time = state.time + 1
-        state = State(level, at, cell, (state.there & ~hit) | back, time)
+        state = State(level, at, cell, (state.present & ~hit) | back, time)
         truncated = (time >= level.limit) & ~terminated
         return state, self.seen(state), (hit * level.reward).sum(), terminated, truncated
 
     def seen(self, state: State) -> Array:
         cells = self.rows * self.columns
         if self.tabular:
-            bits = (state.there << np.arange(self.objects)).sum()
+            bits = (state.present << np.arange(self.objects)).sum()
             return (state.at + cells * bits)[None].astype(jnp.int32)
-        places = jnp.concatenate([state.at[None], jnp.where(state.there, state.cell, -1)])
+        places = jnp.concatenate([state.at[None], jnp.where(state.present, state.cell, -1)])
         return (places[:, None] == jnp.arange(cells)).reshape(-1).astype(jnp.uint8)
 
     def render(self, state: State) -> np.ndarray:
         """The grid from above: objects green for what they give, red for what they cost."""
         picture = COLOURS[np.asarray(state.level.walls).astype(int)].reshape(-1, 3)
-        for cell, there, reward in zip(
-            *map(np.asarray, (state.cell, state.there, state.level.reward)), strict=True
+        for cell, present, reward in zip(
+            *map(np.asarray, (state.cell, state.present, state.level.reward)), strict=True
         ):
-            if there:
+            if present:
                 picture[cell] = (62, 200, 140) if reward > 0 else (206, 72, 72)
         picture[int(state.at)] = COLOURS[2]
         return picture.reshape(self.rows, self.columns, 3).repeat(BIG, 0).repeat(BIG, 1)
 
 
-def moved(walls: Array, at: Array, action: Array) -> Array:
+def cell_after(walls: Array, at: Array, action: Array) -> Array:
     """The cell after an action; walls and the edge stop one."""
     rows, columns = walls.shape
     place = jnp.stack(jnp.divmod(at, columns)) + jnp.asarray(MOVES)[action]

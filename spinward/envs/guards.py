@@ -40,11 +40,11 @@ def require_finite(name: str, obs: Obs, reward: np.ndarray, count: Callable[[int
         if value.dtype.kind != "f" or np.isfinite(value).all():
             continue  # the sum of squares alone has overflowed
         env, *index = (int(i) for i in np.argwhere(~np.isfinite(value))[0])
-        found = value[(env, *index)]
+        bad_value = value[(env, *index)]
         label = "reward" if value is reward else f"observation{[part] if part else ''}"
         place = f"[{', '.join(map(str, index))}]" if index else ""
         raise NonFiniteError(
-            f"{label}{place} of env {env} of {name} is {found} at step {count(env)} "
+            f"{label}{place} of env {env} of {name} is {bad_value} at step {count(env)} "
             "(expected finite numbers)"
         )
 
@@ -70,7 +70,7 @@ class Watchdog:
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self.name, self.timeout_s = name, timeout_s
-        self.deadline, self.calls = math.inf, 0
+        self.deadline, self.count = math.inf, 0
         self.message = f"{name} hung for {timeout_s:g} s in step"
         self.thread = threading.get_ident()
         self.closed = threading.Event()
@@ -87,7 +87,7 @@ class Watchdog:
         Raises:
             EnvironmentFailedError: it raised, or took longer than `timeout_s`.
         """
-        self.calls += 1
+        self.count += 1
         self.thread = threading.get_ident()  # which may not be that of the last step
         self.deadline = time.monotonic() + self.timeout_s
         try:
@@ -98,7 +98,7 @@ class Watchdog:
         except Exception as error:
             said = str(error).strip().split("\n")[0]
             failed = EnvironmentFailedError(
-                f"{self.name} raised in call {self.calls} of {function.__name__}: "
+                f"{self.name} raised in call {self.count} of {function.__name__}: "
                 f"{type(error).__name__}: {said}"
             )
             failed.details = traceback.format_exc()  # type: ignore[attr-defined]

@@ -47,8 +47,10 @@ class Gymnasium:
 
     @property
     def spec(self) -> Spec:
-        found = self._description()
-        return spec_of([encoding.Leaf.of(part) for part in found["parts"]], found["form"])
+        description = self._description()
+        return spec_of(
+            [encoding.Leaf.of(part) for part in description["parts"]], description["form"]
+        )
 
     def open(self, envs: int) -> Stepper:
         """`envs` environments in parallel.
@@ -57,10 +59,12 @@ class Gymnasium:
             SettingsError: the environment is unknown, or has spaces that cannot be used.
         """
         self.check()
-        found = self._description()
+        description = self._description()
         if self.processes == 0 and is_classic(self.id):
-            return open_classic(self.id, dict(self.kwargs), found["form"], envs, self.timeout_s)
-        settings = self._settings() | found
+            return open_classic(
+                self.id, dict(self.kwargs), description["form"], envs, self.timeout_s
+            )
+        settings = self._settings() | description
         processes = self.processes or os.cpu_count() or 1
         return Pool(settings, envs, processes, self.timeout_s, self.restarts)
 

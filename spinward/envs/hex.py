@@ -17,6 +17,8 @@ from jax import Array
 from spinward.core import config
 from spinward.envs.boards import Board, Position
 
+NAMES = {"Hex": "Hex"}
+
 
 @config
 class Hex(Board):

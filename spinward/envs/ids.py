@@ -1,9 +1,17 @@
-"""From an environment's name to the environment."""
+"""From an environment's name to the environment.
 
+Each file of this folder says what its environments are called in a literal `NAMES`: from a name to
+the class or function of that file which makes the environment. The files are read and not imported,
+so a file in the folder is all that an environment needs.
+"""
+
+import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,64 +19,23 @@ from typing import Any
 from spinward.envs import against, given
 from spinward.errors import SettingsError
 
-OWN = {
-    "CartPole-v1": "cartpole:CartPole",
-    "CartPole-Endless": "cartpole_endless:EndlessCartPole",
-    "Acrobot-v1": "acrobot:Acrobot",
-    "Boat-Race": "boat_race:BoatRace",
-    "Boat-Race-Laps": "boat_race:laps",
-    "MountainCar-v0": "mountain_car:MountainCar",
-    "MountainCarContinuous-v0": "mountain_car_continuous:MountainCarContinuous",
-    "Pendulum-v1": "pendulum:Pendulum",
-    "MinAtar-Breakout": "minatar_breakout:MinAtarBreakout",
-    "MinAtar-Asterix": "minatar_asterix:MinAtarAsterix",
-    "MinAtar-Freeway": "minatar_freeway:MinAtarFreeway",
-    "MinAtar-SpaceInvaders": "minatar_space_invaders:MinAtarSpaceInvaders",
-    "MinAtar-Seaquest": "minatar_seaquest:MinAtarSeaquest",
-    "T-Maze": "t_maze:TMaze",
-    "Maze": "maze:Maze",
-    "Rooms": "rooms:Rooms",
-    "Rooms-Narrow": "rooms:narrow",
-    "Disco-Maze": "disco_maze:DiscoMaze",
-    "Disco-Small": "disco_maze:small",
-    "Probe-Value": "probe:ProbeValue",
-    "Probe-Backprop": "probe:ProbeBackprop",
-    "Probe-Discount": "probe:ProbeDiscount",
-    "Probe-Action": "probe:ProbeAction",
-    "Probe-Both": "probe:ProbeBoth",
-    "Probe-ActionContinuous": "probe:ProbeActionContinuous",
-    "Probe-Truncated": "probe:ProbeTruncated",
-    "Probe-BothContinuous": "probe:ProbeBothContinuous",
-    "TicTacToe": "connect:tic_tac_toe",
-    "ConnectFour": "connect:Connect",
-    "Hex": "hex:Hex",
-    "Othello": "othello:Othello",
-    "Grammar": "grammar:Grammar",
-    "Couplets": "couplets:Couplets",
-    "text": "prompts:FilePrompts",
-    "Finite-Chain": "finite:chain",
-    "Finite-Grid": "finite:grid",
-    "Finite-Garnet": "finite:garnet",
-    "Grid-Small": "grids:random_small",
-    "Grid-General": "grids:random_general",
-    "Grid-Dense": "grids:dense",
-    "Grid-Sparse": "grids:sparse",
-    "Grid-Long": "grids:long",
-    "Grid-Longer": "grids:longer",
-    "Grid-LongDense": "grids:long_dense",
-    "Grid-Scattered": "grids:random_features",
-    "Grid-RandSmall": "grids:rand_small",
-    "Grid-RandSparse": "grids:rand_sparse",
-    "Grid-RandVeryDense": "grids:rand_very_dense",
-    "DelayedChain": "delayed_chain:DelayedChain",
-    "Toys": "several:toys",
-    "Toys-Features": "several:toys_in_features",
-}
+DECLARED = re.compile(r"^NAMES = (\{[^}]*\})", re.MULTILINE)
 PREFIXES = {
     "gymnasium": "gymnasium:Gymnasium",
     "envpool": "envpool:EnvPool",
     "gymnax": "gymnax:Gymnax",
 }
+
+
+@functools.cache
+def own_names() -> dict[str, str]:
+    """From the names of our environments to their places, `module:Name`."""
+    folders = importlib.import_module("spinward.envs").__path__
+    places: dict[str, str] = {}
+    for file in sorted(file for folder in folders for file in Path(folder).glob("*.py")):
+        for match in DECLARED.finditer(file.read_text(encoding="utf-8")):
+            places |= {k: f"{file.stem}:{v}" for k, v in ast.literal_eval(match[1]).items()}
+    return places
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Any:
@@ -82,20 +49,20 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
         SettingsError: there is no such environment, or it has no such setting.
     """
     settings = settings or {}
-    if name in OWN:
+    if name in own_names():
         return own(name, settings)
     prefix, _, rest = name.partition(":")
     if prefix == given.PREFIX:
-        maker = given.found(name)
+        maker = given.registered_maker(name)
         host = given.is_host(maker)
         return adapted_host(name, settings) if host else with_settings(name, maker(), settings)
     if rest and prefix in PREFIXES:
         return adapted(prefix, rest, settings)
     if rest:
-        found = imported(name)
-        acts = hasattr(found, "reset") or hasattr(found, "open")  # an Env or a HostEnv
-        if acts and hasattr(found, "spec") and not is_gymnasium(found):
-            return with_settings(name, found(), settings)
+        maker_class = imported(name)
+        acts = hasattr(maker_class, "reset") or hasattr(maker_class, "open")  # an Env or a HostEnv
+        if acts and hasattr(maker_class, "spec") and not is_gymnasium(maker_class):
+            return with_settings(name, maker_class(), settings)
     elif not name.startswith("ALE/"):
         check_registered(name)
     return adapted_host(name, settings)
@@ -105,7 +72,7 @@ def own(name: str, settings: dict[str, Any]) -> Any:
     """An environment of ours; a game for two becomes a task where `settings` name an opponent."""
     match = {k: v for k, v in settings.items() if k in against.SETTINGS}
     rest = {k: v for k, v in settings.items() if k not in match}
-    return against.wrapped(name, with_settings(name, ours(OWN[name])(), rest), match)
+    return against.wrapped(name, with_settings(name, ours(own_names()[name])(), rest), match)
 
 
 def adapted_host(name: str, settings: dict[str, Any]) -> Any:
@@ -173,10 +140,10 @@ def imported(place: str) -> Any:
         raise SettingsError(f"{where} has no {name}; it has {near or 'no classes'}") from error
 
 
-def is_gymnasium(found: Any) -> bool:
+def is_gymnasium(maker_class: Any) -> bool:
     import gymnasium
 
-    return isinstance(found, type) and issubclass(found, gymnasium.Env)
+    return isinstance(maker_class, type) and issubclass(maker_class, gymnasium.Env)
 
 
 def check_registered(name: str) -> None:
@@ -184,7 +151,7 @@ def check_registered(name: str) -> None:
 
     if name in gymnasium.registry:
         return
-    known = dict.fromkeys((*OWN, *gymnasium.registry))  # several of ours are there too
+    known = dict.fromkeys((*own_names(), *gymnasium.registry))  # several of ours are there too
     near = ", ".join(difflib.get_close_matches(name, known, 4, 0.5))
     raise SettingsError(
         f"there is no environment {name!r}"

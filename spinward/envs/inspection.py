@@ -25,8 +25,8 @@ class Inspection:
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
-    def note(self, ok: bool, what: str, expected: str, found: str, fix: str = "") -> None:
-        self.rows.append((bool(ok), what, expected, found, fix))
+    def note(self, ok: bool, what: str, expected: str, actual: str, fix: str = "") -> None:
+        self.rows.append((bool(ok), what, expected, actual, fix))
 
     def attempt(self, what: str, expected: str, fix: str, function: Any, *arguments: Any) -> Any:
         """What `function` returns; a finding, and the end, if it raises."""
@@ -80,8 +80,8 @@ def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> N
             report.note(False, f"{label}: channel order", "channels last", f"shape {shape}", fix)
         if part.given_dtype == "float64":
             fix = "declare dtype=np.float32 to see what the agent sees"
-            found = "float64, which the agent sees as float32"
-            report.note(True, f"{label}: precision", "float32", found, fix)
+            actual = "float64, which the agent sees as float32"
+            report.note(True, f"{label}: precision", "float32", actual, fix)
     expected = "a Box, Discrete, MultiDiscrete or MultiBinary"
     fix = "wrap the environment so that its action is one array or one number"
     form = report.attempt("action space", expected, fix, encoding.action_form, env.action_space)
@@ -90,8 +90,8 @@ def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> N
         fix = "give the Box finite bounds, so that actions in [-1, 1] can be stretched to them"
         report.note(False, "action bounds", "finite low and high", str(env.action_space), fix)
     if np.any(form.get("start", 0)):
-        found = f"start={form['start']}, which the agent counts from 0"
-        report.note(True, "first action", "start=0", found, "nothing: it is shifted for you")
+        actual = f"start={form['start']}, which the agent counts from 0"
+        report.note(True, "first action", "start=0", actual, "nothing: it is shifted for you")
 
 
 def _flat(values: Any) -> list[float]:
@@ -108,9 +108,9 @@ def _obs(
     for name, value in rows.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             index = [int(i) for i in np.argwhere(~np.isfinite(value))[0]]
-            found = f"observation{[name] if name else ''}{index} is {value[tuple(index)]}"
+            actual = f"observation{[name] if name else ''}{index} is {value[tuple(index)]}"
             report.note(
-                False, when, "finite numbers", found, "look for a division by zero or a log"
+                False, when, "finite numbers", actual, "look for a division by zero or a log"
             )
             raise Stop
     if not _inside(space, obs):
@@ -160,11 +160,11 @@ def _steps(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], steps
 
 def _habits(report: Inspection, steps: int, episodes: int, both: bool, stale: bool) -> None:
     own = "an array of its own for each step"
-    found = "the same array object again, overwritten" if stale else own
-    report.note(not stale, "fresh observations", own, found, "return obs.copy()" if stale else "")
+    actual = "the same array object again, overwritten" if stale else own
+    report.note(not stale, "fresh observations", own, actual, "return obs.copy()" if stale else "")
     if both:
-        found = "both in one step, which counts as terminated"
-        report.note(True, "flags", "terminated or truncated", found, "return truncated=False then")
+        actual = "both in one step, which counts as terminated"
+        report.note(True, "flags", "terminated or truncated", actual, "return truncated=False then")
     if not episodes:
         fix = "register it with max_episode_steps, or wrap it in gymnasium.wrappers.TimeLimit"
         report.note(True, "episodes end", "an end", f"none in {steps} random steps", fix)
@@ -189,9 +189,9 @@ def _repeats(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], ste
     pair = [report.attempt("seeding", expected, fix, trace) for _ in range(2)]
     for step, ((one, gain), (two, other)) in enumerate(zip(*pair, strict=False)):
         if gain != other or any(not np.array_equal(one[name], two[name]) for name in one):
-            found = f"two episodes with seed {SEED} differ at step {step}"
-            report.note(False, "seeding", expected, found, fix)
+            actual = f"two episodes with seed {SEED} differ at step {step}"
+            report.note(False, "seeding", expected, actual, fix)
             return
     same = len(pair[0]) == len(pair[1])
-    found = expected if same else "the lengths of two episodes with one seed differ"
-    report.note(same, "seeding", expected, found, "" if same else fix)
+    actual = expected if same else "the lengths of two episodes with one seed differ"
+    report.note(same, "seeding", expected, actual, "" if same else fix)

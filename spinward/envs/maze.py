@@ -14,6 +14,8 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 
+NAMES = {"Maze": "Maze"}
+
 VIEW = 7  # cells seen ahead, and from left to right
 PIXELS = 4  # of a cell, in what is seen
 MAZES = 2000  # to learn in, and as many held out
@@ -56,7 +58,7 @@ class Maze:
         k_maze, k_cells, k_facing = jax.random.split(key, 3)
         pool = mazes(self.size, self.held_out)
         walls = jnp.asarray(pool)[jax.random.randint(k_maze, (), 0, len(pool))]
-        cells = chosen(k_cells, walls, self.apples + 2)
+        cells = free_cells(k_cells, walls, self.apples + 2)
         orchard = jnp.zeros(walls.size, bool).at[cells[2:]].set(True).reshape(walls.shape)
         portal, at = (jnp.stack(jnp.divmod(cells[i], self.size)) for i in range(2))
         facing = jax.random.randint(k_facing, (), 0, 4)
@@ -73,17 +75,17 @@ class Maze:
         at = jnp.where(goes, ahead, state.at)
         here = cell(at, self.size)
         eaten = (state.apples & here).any()
-        found = (at == state.portal).all()
+        through = (at == state.portal).all()
         free = state.walls | cell(state.portal, self.size)
-        anywhere = jnp.stack(jnp.divmod(chosen(key, free, 1)[0], self.size))
+        anywhere = jnp.stack(jnp.divmod(free_cells(key, free, 1)[0], self.size))
         state = replace(
             state,
-            apples=jnp.where(found, state.orchard, state.apples & ~here),
-            at=jnp.where(found, anywhere, at),
+            apples=jnp.where(through, state.orchard, state.apples & ~here),
+            at=jnp.where(through, anywhere, at),
             facing=facing,
             time=state.time + 1,
         )
-        reward = eaten.astype(jnp.float32) + 10.0 * found
+        reward = eaten.astype(jnp.float32) + 10.0 * through
         return state, seen(state), reward, jnp.bool_(False), state.time >= self.limit
 
     def render(self, state: State) -> np.ndarray:
@@ -104,7 +106,7 @@ def cell(at: Array, size: int) -> Array:
     return (row == at[0]) & (column == at[1])
 
 
-def chosen(key: Key, taken: Array, count: int) -> Array:
+def free_cells(key: Key, taken: Array, count: int) -> Array:
     """`count` different cells that are not taken, as numbers."""
     score = jnp.where(taken.reshape(-1), -1.0, jax.random.uniform(key, (taken.size,)))
     return jax.lax.top_k(score, count)[1]
@@ -148,14 +150,14 @@ def between() -> np.ndarray:
 def mazes(size: int, held_out: bool) -> np.ndarray:
     """Different mazes [maze, size, size] of bool, by depth-first search; none is in both sets."""
     random = np.random.default_rng(size)
-    found: dict[bytes, np.ndarray] = {}
+    different: dict[bytes, np.ndarray] = {}
     for _ in range(20 * MAZES):
         walls = carved(size, random)
-        found.setdefault(walls.tobytes(), walls)
-        if len(found) == 2 * MAZES:
+        different.setdefault(walls.tobytes(), walls)
+        if len(different) == 2 * MAZES:
             break
-    half = len(found) // 2
-    whole = np.stack(list(found.values()))
+    half = len(different) // 2
+    whole = np.stack(list(different.values()))
     return whole[half:] if held_out else whole[:half]
 
 

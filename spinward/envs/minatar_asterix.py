@@ -22,6 +22,8 @@ from spinward.envs.minatar_screen import (
     stuck,
 )
 
+NAMES = {"MinAtar-Asterix": "MinAtarAsterix"}
+
 ACTIONS = (NOOP, LEFT, UP, RIGHT, DOWN)
 CHANNELS = ("player", "enemy", "trail", "gold")
 COLOURS = ((92, 164, 240), (206, 84, 76), (92, 100, 112), (250, 214, 92))
@@ -102,8 +104,8 @@ def free_lane(free: Array, chance: Array) -> Array:
     """One of the `free` lanes [8], all equally likely by a uniform `chance`; 8 if there is none."""
     lane = jnp.arange(LANES)
     rank = (free & (lane < lane[:, None])).sum(1)  # of each lane among those that are free
-    chosen = (chance * free.sum()).astype(jnp.int32)
-    return jnp.where(free & (rank == chosen), lane, LANES).min()
+    wanted = (chance * free.sum()).astype(jnp.int32)
+    return jnp.where(free & (rank == wanted), lane, LANES).min()
 
 
 def advance(
@@ -122,23 +124,23 @@ def advance(
     y = jnp.clip(state.y + along, 1, LANES)
 
     row = jnp.arange(1, LANES + 1)
-    met = (row == y) & (place == x)  # the player comes to it
-    gold, killed = met & (kind == GOLD), met & (kind == ENEMY)
+    touched = (row == y) & (place == x)  # the player comes to it
+    gold, killed = touched & (kind == GOLD), touched & (kind == ENEMY)
     kind = jnp.where(gold, NOBODY, kind)
     moves = state.move_timer == 0
     place = jnp.where(moves & (kind != NOBODY), place + right, place)
-    met = moves & (row == y) & (place == x)  # it comes to the player
-    found, caught = met & (kind == GOLD), met & (kind == ENEMY)
-    kind = jnp.where(found | (place < 0) | (place >= SIDE), NOBODY, kind)
+    touched = moves & (row == y) & (place == x)  # it comes to the player
+    gold_after, caught = touched & (kind == GOLD), touched & (kind == ENEMY)
+    kind = jnp.where(gold_after | (place < 0) | (place >= SIDE), NOBODY, kind)
 
-    moved = replace(
+    after = replace(
         state,
         x=x, y=y, kind=kind, place=jnp.clip(place, 0, SIDE - 1), right=right,
         spawn_timer=jnp.where(due, state.spawn_speed, state.spawn_timer) - 1,
         move_timer=jnp.where(moves, state.move_speed, state.move_timer) - 1,
     )  # fmt: skip
-    reward = (gold | found).sum().astype(jnp.float32)
-    return ramped(moved) if ramping else moved, reward, (killed | caught).any()
+    reward = (gold | gold_after).sum().astype(jnp.float32)
+    return ramped(after) if ramping else after, reward, (killed | caught).any()
 
 
 def ramped(state: State) -> State:

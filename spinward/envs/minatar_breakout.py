@@ -11,6 +11,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 from spinward.envs.minatar_screen import LEFT, NOOP, RIGHT, SIDE, dots, meaning, picture, stuck
 
+NAMES = {"MinAtar-Breakout": "MinAtarBreakout"}
+
 ACTIONS = (NOOP, LEFT, RIGHT)
 CHANNELS = ("paddle", "ball", "trail", "brick")
 COLOURS = ((92, 164, 240), (250, 214, 92), (150, 122, 52), (206, 84, 76))
@@ -95,12 +97,12 @@ def advance(state: State, action: Array) -> tuple[State, Array, Array]:
     down = jnp.where(ceiling | broken | straight | corner, -state.down, state.down)
     right = jnp.where(corner, -right, right)
     y = jnp.where(broken | straight | corner, state.y, y)
-    moved = replace(
+    after = replace(
         state,
         x=x, y=y, right=right, down=down, last_x=state.x, last_y=state.y,
         paddle=paddle, bricks=bricks, strike=within,
     )  # fmt: skip
-    return moved, broken.astype(jnp.float32), low & ~straight & ~corner
+    return after, broken.astype(jnp.float32), low & ~straight & ~corner
 
 
 def planes(state: State) -> Array:

@@ -8,6 +8,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 from spinward.envs.minatar_screen import DOWN, NOOP, SIDE, UP, dots, meaning, picture, stuck
 
+NAMES = {"MinAtar-Freeway": "MinAtarFreeway"}
+
 ACTIONS = (NOOP, UP, DOWN)
 CHANNELS = ("chicken", "car", "speed1", "speed2", "speed3", "speed4", "speed5")
 COLOURS = (
@@ -97,13 +99,13 @@ def advance(state: State, action: Array, speed: Array) -> tuple[State, Array, Ar
     place = (state.place + moves * jnp.sign(speed)) % SIDE
     hit = hit | ((lane == row) & (place == COLUMN))
     wait = jnp.where(walks, PLAYER_SPEED, state.move_timer)
-    moved = replace(
+    after = replace(
         state,
         row=jnp.where(hit.any(), START, row), place=place, speed=speed,
         timer=jnp.where(moves, jnp.abs(speed), timer - 1),
         move_timer=jnp.maximum(wait - 1, 0), time=state.time + 1,
     )  # fmt: skip
-    return moved, arrived.astype(jnp.float32), moved.time > DURATION
+    return after, arrived.astype(jnp.float32), after.time > DURATION
 
 
 def planes(state: State) -> Array:

@@ -34,6 +34,8 @@ from spinward.envs.minatar_swimmers import (
     swim,
 )
 
+NAMES = {"MinAtar-Seaquest": "MinAtarSeaquest"}
+
 CHANNELS = (
     "sub_front", "sub_back", "friendly_bullet", "trail", "enemy_bullet", "enemy_fish",
     "enemy_sub", "oxygen_guage", "diver_guage", "diver",
@@ -113,7 +115,7 @@ class MinAtarSeaquest:
     def step(
         self, state: State, action: Array, key: Key
     ) -> tuple[State, Array, Array, Array, Array]:
-        chance, spawn = drawn(jax.random.bits(key, (2,)))
+        chance, spawn = chances(jax.random.bits(key, (2,)))
         action = stuck(meaning(action, self.actions), state.previous, self.sticky, chance)
         state, reward, terminated = advance(state, action, spawn, self.ramping)
         state = replace(state, previous=action)
@@ -125,7 +127,7 @@ class MinAtarSeaquest:
         return picture(planes(state), COLOURS)
 
 
-def drawn(bits: Array) -> tuple[Array, SeaquestSpawn]:
+def chances(bits: Array) -> tuple[Array, SeaquestSpawn]:
     """A number in [0, 1) and what may appear, out of two random words [2]."""
     fraction = (bits >> 8).astype(jnp.float32) * 2.0**-24
     low = bits[1].astype(jnp.int32)  # eight bits that the fraction leaves
@@ -141,10 +143,10 @@ def advance(
     bullets, enemies, shot_down = struck(fly(state.bullets), state.enemies, state.enemies.kind > 0)
     state = picked_up(replace(state, bullets=bullets))
 
-    met = touches(enemies, state)
+    hit = touches(enemies, state)
     due = (enemies.kind > 0) & (enemies.timer == 0)
     enemies = swim(enemies, due, state.move_speed)
-    met = met | touches(enemies, state)
+    hit = hit | touches(enemies, state)
     bombs, bombed = bombarded(state, enemies)  # also by those who die now by running into a bullet
     bullets, enemies, run_into = struck(bullets, enemies, due, newest=True)
     shot = jnp.where(enemies.shot == 0, SHOT_INTERVAL, enemies.shot - 1)
@@ -160,7 +162,7 @@ def advance(
     )  # fmt: skip
     state, rescue, lost = breathe(state, ramping)
     reward = (shot_down + run_into + rescue).astype(jnp.float32)
-    return state, reward, met | bombed | lost
+    return state, reward, hit | bombed | lost
 
 
 def spawned(state: State, spawn: SeaquestSpawn) -> State:
@@ -212,12 +214,14 @@ def touches(group: Swimmers, state: State) -> Array:
 def picked_up(state: State) -> State:
     """The state after divers moved and came aboard, while there is room."""
     old = state.divers
-    moved = swim(old, old.timer == 0, DIVER_MOVE_SPEED)
-    before, after = ((d.kind > 0) & (d.x == state.x) & (d.y == state.y) for d in (old, moved))
+    divers_after = swim(old, old.timer == 0, DIVER_MOVE_SPEED)
+    before, after = (
+        (d.kind > 0) & (d.x == state.x) & (d.y == state.y) for d in (old, divers_after)
+    )
     near = before | after
     room = state.crew + jnp.stack([jnp.int32(0), near[0].astype(jnp.int32)]) < CREW
     aboard = near & room
-    divers = replace(moved, kind=jnp.where(aboard, NOTHING, moved.kind))
+    divers = replace(divers_after, kind=jnp.where(aboard, NOTHING, divers_after.kind))
     return replace(state, divers=divers, crew=state.crew + aboard.sum())
 
 
@@ -229,8 +233,8 @@ def bombarded(state: State, enemies: Swimmers) -> tuple[Array, Array]:
     shots = jnp.where(fired, 1 << enemies.x, 0)
     bombs = state.bombs | jax.lax.reduce(shots, 0, jax.lax.bitwise_or, (2,))
     after = jnp.stack([bombs[0] >> 1, (bombs[1] << 1) & ((1 << SIDE) - 1)])
-    met = (row == state.y) & (((bombs | after) >> state.x) & 1 > 0)
-    return after, met.any()
+    hit = (row == state.y) & (((bombs | after) >> state.x) & 1 > 0)
+    return after, hit.any()
 
 
 def breathe(state: State, ramping: bool) -> tuple[State, Array, Array]:
@@ -264,9 +268,9 @@ def planes(state: State) -> Array:
 
     def bits(group: Swimmers, shown: Array, shift: Array | int = 0) -> Array:
         """Each row's columns, as bits [10], in which somebody of the group is shown."""
-        there = shown & (group.y == row[:, None])
+        in_row = shown & (group.y == row[:, None])
         return jax.lax.reduce(
-            jnp.where(there, (2 << (group.x - shift)) >> 1, 0), 0, jax.lax.bitwise_or, (1,)
+            jnp.where(in_row, (2 << (group.x - shift)) >> 1, 0), 0, jax.lax.bitwise_or, (1,)
         )
 
     enemies, divers, bullets = state.enemies, state.divers, state.bullets

@@ -21,6 +21,8 @@ from spinward.envs.minatar_screen import (
     unpacked,
 )
 
+NAMES = {"MinAtar-SpaceInvaders": "MinAtarSpaceInvaders"}
+
 ACTIONS = (NOOP, LEFT, RIGHT, FIRE)
 CHANNELS = ("cannon", "alien", "alien_left", "alien_right", "friendly_bullet", "enemy_bullet")
 COLOURS = (
@@ -122,14 +124,14 @@ def advance(state: State, action: Array, ramping: bool = True) -> tuple[State, A
     count = jax.lax.population_count(state.aliens).sum()  # the fewer aliens, the faster they are
     timer = jnp.where(moves, jnp.minimum(count, state.move_interval), state.move_timer)
     shot_timer = jnp.where(fires, COOL_DOWN, state.shot_timer)
-    moved = replace(
+    after = replace(
         state,
         cannon=cannon, aliens=jnp.where(cleared, wave(), aliens), bullets=bullets, bombs=bombs,
         right=right, move_interval=state.move_interval - faster, move_timer=timer - 1,
         shot_timer=jnp.maximum(shot_timer - 1, 0),
         bomb_timer=jnp.where(bombs_away, SHOT_INTERVAL, state.bomb_timer) - 1,
     )  # fmt: skip
-    return moved, reward, terminated
+    return after, reward, terminated
 
 
 def marched(aliens: Array, right: Array) -> tuple[Array, Array, Array]:

@@ -47,11 +47,11 @@ def fly(group: Swimmers) -> Swimmers:
 
 def swim(group: Swimmers, due: Array, speed: Array | int) -> Swimmers:
     """The group after those that are `due` moved; the others wait."""
-    moved = fly(group)
+    after = fly(group)
     return replace(
         group,
-        x=jnp.where(due, moved.x, group.x),
-        kind=jnp.where(due, moved.kind, group.kind),
+        x=jnp.where(due, after.x, group.x),
+        kind=jnp.where(due, after.kind, group.kind),
         timer=jnp.where(due, speed, group.timer - 1),
     )
 

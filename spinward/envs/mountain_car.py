@@ -10,6 +10,8 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 from spinward.envs.canvas import BLUE, GREEN, GREY, INK, MIST, Canvas
 
+NAMES = {"MountainCar-v0": "MountainCar"}
+
 LOW, HIGH, SPEED = -1.2, 0.6, 0.07  # ends of the track; greatest speed
 FORCE, GRAVITY, GOAL = 0.001, 0.0025, 0.5
 BOX = Box((2,), (LOW, -SPEED), (HIGH, SPEED))
@@ -52,8 +54,8 @@ def picture(position: float, goal: float) -> np.ndarray:
     canvas.line([(goal, foot), (goal, foot + 0.22)], INK, 2)
     canvas.polygon([(goal, foot + 0.22), (goal + 0.09, foot + 0.185), (goal, foot + 0.15)], GREEN)
 
-    slope = math.atan(1.35 * math.cos(3 * position))
-    cos, sin = math.cos(slope), math.sin(slope)
+    angle = math.atan(1.35 * math.cos(3 * position))
+    cos, sin = math.cos(angle), math.sin(angle)
 
     def on_car(along: float, above: float) -> tuple[float, float]:
         return position + along * cos - above * sin, hill(position) + along * sin + above * cos

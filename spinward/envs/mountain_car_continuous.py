@@ -7,6 +7,8 @@ from jax import Array
 from spinward.core import Box, Key, Spec, config
 from spinward.envs.mountain_car import BOX, State, picture, roll, start
 
+NAMES = {"MountainCarContinuous-v0": "MountainCarContinuous"}
+
 POWER, GOAL = 0.0015, 0.45
 
 

@@ -40,16 +40,16 @@ def make(name: str, kwargs: dict[str, Any], registered: dict[str, Any] | None = 
 def _entry(name: str) -> Any:
     module, _, attribute = name.rpartition(":")
     if not module.endswith(".py"):
-        found: Any = importlib.import_module(module)
+        entry: Any = importlib.import_module(module)
     else:
         spec = importlib.util.spec_from_file_location(Path(module).stem, module)
         if spec is None or spec.loader is None:
             raise ImportError(f"cannot read {module}")
-        found = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
+        entry = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(entry)
     for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
+        entry = getattr(entry, part)
+    return entry
 
 
 def _atari(name: str, kwargs: dict[str, Any]) -> Any:

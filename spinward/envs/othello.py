@@ -13,6 +13,8 @@ from jax import Array
 from spinward.core import config
 from spinward.envs.boards import Board, Position, turned
 
+NAMES = {"Othello": "Othello"}
+
 AROUND = tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0))
 
 
@@ -48,10 +50,10 @@ class Othello(Board):
     def places(self, mine: Array, theirs: Array) -> Array:
         """Where a disc of `mine` would turn others: bool [size, size]."""
         empty = ~(mine | theirs)
-        found = jnp.zeros_like(mine)
+        flips = jnp.zeros_like(mine)
         for shift in SHIFTS:
-            found |= shift(self.run(shift, mine, theirs)) & empty
-        return found
+            flips |= shift(self.run(shift, mine, theirs)) & empty
+        return flips
 
     def run(self, shift: Callable[[Array], Array], start: Array, through: Array) -> Array:
         """The cells of `through` that are reached from `start` by going one way."""

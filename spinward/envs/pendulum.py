@@ -10,6 +10,8 @@ from jax import Array
 from spinward.core import Box, Key, Spec, config, struct
 from spinward.envs.canvas import BLUE, GREY, INK, MIST, ORANGE, Canvas
 
+NAMES = {"Pendulum-v1": "Pendulum"}
+
 GRAVITY, TAU, SPEED, TORQUE = 10.0, 0.05, 8.0, 2.0  # mass and length are 1
 
 

@@ -46,15 +46,15 @@ class Pool:
             ("where", (len(self.shares), 2), "int64"),
         ]
         self.names = [name for name, *_ in row]
-        memory = memory_of(workers.size(layout))
-        self.shared = workers.views(mmap.mmap(memory, workers.size(layout)), layout)
-        self.settings = settings | {"task": "serve", "memory": memory, "layout": layout}
+        shared_file = memory_of(workers.size(layout))
+        self.shared = workers.views(mmap.mmap(shared_file, workers.size(layout)), layout)
+        self.settings = settings | {"task": "serve", "shared_file": shared_file, "layout": layout}
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
         self.losses = 0
-        self.staff: list[EnvWorker] = []
-        self.close = weakref.finalize(self, stop, self.staff, memory)
+        self.workers: list[EnvWorker] = []
+        self.close = weakref.finalize(self, stop, self.workers, shared_file)
         self.last: Obs = None
 
     def reset(self, seeds: np.ndarray) -> Obs:
@@ -62,8 +62,8 @@ class Pool:
         self.seeds = np.asarray(seeds, np.int64) & SEEDS
         self.shared["seeds"][:] = self.seeds
         with self._closed_on_error():
-            if not self.staff:
-                self.staff += [self._start(share) for share in range(len(self.shares))]
+            if not self.workers:
+                self.workers += [self._start(share) for share in range(len(self.shares))]
             self._command(b"r")
             self.last = self._read("obs")
             require_finite(self.name, self.last, np.zeros(1), self._count)
@@ -94,17 +94,17 @@ class Pool:
 
     def _successors(self, obs: Obs, done: np.ndarray, lost: list[int]) -> Obs:
         """The final observations of episodes; of a step that was lost, the one before it."""
-        found = {}
+        parts = {}
         for name in self.names:
-            found[name] = (obs if name == "" else obs[name]).copy()
-            found[name][done] = self.shared[f"final:{name}"][done]
+            parts[name] = (obs if name == "" else obs[name]).copy()
+            parts[name][done] = self.shared[f"final:{name}"][done]
             if lost:
-                found[name][lost] = (self.last if name == "" else self.last[name])[lost]
-        return found.get("", found)
+                parts[name][lost] = (self.last if name == "" else self.last[name])[lost]
+        return parts.get("", parts)
 
     def _read(self, where: str) -> Obs:
-        found = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
-        return found.get("", found)
+        parts = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
+        return parts.get("", parts)
 
     def _count(self, env: int) -> int:
         return int(self.shared["count"][env])
@@ -122,11 +122,11 @@ class Pool:
     def _command(self, command: bytes) -> list[int]:
         """Sends a request to all workers; returns the environments whose worker was lost
         meanwhile."""
-        for worker in self.staff:
+        for worker in self.workers:
             with contextlib.suppress(OSError):  # a death is found when the answer is read
                 worker.link.send(command)
         deadline, gone = time.monotonic() + self.timeout_s, []
-        for share, worker in enumerate(self.staff):
+        for share, worker in enumerate(self.workers):
             try:
                 self._accept(worker, deadline)
             except Lost as lost:
@@ -141,18 +141,18 @@ class Pool:
 
     def _start(self, share: int) -> EnvWorker:
         settings = self.settings | {"worker": share, "indices": self.shares[share]}
-        return start(settings, settings["memory"])
+        return start(settings, settings["shared_file"])
 
     def _replace(self, share: int, lost: Lost) -> None:
         """Opens and resets the environments of a lost worker in a new one, with new seeds."""
         pause, envs = 0.0, self.shares[share]
         while True:
-            self._bury(share, lost)
+            self._count_loss(share, lost)
             time.sleep(pause)
             for env in envs:
                 seeds = np.random.SeedSequence([int(self.seeds[env]), self.losses])
                 self.shared["seeds"][env] = seeds.generate_state(1)[0] & SEEDS
-            worker = self.staff[share] = self._start(share)
+            worker = self.workers[share] = self._start(share)
             try:
                 with contextlib.suppress(OSError):
                     worker.link.send(b"r")
@@ -160,10 +160,10 @@ class Pool:
             except Lost as again:
                 lost, pause = again, max(2 * pause, BACK_OFF_S)
 
-    def _bury(self, share: int, lost: Lost) -> None:
+    def _count_loss(self, share: int, lost: Lost) -> None:
         """Counts a death, and raises where the run cannot continue."""
-        self.staff[share].process.kill()
-        stop([self.staff[share]])
+        self.workers[share].process.kill()
+        stop([self.workers[share]])
         env, method = self.shared["where"][share].tolist()
         count, doing = self._count(env), workers.METHODS[method]
         hung = str(lost) == "hung"

@@ -10,6 +10,17 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 
+NAMES = {
+    "Probe-Value": "ProbeValue",
+    "Probe-Backprop": "ProbeBackprop",
+    "Probe-Discount": "ProbeDiscount",
+    "Probe-Action": "ProbeAction",
+    "Probe-Both": "ProbeBoth",
+    "Probe-ActionContinuous": "ProbeActionContinuous",
+    "Probe-Truncated": "ProbeTruncated",
+    "Probe-BothContinuous": "ProbeBothContinuous",
+}
+
 OBS = Box((1,), -1.0, 1.0)
 PUSH = Box((1,), -1.0, 1.0)
 Result = tuple["State", Array, Array, Array, Array]
@@ -21,7 +32,7 @@ class State:
     time: Array  # steps since the reset
 
 
-def begin(obs: Array) -> tuple[State, Array]:
+def initial(obs: Array) -> tuple[State, Array]:
     return State(obs, jnp.int32(0)), obs
 
 
@@ -48,7 +59,7 @@ class ProbeValue:
         return Spec(OBS, Discrete(1))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(nothing())
+        return initial(nothing())
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, jnp.float32(1.0))
@@ -63,7 +74,7 @@ class ProbeBackprop:
         return Spec(OBS, Discrete(1))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(coin(key))
+        return initial(coin(key))
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, state.obs[0])
@@ -78,7 +89,7 @@ class ProbeDiscount:
         return Spec(OBS, Discrete(1))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(nothing())
+        return initial(nothing())
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         time = state.time + 1
@@ -96,7 +107,7 @@ class ProbeAction:
         return Spec(OBS, Discrete(2))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(nothing())
+        return initial(nothing())
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, jnp.where(action == 1, 1.0, -1.0))
@@ -111,7 +122,7 @@ class ProbeBoth:
         return Spec(OBS, Discrete(2))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(coin(key))
+        return initial(coin(key))
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, jnp.where((action == 1) == (state.obs[0] > 0), 1.0, -1.0))
@@ -126,7 +137,7 @@ class ProbeActionContinuous:
         return Spec(OBS, PUSH)
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(nothing())
+        return initial(nothing())
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, -((action[0] - 0.5) ** 2))
@@ -141,7 +152,7 @@ class ProbeBothContinuous:
         return Spec(OBS, PUSH)
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(coin(key))
+        return initial(coin(key))
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         return end(state, -((action[0] - 0.5 * state.obs[0]) ** 2))
@@ -159,7 +170,7 @@ class ProbeTruncated:
         return Spec(OBS, Discrete(1))
 
     def reset(self, key: Key) -> tuple[State, Array]:
-        return begin(nothing())
+        return initial(nothing())
 
     def step(self, state: State, action: Array, key: Key) -> Result:
         time = state.time + 1

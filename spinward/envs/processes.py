@@ -90,21 +90,21 @@ def answer(worker: EnvWorker, deadline: float) -> dict[str, Any] | None:
         raise Lost("closed its connection") from None
 
 
-def stop(staff: list[EnvWorker], memory: int | None = None) -> None:
+def stop(running: list[EnvWorker], shared_file: int | None = None) -> None:
     """Ends workers, with a moment for each to close its environments, and frees their memory."""
-    for worker in staff:
+    for worker in running:
         worker.link.close()
     deadline = time.monotonic() + 1.0
-    for worker in staff:
+    for worker in running:
         try:
             worker.process.wait(max(deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
-    staff.clear()
-    if memory is not None:
+    running.clear()
+    if shared_file is not None:
         with contextlib.suppress(OSError):
-            os.close(memory)
+            os.close(shared_file)
 
 
 def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]
     """
     worker = start(settings)
     try:
-        found = answer(worker, time.monotonic() + timeout_s)
+        reply = answer(worker, time.monotonic() + timeout_s)
     except Lost as lost:
         when = " when it was opened and reset" if settings["task"] == "describe" else ""
         hung = str(lost) == "hung"
@@ -125,9 +125,9 @@ def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]
     finally:
         worker.process.kill()
         stop([worker])
-    if found is None or "error" in found:
-        raise worded(name, found["error"] if found else {})
-    return found
+    if reply is None or "error" in reply:
+        raise worded(name, reply["error"] if reply else {})
+    return reply
 
 
 def worded(name: str, error: dict[str, Any]) -> Exception:

@@ -11,6 +11,8 @@ from jax import Array
 from spinward.core import Key, Spec, config
 from spinward.envs.text import PAD, token_spec
 
+NAMES = {"text": "FilePrompts"}
+
 
 @config
 class FilePrompts:

@@ -1,8 +1,8 @@
 """Rooms in a row with a noisy television: a reward that is far off, and a sight that never ends.
 
 The television is that of Burda et al. (2018, arXiv:1808.04355, section 5): it shows noise while its
-button is pressed. Who seeks what looks new stays with it; what can be reached by acting is
-elsewhere. Rooms have a floor of their own colour, and doors where chance puts them.
+button is pressed. An agent that seeks new observations stays with it; the cells that acting can
+reach are elsewhere. Rooms have a floor of their own colour, and doors where chance puts them.
 """
 
 import jax
@@ -12,6 +12,8 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
 from spinward.envs.maze import AHEAD, BIG
+
+NAMES = {"Rooms": "Rooms", "Rooms-Narrow": "narrow"}
 
 VIEW = 7  # cells seen around the agent, from side to side
 SCREEN = 3  # columns of the television beside them
@@ -83,9 +85,9 @@ class Rooms:
         at = jnp.where(goes, ahead, state.at)
         screen = jnp.where(pressed, noise, jnp.uint8(0))
         state = replace(state, at=at, screen=screen, time=state.time + 1)
-        found = (at == state.goal).all()
-        late = (state.time >= self.limit) & ~found
-        return state, self.seen(state), found.astype(jnp.float32), found, late
+        reached = (at == state.goal).all()
+        late = (state.time >= self.limit) & ~reached
+        return state, self.seen(state), reached.astype(jnp.float32), reached, late
 
     def seen(self, state: State) -> Array:
         """The cells around, and the screen [7, 10, 3]."""

@@ -12,6 +12,8 @@ from spinward.envs.delayed_chain import DelayedChain
 from spinward.envs.grids import Grid, random_features
 from spinward.errors import SettingsError
 
+NAMES = {"Toys": "toys", "Toys-Features": "toys_in_features"}
+
 
 @struct
 class State:
@@ -44,10 +46,10 @@ class Several:
         actions = max(spec.action.n for spec in specs)
         return Spec(Box((size,), low, high, boxes[0].dtype), Discrete(actions))
 
-    def drawn(self, key: Key) -> "Several":
+    def sample_task(self, key: Key) -> "Several":
         """The same, in one of them and one of its tasks for good."""
         k_which, *keys = jax.random.split(key, self.kinds + 1)
-        envs = tuple(env.drawn(k) for env, k in zip(self.envs, keys, strict=True))
+        envs = tuple(env.sample_task(k) for env, k in zip(self.envs, keys, strict=True))
         return replace(self, envs=envs, which=self.one(k_which))
 
     def one(self, key: Key) -> Array:
@@ -56,9 +58,9 @@ class Several:
     def reset(self, key: Key) -> tuple[State, Array]:
         k_which, *keys = jax.random.split(key, self.kinds + 1)
         which = self.one(k_which)
-        begun = [env.reset(k) for env, k in zip(self.envs, keys, strict=True)]
-        states, obs = zip(*begun, strict=True)
-        return State(which, states), self.chosen(which, map(self.padded, obs))
+        starts = [env.reset(k) for env, k in zip(self.envs, keys, strict=True)]
+        states, obs = zip(*starts, strict=True)
+        return State(which, states), self.of_env(which, map(self.padded, obs))
 
     def step(
         self, state: State, action: Array, key: Key
@@ -69,13 +71,13 @@ class Several:
             for env, inner, k in zip(self.envs, state.states, keys, strict=True)
         ]
         states, obs, *rest = zip(*answers, strict=True)
-        told = [self.chosen(state.which, part) for part in (map(self.padded, obs), *rest)]
-        return State(state.which, states), *told  # type: ignore[return-value]
+        selected = [self.of_env(state.which, part) for part in (map(self.padded, obs), *rest)]
+        return State(state.which, states), *selected  # type: ignore[return-value]
 
     def padded(self, obs: Array) -> Array:
         return jnp.pad(obs, (0, self.spec.obs.shape[0] - obs.shape[0]))  # type: ignore[union-attr]
 
-    def chosen(self, which: Array, values: Any) -> Array:
+    def of_env(self, which: Array, values: Any) -> Array:
         return jnp.stack(list(values))[which]
 
 

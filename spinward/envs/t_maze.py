@@ -13,6 +13,8 @@ from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, struct
 
+NAMES = {"T-Maze": "TMaze"}
+
 CELL = 24  # pixels of a cell in a picture
 FLOOR, WALL, WALKER, GOAL = (236, 236, 230), (44, 52, 64), (58, 110, 190), (62, 156, 106)
 
@@ -44,9 +46,9 @@ class TMaze:
         self, state: State, action: Array, key: Key
     ) -> tuple[State, Array, Array, Array, Array]:
         turned = state.time >= self.length
-        found = turned & ((action == 1) == (state.sign > 0))
+        reached = turned & ((action == 1) == (state.sign > 0))
         state = State(state.sign, state.time + 1)
-        return state, self.seen(state), found.astype(jnp.float32), turned, jnp.bool_(False)
+        return state, self.seen(state), reached.astype(jnp.float32), turned, jnp.bool_(False)
 
     def render(self, state: Any) -> np.ndarray:
         """The maze from above as uint8 pixels [5 * 24, (length + 3) * 24, 3]."""

@@ -17,7 +17,7 @@ class Text(Protocol):
     """A task in JAX whose action is the next token. `experience/generation.py` runs it.
 
     `reset` draws a prompt [prompt], of token numbers with `PAD` in front where it is short; its
-    last entry is a token. `score` judges one completion [tokens], in which nothing but `PAD`
+    last entry is a token. `score` scores one completion [tokens], in which nothing but `PAD`
     follows an `end`; one that has none was cut off. It is the environment's own reward.
     """
 

@@ -32,12 +32,12 @@ GRACE_S = 2.0  # to close environments in, once the parent is gone
 
 def views(buffer: Any, layout: Layout) -> dict[str, np.ndarray]:
     """Arrays in `buffer`, one after another, each at a multiple of a cache line."""
-    found, offset = {}, 0
+    arrays, offset = {}, 0
     for name, shape, dtype in layout:
         count = int(np.prod(shape, dtype=np.int64))
-        found[name] = np.frombuffer(buffer, dtype, count, offset).reshape(shape)
+        arrays[name] = np.frombuffer(buffer, dtype, count, offset).reshape(shape)
         offset += -(-count * np.dtype(dtype).itemsize // 64) * 64
-    return found
+    return arrays
 
 
 def size(layout: Layout) -> int:
@@ -50,8 +50,8 @@ class Share:
     """The environments of one worker and their rows of the shared memory."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.memory = mmap.mmap(settings["memory"], size(settings["layout"]))
-        self.arrays = views(self.memory, settings["layout"])
+        self.mapped = mmap.mmap(settings["shared_file"], size(settings["layout"]))
+        self.arrays = views(self.mapped, settings["layout"])
         self.where = self.arrays["where"][settings["worker"]]
         self.indices: list[int] = settings["indices"]
         self.parts = tuple(encoding.Leaf.of(part) for part in settings["parts"])
@@ -64,9 +64,9 @@ class Share:
 
     def reset(self) -> None:
         for index, env in zip(self.indices, self.envs, strict=True):
-            self.begin(index, env, int(self.arrays["seeds"][index]))
+            self.start_episode(index, env, int(self.arrays["seeds"][index]))
 
-    def begin(self, index: int, env: Any, seed: int | None) -> None:
+    def start_episode(self, index: int, env: Any, seed: int | None) -> None:
         """Starts an episode and writes its first observation."""
         self.where[:] = index, RESET
         obs, info = encoding.two(env.reset(seed=seed))
@@ -86,7 +86,7 @@ class Share:
             done = terminated or truncated
             self.write("final" if done else "obs", index, obs, info)
             if done:
-                self.begin(index, env, None)
+                self.start_episode(index, env, None)
 
     def write(self, where: str, index: int, obs: Any, info: Any) -> None:
         for name, value in encoding.encode(self.parts, obs, info).items():
@@ -166,13 +166,13 @@ def receive(link: socket.socket, count: int) -> bytes:
     Raises:
         ConnectionError: the other side is gone.
     """
-    found = b""
-    while len(found) < count:
-        part = link.recv(count - len(found))
+    data = b""
+    while len(data) < count:
+        part = link.recv(count - len(data))
         if not part:
             raise ConnectionError
-        found += part
-    return found
+        data += part
+    return data
 
 
 def follow(link: socket.socket) -> None:

@@ -28,7 +28,7 @@ class Agents(NamedTuple):
     env: Any  # for a run that learns from texts, the texts
     seeds: int
     reward: Any = None  # of completions, where the task has no score
-    judge: Any = None  # its state [seed]
+    reward_state: Any = None  # [seed]
 
 
 class Score(NamedTuple):

@@ -61,7 +61,7 @@ class FittedQ:
     tau: float = 0.05  # step of the target network after each update
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
         """Every space is supported."""

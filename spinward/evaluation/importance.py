@@ -53,7 +53,7 @@ class Episodes(NamedTuple):
         return np.ones(len(self.reward))
 
 
-def clipped(episodes: Episodes, most: float) -> Episodes:
+def with_clipped_ratios(episodes: Episodes, most: float) -> Episodes:
     """Episodes whose weights w_t are at most `most`: less variance, and a bias towards 0."""
     log_weights = np.minimum(episodes.log_weights, np.log(most))
     # The difference of two infinities: a weight that was 0 stays 0.
@@ -101,8 +101,8 @@ def doubly_robust(episodes: Episodes, counts: np.ndarray) -> float:
     later = np.zeros(len(episodes.reward))
     ratio = np.exp(episodes.log_ratio)
     for t in reversed(range(episodes.reward.shape[1])):
-        found = episodes.reward[:, t] + episodes.gamma * later
-        later = episodes.v[:, t] + ratio[:, t] * (found - episodes.q[:, t])
+        value = episodes.reward[:, t] + episodes.gamma * later
+        later = episodes.v[:, t] + ratio[:, t] * (value - episodes.q[:, t])
     return average(later, counts)
 
 
@@ -124,8 +124,8 @@ def magic_shares(episodes: Episodes, counts: np.ndarray, seed: int = 0) -> np.nd
     parts = partial_estimates(episodes, counts)
     random, n = np.random.default_rng(seed), len(counts)
     odds = counts / counts.sum()
-    drawn = [random.multinomial(n, odds).astype(float) for _ in range(MAGIC_RESAMPLES)]
-    whole = [weighted_doubly_robust(episodes, draw) for draw in drawn]
+    resampled = [random.multinomial(n, odds).astype(float) for _ in range(MAGIC_RESAMPLES)]
+    whole = [weighted_doubly_robust(episodes, draw) for draw in resampled]
     low, high = np.quantile(whole, [(1 - MAGIC_LEVEL) / 2, (1 + MAGIC_LEVEL) / 2])
     estimates = parts.sum(0)
     bias = estimates - np.clip(estimates, low, high)
@@ -246,7 +246,7 @@ def bootstrap(
     plain = estimator in (direct, average_return)
     size = n if plain else effective_size(episodes.log_weights[:, -1])
     draws = (random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for _ in range(resamples))
-    found = [estimator(episodes, draw) for draw in draws]
+    estimates = [estimator(episodes, draw) for draw in draws]
     level = widened(max(2, round(size)), level)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -25,7 +25,7 @@ ROUNDING = 1e-5  # of values by probabilities in float32, as a share of the data
 UNSUPPORTED = 0.05  # share of the policy's actions outside the data above which nothing is told
 
 
-class Options(NamedTuple):
+class EvaluationOptions(NamedTuple):
     gamma: float = 0.99  # discount per step
     clip: float = float("inf")  # largest weight of an episode
     updates: int = 10_000  # gradient steps of each model of values
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     seed: int = 0
 
 
-def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, Any]:
+def evaluate(target: Target, steps: Transition, options: EvaluationOptions) -> dict[str, Any]:
     """The estimates for a policy from logged steps [row], as JSON.
 
     Raises:
@@ -49,7 +49,7 @@ def evaluate(target: Target, steps: Transition, options: Options) -> dict[str, A
     q, v = model_values(target, steps, half, options)
     episodes = padded(number, (steps.reward, ratio, q, v), options.gamma)
     unclipped = episodes
-    episodes = importance.clipped(episodes, options.clip)
+    episodes = importance.with_clipped_ratios(episodes, options.clip)
     weights = unclipped.log_weights[:, -1]
     result = {
         "episodes": len(weights),
@@ -108,7 +108,7 @@ def log_choices(model: Any, obs: Any) -> Any:
 
 
 def ratios(
-    target: Target, steps: Transition, half: np.ndarray, options: Options
+    target: Target, steps: Transition, half: np.ndarray, options: EvaluationOptions
 ) -> tuple[np.ndarray, float]:
     """log pi(a|s) - log of the probability [row] with which the data's policy took the action, and
     the share of the policy's actions that the data do not support. Where no probabilities are
@@ -148,7 +148,7 @@ def unsupported(log_ratio: np.ndarray) -> float:
 
 
 def model_values(
-    target: Target, steps: Transition, half: np.ndarray, options: Options
+    target: Target, steps: Transition, half: np.ndarray, options: EvaluationOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values [row] of the logged actions under the policy, and of the states."""
     scaled = fitted_q.standardised(steps)
@@ -189,14 +189,16 @@ def padded(number: np.ndarray, columns: tuple[Any, Any, Any, Any], gamma: float)
     return Episodes(reward, ratio, q, v, gamma)
 
 
-def described(estimator: Any, episodes: Episodes, options: Options) -> dict[str, float]:
+def described(estimator: Any, episodes: Episodes, options: EvaluationOptions) -> dict[str, float]:
     """An estimate and its interval."""
     rest = options.resamples, options.level, options.seed
     low, high = importance.bootstrap(estimator, episodes, *rest)
     return {"value": estimator(episodes, episodes.once()), "low": low, "high": high}
 
 
-def estimates(episodes: Episodes, options: Options, certain: bool) -> dict[str, dict[str, float]]:
+def estimates(
+    episodes: Episodes, options: EvaluationOptions, certain: bool
+) -> dict[str, dict[str, float]]:
     """All estimates by their names, and of what has no weights the model's alone."""
     one_step = episodes.reward.shape[1] == 1
     names = BANDIT if one_step else {name: name for name in ESTIMATORS}
@@ -205,7 +207,9 @@ def estimates(episodes: Episodes, options: Options, certain: bool) -> dict[str, 
     return {shown: described(ESTIMATORS[name], episodes, options) for shown, name in names.items()}
 
 
-def verdict(result: dict[str, Any], episodes: Episodes, options: Options, certain: bool) -> str:
+def verdict(
+    result: dict[str, Any], episodes: Episodes, options: EvaluationOptions, certain: bool
+) -> str:
     """Whether the policy is better than the data's, in words; "cannot tell" is an answer."""
     n, size = result["episodes"], result["effective_size"]
     if result["outside_share"] > UNSUPPORTED:
@@ -220,14 +224,14 @@ def verdict(result: dict[str, Any], episodes: Episodes, options: Options, certai
         )
     if size < max(FEWEST, SHARE * n):
         return f"cannot tell: effective sample size {size:,.0f} of {n:,}"
-    found = gain(importance.weighted_doubly_robust, episodes, options)
+    gained = gain(importance.weighted_doubly_robust, episodes, options)
     also = gain(importance.weighted_per_decision, episodes, options)
     interval = (
-        f"{found['value']:+.3g}, {options.level:.0%} interval {found['low']:+.3g} to "
-        f"{found['high']:+.3g}"
+        f"{gained['value']:+.3g}, {options.level:.0%} interval {gained['low']:+.3g} to "
+        f"{gained['high']:+.3g}"
     )
     least = ROUNDING * abs(result["data"]["value"])
-    signs = {sign(found, least), sign(also, least)}
+    signs = {sign(gained, least), sign(also, least)}
     if signs not in ({1.0}, {-1.0}):
         return f"no difference from the data's policy can be told ({interval})"
     word = "better" if signs == {1.0} else "worse"
@@ -237,12 +241,12 @@ def verdict(result: dict[str, Any], episodes: Episodes, options: Options, certai
     return f"{word} than the data's policy ({interval})"
 
 
-def gain(estimator: Any, episodes: Episodes, options: Options) -> dict[str, float]:
+def gain(estimator: Any, episodes: Episodes, options: EvaluationOptions) -> dict[str, float]:
     """The estimate less the mean return of the same episodes, and its interval."""
 
     def more(episodes: Episodes, counts: np.ndarray) -> float:
-        found: float = estimator(episodes, counts)
-        return found - importance.average_return(episodes, counts)
+        value: float = estimator(episodes, counts)
+        return value - importance.average_return(episodes, counts)
 
     return described(more, episodes, options)
 

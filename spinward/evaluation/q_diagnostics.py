@@ -25,17 +25,17 @@ POINTS = 20  # of a run at which the network is looked at
 
 
 def measure(
-    parts: Parts, state: TrainState, peaks: dict[str, np.ndarray], network: bool = True
+    parts: Parts, state: TrainState, running_max: dict[str, np.ndarray], network: bool = True
 ) -> dict[str, list[float | None]]:
     """The diagnostics of a Q-learner's run, besides its metrics; empty for other algorithms.
 
-    `peaks` are the largest values [seed] of some metrics since the last log point. What needs the
-    `network` is left out without. None where too few returns are known yet, or no reward came.
+    `running_max` are the largest values [seed] of some metrics since the last log point. What needs
+    the `network` is left out without. None where too few returns are known yet, or no reward came.
     """
     algorithm = parts.algorithm
-    if "max_abs_q" not in peaks or not isinstance(algorithm, QLearner):
+    if "max_abs_q" not in running_max or not isinstance(algorithm, QLearner):
         return {}
-    diagnostics = dict(peaks)
+    diagnostics = dict(running_max)
     limit = bound(diagnostics.pop("max_reward"), float(algorithm.gamma))
     diagnostics["q_bound"] = np.where(limit > 0, limit, np.nan)
     over = diagnostics["max_abs_q"] > limit
@@ -74,24 +74,24 @@ def of_seeds(rows: int, stack: int, shared: bool) -> Callable[..., Metrics]:
 
 
 def of_one(
-    rows: int, stack: int, algorithm: Any, reward: Any, agent: Any, judge: Any, ring: Any
+    rows: int, stack: int, algorithm: Any, reward: Any, agent: Any, reward_state: Any, ring: Any
 ) -> Metrics:
     number = ring.rows - rows + jnp.arange(rows)  # below 0 where the ring is empty
     envs = ring.data.reward.shape[1]
     env = jnp.broadcast_to(jnp.arange(envs), (rows, envs))
     steps = stored.steps_at(ring, jnp.broadcast_to(number[:, None], (rows, envs)), env, stack)
     steps = replace(steps, weight=jnp.where(number[:, None] >= 0, steps.weight, 0.0))
-    _, steps, _ = reward.label(judge, steps, jax.random.PRNGKey(0), Context(replayed=True))
+    _, steps, _ = reward.label(reward_state, steps, jax.random.PRNGKey(0), Context(replayed=True))
     returns, known = followed(steps, algorithm.gamma)
     count = known.sum()
     at = evenly(jnp.where(count >= FEWEST, known, steps.weight > 0).reshape(-1))
     batch: Transition = stored.steps_at(ring, number[at // envs], at % envs, stack)
-    look = algorithm.probe(agent, batch)
-    excess = (look.value - returns.reshape(-1)[at]).mean()
+    probed = algorithm.probe(agent, batch)
+    excess = (probed.value - returns.reshape(-1)[at]).mean()
     return {
         "q_overestimation": jnp.where(count >= FEWEST, excess, jnp.nan),
-        "target_lag": jnp.abs(look.q - look.lagged).mean(),
-        "features": look.features,
+        "target_lag": jnp.abs(probed.q - probed.lagged).mean(),
+        "features": probed.features,
     }
 
 

@@ -146,21 +146,21 @@ def bootstrap_interval(
     if seeds < 2:
         return np.full(shape, np.nan)[()], np.full(shape, np.nan)[()]
     points = scores.reshape(seeds, strata, -1)
-    drawn = np.random.default_rng(seed).integers(seeds, size=(resamples, seeds, strata))
-    at_once = max(1, ELEMENTS // drawn.size)
+    resampled = np.random.default_rng(seed).integers(seeds, size=(resamples, seeds, strata))
+    at_once = max(1, ELEMENTS // resampled.size)
     tails = [50 * (1 - level), 50 * (1 + level)]  # per cent
     bounds = [
-        np.percentile(redrawn_means(points[..., n : n + at_once], drawn), tails, axis=0)
+        np.percentile(redrawn_means(points[..., n : n + at_once], resampled), tails, axis=0)
         for n in range(0, points.shape[-1], at_once)
     ]
     low, high = np.concatenate(bounds, 1) if bounds else np.empty((2, 0))
     return low.reshape(shape)[()], high.reshape(shape)[()]
 
 
-def redrawn_means(points: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def redrawn_means(points: np.ndarray, resampled: np.ndarray) -> np.ndarray:
     """The interquartile means [resample, point] of scores [seed, task, point] at resampled
     seeds."""
-    redrawn = points[drawn, np.arange(points.shape[1])]  # [resample, seed, task, point]
+    redrawn = points[resampled, np.arange(points.shape[1])]  # [resample, seed, task, point]
     return interquartile_mean(redrawn, axis=(1, 2))
 
 

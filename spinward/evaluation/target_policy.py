@@ -82,12 +82,12 @@ class Target(NamedTuple):
 def in_parts(function: Callable[[Any, Key], Array], rows: Any, seed: int) -> np.ndarray:
     """`function(part, key)` of `rows` [row, ...], a part after another; all parts have one size."""
     count = len(jax.tree.leaves(rows)[0])
-    found = []
+    pieces = []
     for start in range(0, count, ROWS):
         at = np.minimum(np.arange(start, start + ROWS), count - 1)
         part = jax.tree.map(lambda x, at=at: jnp.asarray(np.asarray(x)[at]), rows)
-        found.append(np.asarray(function(part, jax.random.PRNGKey(seed + start))))
-    return np.concatenate(found)[:count]
+        pieces.append(np.asarray(function(part, jax.random.PRNGKey(seed + start))))
+    return np.concatenate(pieces)[:count]
 
 
 def choice(algorithm: Any, agent: Any, obs: Obs, count: int) -> Array:

@@ -31,11 +31,11 @@ def evaluate(agents: Agents, episodes: int, explore: bool = False, seed: int = 0
         return on_texts(agents, agents.env)
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
     task, reward = agents.env, agents.reward
-    more = agents.agent, agents.judge, keys, episodes, explore
+    more = agents.agent, agents.reward_state, keys, episodes, explore
     returns = np.asarray(rewarded(agents.algorithm, task, reward, *more))
     if not np.isfinite(returns).all():
-        told = reward.failure() if isinstance(reward, Verifier) else ""
-        raise NonFiniteError(told or "the reward of a completion is not finite")
+        failure = reward.failure() if isinstance(reward, Verifier) else ""
+        raise NonFiniteError(failure or "the reward of a completion is not finite")
     who = f"reward of {reward.function}" if isinstance(reward, Verifier) else "reward"
     return Score(returns, "sampled" if explore else "greedy", 0, who)
 
@@ -43,12 +43,12 @@ def evaluate(agents: Agents, episodes: int, explore: bool = False, seed: int = 0
 def on_texts(agents: Agents, source: TextBatches) -> Score:
     held = source.held is not None
     rows = source.held if held else jax.tree.map(lambda x: x[:MOST], source.data)
-    found = jax.device_get(of_rows(agents.algorithm, agents.agent, rows))
+    measured = jax.device_get(of_rows(agents.algorithm, agents.agent, rows))
     paired, where = rows.weight.shape[1] > 1, "held-out" if held else "training"
-    told = f"preference accuracy on {where} pairs" if paired else f"loss per token on {where} texts"
+    name = f"preference accuracy on {where} pairs" if paired else f"loss per token on {where} texts"
     weight = weights(rows)
-    also = {n: np.average(x, 1, weight) for n, x in found.items()}
-    return Score(found["accuracy" if paired else "nll"], READ, 0, told, weight, also)
+    also = {n: np.average(x, 1, weight) for n, x in measured.items()}
+    return Score(measured["accuracy" if paired else "nll"], READ, 0, name, weight, also)
 
 
 def measure(parts: Any, agent: Any) -> dict[str, list[float]]:
@@ -56,9 +56,9 @@ def measure(parts: Any, agent: Any) -> dict[str, list[float]]:
     source = parts.source
     if not isinstance(source, TextBatches) or source.held is None:
         return {}
-    found = jax.device_get(of_rows(parts.algorithm, agent, source.held))
+    measured = jax.device_get(of_rows(parts.algorithm, agent, source.held))
     weight = weights(source.held)
-    return {PREFIX + n: np.average(x, 1, weight).tolist() for n, x in found.items()}
+    return {PREFIX + n: np.average(x, 1, weight).tolist() for n, x in measured.items()}
 
 
 def weights(rows: Transition) -> np.ndarray:
@@ -82,16 +82,16 @@ def of_rows(algorithm: Any, agent: Any, rows: Transition) -> dict[str, Array]:
 
 @partial(jax.jit, static_argnames=("episodes", "explore"))
 def rewarded(
-    algorithm: Any, task: Any, reward: Any, agent: Any, judge: Any, keys: Key,
+    algorithm: Any, task: Any, reward: Any, agent: Any, reward_state: Any, keys: Key,
     episodes: int, explore: bool,
 ) -> Array:  # fmt: skip
     """The rewards of `episodes` completions [seed, episode]."""
     source = Generation(task, episodes, algorithm.rollout)
 
-    def one_seed(agent: Any, judge: Any, key: Key) -> Array:
+    def one_seed(agent: Any, reward_state: Any, key: Key) -> Array:
         act = partial(algorithm.act, agent, explore=explore)
         _, batch, _ = source.collect((), Policy(act, partial(algorithm.memory, agent)), key)
-        _, batch, _ = reward.label(judge, batch, key)
+        _, batch, _ = reward.label(reward_state, batch, key)
         return batch.reward.sum(0)
 
-    return jax.vmap(one_seed)(agent, judge, keys)
+    return jax.vmap(one_seed)(agent, reward_state, keys)

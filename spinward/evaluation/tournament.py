@@ -58,7 +58,7 @@ def tournament(
     return matches
 
 
-class Table(NamedTuple):
+class Games(NamedTuple):
     """Games side by side, all with the same side to move."""
 
     state: Any
@@ -67,7 +67,7 @@ class Table(NamedTuple):
     result: Array  # [games] for the side that moved first: 1, 1/2 or 0
 
 
-def ply(game: Game, player: Player, table: Table, sign: Array, key: Key) -> Table:
+def ply(game: Game, player: Player, table: Games, sign: Array, key: Key) -> Games:
     """The tables after a move in each game that is not over; `sign` is 1 where the first player
     moves and -1 where the second does."""
     k_act, k_step = jax.random.split(key)
@@ -76,13 +76,13 @@ def ply(game: Game, player: Player, table: Table, sign: Array, key: Key) -> Tabl
     state, obs, reward, terminated, truncated = jax.vmap(game.step)(table.state, action, keys)
     ends = (terminated | truncated) & ~table.over
     result = jnp.where(ends, 0.5 + 0.5 * sign * reward, table.result)
-    return Table(state, obs, table.over | terminated | truncated, result)
+    return Games(state, obs, table.over | terminated | truncated, result)
 
 
 def played(
     game: Game,
-    plies: tuple[Callable[..., Table], Callable[..., Table]],
-    random: Callable[..., Table],
+    plies: tuple[Callable[..., Games], Callable[..., Games]],
+    random: Callable[..., Games],
     games: int,
     opening: int,
     key: Key,
@@ -90,7 +90,7 @@ def played(
     """The results [games] for the first player."""
     k_reset, key = jax.random.split(key)
     state, obs = jax.jit(jax.vmap(game.reset))(jax.random.split(k_reset, games))
-    table = Table(state, obs, jnp.zeros(games, bool), jnp.full(games, 0.5))
+    table = Games(state, obs, jnp.zeros(games, bool), jnp.full(games, 0.5))
     moves = 0
     while not bool(table.over.all()):
         key, k_ply = jax.random.split(key)
@@ -138,11 +138,11 @@ def fitted(points: np.ndarray, anchor: int) -> np.ndarray:
     games = points + points.T
     for _ in range(50):
         expected = 1.0 / (1.0 + np.exp(rating[None] - rating[:, None]))
-        slope = (points - games * expected).sum(1)
+        gradient = (points - games * expected).sum(1)
         weight = games * expected * (1.0 - expected)
         curvature = np.diag(weight.sum(1)) - weight
         step = np.zeros(len(points))
-        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
+        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
         rating = rating + np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break

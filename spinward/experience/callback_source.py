@@ -26,7 +26,7 @@ from spinward.core import (
     config,
 )
 from spinward.experience.ffi import SERVER, Answer, call
-from spinward.experience.rollout import Episodes, count, sound, summarise, with_last_reward
+from spinward.experience.rollout import EpisodeSums, count, sound, summarise, with_last_reward
 from spinward.experience.vector import ActKeys, VectorState
 from spinward.trees import where
 
@@ -67,7 +67,7 @@ class CallbackSource:
                 state.obs, action, result.reward, *ends, result.next_obs, result.weight, extras
             )
             memory = where(batch.done, initial, with_last_reward(memory, result.reward))
-            episodes = Episodes(state.total, state.length)
+            episodes = EpisodeSums(state.total, state.length)
             episodes, ended = count(episodes, result.reward, batch.done, result.weight)
             after = VectorState(result.obs, memory, episodes.total, episodes.length)
             return after, (batch, ended, fine)

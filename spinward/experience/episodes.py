@@ -1,4 +1,4 @@
-"""The episodes of logged steps: their numbers, and the best of them."""
+"""The episodes of logged steps: their numbers, the best of them, and some that are held out."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from spinward.errors import SettingsError
 # In extras of logged steps.
 CUT = "cut"  # the last step before the recording was cut, where no episode ended
 PROBABILITY = "action_prob"  # of the action, by the policy that took it; a density if continuous
+FEWEST = 20  # episodes of which some can be held out
 
 
 def episodes(steps: Transition) -> np.ndarray:
@@ -50,3 +51,16 @@ def best_episodes(steps: Transition, share: float) -> Transition:
     order = np.flatnonzero(whole)[np.argsort(-returns[whole], kind="stable")]
     enough = int(np.searchsorted(np.cumsum(lengths[order]), share * len(number) - 1e-6)) + 1
     return rows_of(steps, np.isin(number, order[:enough]))
+
+
+def divided(steps: Transition, share: float) -> tuple[Transition, Transition | None]:
+    """Steps to learn from, and the steps of episodes that are held out: about a `share` of the
+    episodes, at least one, the same ones whatever the seed. None are held out of fewer than
+    `FEWEST` episodes."""
+    number = episodes(steps)
+    count = int(number[-1]) + 1
+    if share <= 0.0 or count < FEWEST:
+        return steps, None
+    order = np.random.default_rng(0).permutation(count)
+    held = np.isin(number, order[: max(1, round(share * count))])
+    return rows_of(steps, ~held), rows_of(steps, held)

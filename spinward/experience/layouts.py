@@ -197,8 +197,8 @@ def add_priorities(layout: StepLayout, state: ReplayState, new: int) -> ReplaySt
     whole = cells(first % layout.capacity, envs)
     whole = jnp.where(jnp.repeat(first >= 0, envs), whole, nowhere)
     priorities = state.priorities.put(whole, jnp.full(whole.shape, state.priorities.top))
-    following = cells((state.rows + jnp.arange(layout.steps)) % layout.capacity, envs)
-    return replace(state, priorities=priorities.put(following, jnp.zeros(following.shape)))
+    next_rows = cells((state.rows + jnp.arange(layout.steps)) % layout.capacity, envs)
+    return replace(state, priorities=priorities.put(next_rows, jnp.zeros(next_rows.shape)))
 
 
 def cells(row: Array, envs: int) -> Array:

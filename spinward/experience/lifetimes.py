@@ -12,13 +12,13 @@ from spinward.experience.rollout import Rollout
 
 @config
 class Lifetimes:
-    """The steps of `lives` lifetimes. Each agent learns `updates` times before it is evaluated.
+    """The steps of `agents` lifetimes. Each agent learns `updates` times before it is evaluated.
 
-    If the environment has `drawn(key)`, each lifetime has its own task; otherwise all share one.
+    Where the environment has `sample_task(key)`, each lifetime has its own task.
     """
 
     source: Any  # a Rollout
-    lives: int
+    agents: int
     updates: int
 
     @property
@@ -27,12 +27,12 @@ class Lifetimes:
 
     @property
     def stride(self) -> int:
-        return self.source.stride * self.lives * (self.updates + 1)
+        return self.source.stride * self.agents * (self.updates + 1)
 
     def task(self, key: Key) -> Rollout:
         """The source of one lifetime."""
         env = self.source.env
-        task = env.drawn(key) if isinstance(env, Tasks) else env
+        task = env.sample_task(key) if isinstance(env, Tasks) else env
         return Rollout(task, self.source.envs, self.source.steps)
 
     @property
@@ -47,14 +47,14 @@ class Lifetimes:
     def init(self, key: Key, memory: Memory) -> Any:
         """All tasks, and the state of each."""
         k_task, k_state = jax.random.split(key)
-        tasks = jax.vmap(self.task)(jax.random.split(k_task, self.lives))
-        keys = jax.random.split(k_state, self.lives)
+        tasks = jax.vmap(self.task)(jax.random.split(k_task, self.agents))
+        keys = jax.random.split(k_state, self.agents)
         return tasks, jax.vmap(lambda task, k: task.init(k, memory))(tasks, keys)
 
     def collect(self, state: Any, policy: Policy, key: Key) -> tuple[Any, Transition, Metrics]:
         """One rollout of every lifetime by the same policy: [life, time, env]."""
         tasks, states = state
-        keys = jax.random.split(key, self.lives)
+        keys = jax.random.split(key, self.agents)
         states, batch, metrics = jax.vmap(lambda task, s, k: task.collect(s, policy, k))(
             tasks, states, keys
         )

@@ -24,6 +24,7 @@ class LoggedSteps:
     ring: Any  # a ReplayState of [rows, 1, ...] without priorities
     layout: Any  # a StepLayout with steps=0
     spec: Spec
+    held_out: Any = ()  # a ring of other episodes, to measure with; () without any
 
     @property
     def stride(self) -> int:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from spinward.core import HostEnv, Source, Spec, Transition, replace
 from spinward.envs.text import Text
 from spinward.errors import SettingsError
-from spinward.experience.episodes import best_episodes
+from spinward.experience.episodes import best_episodes, divided, episodes
 from spinward.experience.generation import Generation
 from spinward.experience.layouts import SequenceLayout, StepLayout
 from spinward.experience.lifetimes import Lifetimes
@@ -23,8 +25,9 @@ from spinward.experience.streamed import StreamedSteps
 from spinward.experience.texts import TextBatches
 from spinward.experience.vector import Vector
 from spinward.experience.wanted import (
-    Lives,
     Logged,
+    OwnSource,
+    Population,
     Prompts,
     Rollouts,
     Samples,
@@ -52,6 +55,18 @@ class Data(NamedTuple):
     stack: int = 1  # images in such an observation
     reader: Any = None  # a StepReader, where the steps stay on the disk
     note: str = ""  # how many steps there are, and where they are held
+    held_out: Any = None  # steps of other episodes, as `steps`, to measure with
+
+    def apart(self, share: float) -> "Data":
+        """The same data with this share of its episodes held out, where it is in memory."""
+        if self.reader is not None:
+            return self
+        steps, held = divided(self.steps, share)
+        if held is None:
+            return self
+        count = len(np.unique(episodes(held)))
+        note = f"{self.note}; {count:,} of its episodes are held out to measure with"
+        return self._replace(steps=steps, held_out=held, note=note)
 
 
 def source_for(
@@ -76,9 +91,9 @@ def source_for(
         case SelfPlay():
             refuse(data, "it learns from games against itself alone")
             return in_jax(env, want)
-        case Lives():
+        case Population():
             refuse(data, "its agents learn from their own steps alone")
-            return Lifetimes(in_jax(env, want), want.lives, want.updates)
+            return Lifetimes(in_jax(env, want), want.agents, want.updates)
         case Sequences():
             refuse(data, "it replays its own memory, which no data set holds")
             return sequences(want, collect(want.envs, want.steps, False))
@@ -92,6 +107,8 @@ def source_for(
             return completions(want, env)
         case Texts():
             return corpus(want, texts)
+        case OwnSource():
+            return want.source(env, data)
 
 
 def best_of(data: Data, share: float) -> Data:
@@ -116,7 +133,7 @@ def collected(env: Any, envs: int, steps: int, corrects_lag: bool) -> Source:
     return Vector(env, envs, steps) if isinstance(env, HostEnv) else Rollout(env, envs, steps)
 
 
-def in_jax(env: Any, want: Lives | SelfPlay) -> Rollout:
+def in_jax(env: Any, want: Population | SelfPlay) -> Rollout:
     if isinstance(env, HostEnv):
         raise SettingsError("this algorithm needs an environment in JAX: it runs thousands at once")
     return Rollout(env, want.envs, want.steps)
@@ -212,7 +229,15 @@ def logged(
     if count < window:
         raise SettingsError(f"the data have {count} steps; windows of {window} are wanted")
     layout = StepLayout(count, 0, updates, batch, window, data.stack, keep=keep, **options)
-    return LoggedSteps(logged_ring(steps, data.frames), layout, data.spec)
+    ring = logged_ring(steps, data.frames)
+    return LoggedSteps(ring, layout, data.spec, held_out(data, ring))
+
+
+def held_out(data: Data, ring: Any) -> Any:
+    """The ring of the steps that are held out, with the images of the other; () without any."""
+    if data.held_out is None:
+        return ()
+    return replace(logged_ring(replace(data.held_out, extras={})), frames=ring.frames)
 
 
 def streamed(

@@ -26,14 +26,14 @@ from spinward.trees import finite, where
 
 
 @struct
-class Episodes:
+class EpisodeSums:
     """The current episode of each environment."""
 
     total: Array  # [env] reward so far
     length: Array  # [env] steps so far
 
     @classmethod
-    def init(cls, envs: int) -> "Episodes":
+    def init(cls, envs: int) -> "EpisodeSums":
         return cls(jnp.zeros(envs), jnp.zeros(envs, jnp.int32))
 
 
@@ -42,7 +42,7 @@ class RolloutState:
     env: Any
     obs: Obs
     memory: Memory
-    episodes: Episodes
+    episodes: EpisodeSums
 
 
 @config
@@ -63,7 +63,7 @@ class Rollout:
 
     def init(self, key: Key, memory: Memory) -> RolloutState:
         env, obs = jax.vmap(self.env.reset)(jax.random.split(key, self.envs))
-        return RolloutState(env, obs, memory, Episodes.init(self.envs))
+        return RolloutState(env, obs, memory, EpisodeSums.init(self.envs))
 
     def collect(
         self, state: RolloutState, policy: Policy, key: Key
@@ -104,12 +104,12 @@ def in_env_units(env: Env, action: Array) -> Array:
 
 
 def count(
-    episodes: Episodes, reward: Array, done: Array, weight: Array
-) -> tuple[Episodes, tuple[Array, ...]]:
+    episodes: EpisodeSums, reward: Array, done: Array, weight: Array
+) -> tuple[EpisodeSums, tuple[Array, ...]]:
     """The current episodes after a step, and (ended, return, length) [env] of ended episodes. A
     step of weight 0 did not happen, and an episode that ends in such a step does not count."""
     total, length = episodes.total + reward, episodes.length + (weight > 0)
-    current = Episodes(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
+    current = EpisodeSums(jnp.where(done, 0.0, total), jnp.where(done, 0, length))
     ended = done & (weight > 0)
     return current, (ended, jnp.where(ended, total, 0.0), jnp.where(ended, length, 0))
 

@@ -112,5 +112,5 @@ class StreamedSteps:
 
 def in_shape(steps: Transition, at: np.ndarray) -> Transition:
     """The steps with the numbers `at`, in its shape."""
-    found: Transition = jax.tree.map(lambda x: np.take(x, at, 0), steps)
-    return found
+    shaped: Transition = jax.tree.map(lambda x: np.take(x, at, 0), steps)
+    return shaped

@@ -43,7 +43,7 @@ class TextBatches:
 
     def collect(self, state: Place, policy: Policy, key: Key) -> tuple[Place, Transition, Metrics]:
         count = self.updates * self.batch
-        index = self.following(state, count).reshape(self.updates, self.batch)
+        index = self.next_rows(state, count).reshape(self.updates, self.batch)
 
         def in_columns(x: Any) -> Array:
             x = jnp.asarray(x)[index]  # [updates, batch, ranked, time]
@@ -53,7 +53,7 @@ class TextBatches:
         read = state.read + count
         return replace(state, read=read), batch, {"epochs": read / self.rows}
 
-    def following(self, state: Place, count: int) -> Array:
+    def next_rows(self, state: Place, count: int) -> Array:
         """The next `count` rows [count]. When one order ends, the next begins."""
         at = state.read + jnp.arange(count)
         first = state.read // self.rows

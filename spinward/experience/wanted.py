@@ -5,9 +5,9 @@ replayed steps if a run has an environment, and logged steps if a run has data.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from spinward.core import config, replace
+from spinward.core import Source, config, replace
 
 
 @config
@@ -98,13 +98,23 @@ class Prompts:
 
 
 @config
-class Lives:
+class Population:
     """Rollouts of many agents, each in a task of its own: batches are [life, steps, envs]."""
 
     envs: int  # environments of each agent
     steps: int  # of each environment between updates
-    lives: int  # agents
+    agents: int
     updates: int  # of an agent in each iteration
+
+
+@runtime_checkable
+class OwnSource(Protocol):
+    """Experience of another kind: a want that makes the source itself, from the environment and the
+    logged data of the run, of which either may be None."""
+
+    @property
+    def envs(self) -> int: ...  # environments stepped side by side
+    def source(self, env: Any, data: Any) -> Source: ...
 
 
 class Stored(Protocol):
@@ -135,7 +145,7 @@ def logged_samples(settings: Stored, window: int = 1, stack: int = 1) -> Samples
     return replace(samples(settings, window, stack), needs_data=True)
 
 
-Want = Rollouts | SelfPlay | Samples | Sequences | Logged | Texts | Prompts | Lives
+Want = Rollouts | SelfPlay | Samples | Sequences | Logged | Texts | Prompts | Population | OwnSource
 
 
 def rows(want: Samples | Sequences, steps: int) -> int:

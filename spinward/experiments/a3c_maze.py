@@ -55,7 +55,7 @@ RULE = (
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     steps, count = STEPS[scale], seeds or SEEDS[scale]
-    chance = Played(None, Maze(held_out=True), 0)
+    chance = MazeGames(None, Maze(held_out=True), 0)
     rows = [Row("random policy", chance.mean, np.nan, np.nan)]
     curves, held_out, learned_in = [], {}, {}
     for name, (algorithm, more) in WAYS.items():
@@ -72,8 +72,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
             **more,
         )
         curves.append(plot.Curve(name, *learned.curves()))
-        held = [Played(learned, Maze(held_out=True), seed) for seed in range(count)]
-        seen = [Played(learned, Maze(), seed) for seed in range(count)]
+        held = [MazeGames(learned, Maze(held_out=True), seed) for seed in range(count)]
+        seen = [MazeGames(learned, Maze(), seed) for seed in range(count)]
         held_out[name] = row_of(f"{name}: held-out mazes", [p.mean for p in held])
         learned_in[name] = row_of(f"{name}: mazes learned in", [p.mean for p in seen])
         rows += [
@@ -84,11 +84,13 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         ]
     picture = out / "curves.png"
     plot.save(plot.figure(curves, f"Maze, {count} seeds"), picture)
-    told = judged(held_out["LSTM"], learned_in["LSTM"], held_out["without a memory"], chance.mean)
-    return Reproduction("a3c-maze", scale, rows, *told, [picture])
+    verdict = verdict_of(
+        held_out["LSTM"], learned_in["LSTM"], held_out["without a memory"], chance.mean
+    )
+    return Reproduction("a3c-maze", scale, rows, *verdict, [picture])
 
 
-def judged(held_out: Row, learned_in: Row, memoryless: Row, chance: float) -> tuple[str, str]:
+def verdict_of(held_out: Row, learned_in: Row, memoryless: Row, chance: float) -> tuple[str, str]:
     """The verdict on the LSTM's returns beside those without a memory, and why."""
     if np.isnan(held_out.low) or np.isnan(memoryless.low):
         return "cannot tell", f"one seed has no interval ({RULE})"
@@ -99,12 +101,12 @@ def judged(held_out: Row, learned_in: Row, memoryless: Row, chance: float) -> tu
     if held_out.low < RANDOM_TIMES * chance:
         return "cannot tell", f"the LSTM's interval has five times a random policy's ({RULE})"
     if held_out.low <= memoryless.high:
-        beside = f"{held_out.measured:.0f} with the LSTM and {memoryless.measured:.0f} without"
-        return "cannot tell", f"memory does not pay in this maze: {beside} ({RULE})"
+        both = f"{held_out.measured:.0f} with the LSTM and {memoryless.measured:.0f} without"
+        return "cannot tell", f"memory does not pay in this maze: {both} ({RULE})"
     return "reproduced", RULE
 
 
-class Played:
+class MazeGames:
     """Whole episodes of a seed's policy as it acts in training, or of a random one."""
 
     def __init__(self, learned: Run | None, env: Maze, seed: int) -> None:
@@ -114,9 +116,9 @@ class Played:
         _, batch, _ = source.collect(state, policy, jax.random.PRNGKey(seed + 1001))
         reward = np.asarray(batch.reward)  # [time, episode]
         self.mean = float(reward.sum(0).mean())
-        found = [np.flatnonzero(column >= 10.0) + 1 for column in reward.T]
-        firsts = [times[0] for times in found if len(times)]
-        again = [step for times in found for step in np.diff(times)]
+        portals = [np.flatnonzero(column >= 10.0) + 1 for column in reward.T]
+        firsts = [times[0] for times in portals if len(times)]
+        again = [step for times in portals for step in np.diff(times)]
         self.first = float(np.mean(firsts)) if firsts else np.nan
         self.again = float(np.mean(again)) if again else np.nan
 

@@ -26,7 +26,7 @@ from spinward.search.opponents import named
 ENV = "TicTacToe"
 SIZES = {"laptop": (5, 2_000_000, 1000), "paper": (10, 5_000_000, 5000)}  # seeds, plies, games
 FIXED = ("random", "one_ply", "uct100", "exact")
-MET = 200  # games of each pair in the table of ratings
+GAMES = 200  # games of each pair in the table of ratings
 ALLOWED = 0.02  # share of games that the second player may lose
 
 
@@ -77,9 +77,9 @@ def rated(game: Game, early: Run, late: Run, seed: int) -> list[float]:
         player(early, seed),
         *(named(game, name) for name in FIXED),
     ]
-    matches = tournament.tournament(game, players, MET, seed=first_seed())
-    found = tournament.ratings(matches, len(players), anchor=3)
-    return [r.points for i, r in enumerate(found) if i != 3]
+    matches = tournament.tournament(game, players, GAMES, seed=first_seed())
+    ratings = tournament.ratings(matches, len(players), anchor=3)
+    return [r.points for i, r in enumerate(ratings) if i != 3]
 
 
 def verdict(lost: np.ndarray, gains: list[Row]) -> tuple[str, str]:
@@ -102,8 +102,8 @@ def bars(names: tuple[str, ...], points: np.ndarray) -> Any:
     """The ratings, a dot for each seed."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7.2, 3.8), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.add_subplot()
     axes.barh(names, points.mean(0), color=plot.PALETTE[0], alpha=0.35)
     for i in range(len(names)):
         axes.plot(points[:, i], [i] * len(points), "o", color=plot.PALETTE[0], markersize=4)
@@ -112,4 +112,4 @@ def bars(names: tuple[str, ...], points: np.ndarray) -> Any:
     axes.set_title(f"{ENV}; dots are seeds", loc="left", fontsize=11)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return drawn
+    return figure

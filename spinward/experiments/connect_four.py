@@ -42,11 +42,11 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     shares = [results(game, runs, seed, games) for seed in range(count)]
     rows, worst = [], []
     for i, name in enumerate(FIXED):
-        found = [np.mean(of_seed[i]) for of_seed in shares]
-        least = float(min(found))
+        measured = [np.mean(of_seed[i]) for of_seed in shares]
+        least = float(min(measured))
         low, high = wilson(least, games)
         worst.append((least, low))
-        rows.append(row_of(f"share of points against {name}", found))
+        rows.append(row_of(f"share of points against {name}", measured))
         interval = f"95 % Wilson interval of {games} games"
         rows.append(Row(f"the same, worst seed, {name}", least, low, high, None, interval))
     points = np.array([rated(game, runs, seed) for seed in range(count)])
@@ -60,12 +60,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 def results(game: Game, runs: list[Run], seed: int, games: int) -> list[np.ndarray]:
     """The results of a seed's last agent against each fixed opponent."""
-    found = []
+    rows = []
     for name in FIXED:
         players = [player(runs[-1], seed), named(game, name)]
         (match,) = tournament.tournament(game, players, games, seed=first_seed() + seed)
-        found.append(match.results)
-    return found
+        rows.append(match.results)
+    return rows
 
 
 def rated(game: Game, runs: list[Run], seed: int) -> list[float]:

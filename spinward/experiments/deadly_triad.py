@@ -63,26 +63,26 @@ class Measured(NamedTuple):
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, updates = SIZES[scale]
-    found = list(swept(seeds or usual, updates, out))
+    measured = list(swept(seeds or usual, updates, out))
     content = [
         {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in f._asdict().items()}
-        for f in found
+        for f in measured
     ]
     text = json.dumps(content).replace("NaN", "null") + "\n"
     write_atomically(out / "runs.json", text.encode())
-    rows = [share(found, f"diverging, {t}", PUBLISHED.get(t), target=t) for t in TARGETS]
+    rows = [share(measured, f"diverging, {t}", PUBLISHED.get(t), target=t) for t in TARGETS]
     order = list(rows)
     rows += [
-        share(found, f"diverging, {t}, {v}", None, target=t, variant=v)
+        share(measured, f"diverging, {t}, {v}", None, target=t, variant=v)
         for v, t in itertools.product(FACTORS, TARGETS)
     ]
     for t in TARGETS:
-        sizes = np.stack([np.log10(f.largest) for f in found if f.target == t])
+        sizes = np.stack([np.log10(f.largest) for f in measured if f.target == t])
         rows.append(row_of(f"log10 of the largest |Q|, {t}", sizes.mean(0)))
     toy = "two states, growth in a sweep, gamma 0.99"
     rows.append(Row(toy, two_states(), np.nan, np.nan, 1.98))
     picture = out / "divergence.png"
-    plot.save(bars(found), picture)
+    plot.save(bars(measured), picture)
     return Reproduction("deadly-triad", scale, rows, *verdict(order), [picture])
 
 
@@ -103,10 +103,10 @@ def swept(seeds: int, updates: int, out: Path) -> Iterator[Measured]:
         yield Measured(target, variant, env, largest.max(1), diverged, first, learned.final())
 
 
-def share(found: list[Measured], what: str, published: float | None, **where: str) -> Row:
+def share(measured: list[Measured], what: str, published: float | None, **where: str) -> Row:
     """The share of runs that diverge softly, over the settings in `where`."""
-    chosen = [f for f in found if all(getattr(f, k) == v for k, v in where.items())]
-    return row_of(what, np.stack([f.diverged for f in chosen]).mean(0), published)
+    some = [f for f in measured if all(getattr(f, k) == v for k, v in where.items())]
+    return row_of(what, np.stack([f.diverged for f in some]).mean(0), published)
 
 
 def verdict(order: list[Row]) -> tuple[str, str]:
@@ -135,16 +135,16 @@ def two_states() -> float:
     return float((weights[-1, 0] / weights[0, 0]) ** (1 / 8))
 
 
-def bars(found: list[Measured]) -> Any:
+def bars(measured: list[Measured]) -> Any:
     """The share of diverging runs for each target, and their largest |Q|, a panel for each task."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(9.0, 6.4), layout="constrained")
-    axes = drawn.subplots(2, len(ENVS), sharex=True, sharey="row", squeeze=False)
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    axes = figure.subplots(2, len(ENVS), sharex=True, sharey="row", squeeze=False)
     place = np.arange(len(FACTORS))
     for column, env in enumerate(ENVS):
         for i, target in enumerate(TARGETS):
-            mine = [f for f in found if f.env == env and f.target == target]
+            mine = [f for f in measured if f.env == env and f.target == target]
             at, colour = place + 0.2 * (i - 1.5), plot.PALETTE[i]
             axes[0, column].bar(at, [f.diverged.mean() for f in mine], 0.18, color=colour)
             for x, f in zip(at, mine, strict=True):
@@ -159,4 +159,4 @@ def bars(found: list[Measured]) -> Any:
     axes[0, 0].set_ylabel("share of diverging runs")
     axes[1, 0].set_ylabel("largest |Q| of each run")
     axes[1, 0].legend(fontsize=8, loc="upper left")
-    return drawn
+    return figure

@@ -5,7 +5,7 @@ Rules are learned in 5x5 tabular grids with two objects. They and A2C then train
 nothing, for one lifetime each, in other grids of that kind, the same for all. What an agent is
 given beside its rule is chosen in grids of their own: of the rules a step size, of A2C that and the
 weight of the value.
-What counts is what a life earns, to which A2C is not made: so there is one that is told of no ends,
+What counts is what a life earns, to which A2C is not made: so there is one that does not see ends,
 and the verdict is over that one, which is like the rules.
 Then the same rules train agents in larger grids and, in grids like their own, networks in place of
 tables.
@@ -43,7 +43,7 @@ from spinward.store.parameters import read, save
 UPDATES, ENVS, STEPS = 500, 16, 20  # of a lifetime, of an agent, of its environments per update
 SIZES = {"laptop": (5, 600, 128), "paper": (10, 5000, 512)}  # seeds, steps of a rule, grids
 CHOICE, SOME = 32, 16  # grids of a choice, and of each kind elsewhere
-META = LPGMeta(  # judged as they are compared: by what a life earns
+META = LPGMeta(  # validated as they are compared: by what a life earns
     tabular=True, descent="sgd", agent_lr=(40.0,), critic_lr=0.05, lifetime=200,
     through_ends=True,
 )  # fmt: skip
@@ -62,7 +62,7 @@ NAN = float("nan")
 TRANSFER = 5.0  # how many times a random agent's reward a rule has to earn elsewhere
 RULE = (
     "the rule: in held-out grids the learned rules' agents earn more at the end of a lifetime than "
-    "those of the like A2C, told of no ends, in the same grids (the interval of the ratio lies "
+    "those of the like A2C, which sees no ends, in the same grids (the interval of the ratio lies "
     "above 1), and elsewhere they earn five times what a random agent does"
 )
 
@@ -79,8 +79,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, steps, grids = SIZES[scale]
     count = seeds or usual
     rules, runs = learned_rules(count, steps, out)
-    actor = chosen([replace(ACTOR, lr=r, value_coef=v) for r in RATES for v in VALUES], Grid())
-    tables = chosen([replace(TABLES, lr=r) for r in RATES], Grid(), rules)
+    actor = best_of([replace(ACTOR, lr=r, value_coef=v) for r in RATES for v in VALUES], Grid())
+    tables = best_of([replace(TABLES, lr=r) for r in RATES], Grid(), rules)
     held = Grid(), grids, jax.random.PRNGKey(2)  # the same grids for all
     a2c, endless = (lifetimes(actor, *held, endless=e) for e in (False, True))
     ours = [lifetimes(tables, *held, rule) for rule in rules]
@@ -99,24 +99,24 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     ]
     over_like = rows[5]
     times = [elsewhere(rules, tables, actor, LARGE, "7x7 grids, three objects", rows)]
-    networks = chosen([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules, SOME)
-    deep = chosen([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN, grids=SOME)
+    networks = best_of([replace(NETWORKS, lr=r) for r in DEEP_RATES], SEEN, rules, SOME)
+    deep = best_of([replace(DEEP_ACTOR, lr=r) for r in DEEP_ACTOR_RATES], SEEN, grids=SOME)
     times += [elsewhere(rules, networks, deep, SEEN, "networks in place of tables", rows)]
     _, entropy = curves(runs, "prediction_entropy")
     rows.append(row_of("entropy of predictions at the end (uniform: 2.079)", entropy[:, -1]))
     at, reward = curves(runs, "reward")
     content = {"steps": at.tolist(), "rules": reward.tolist(), "a2c": float(a2c.whole.mean()),
-               "lifetime": {"a2c": lives([a2c]), "rules": lives(ours)}}  # fmt: skip
+               "lifetime": {"a2c": rounded([a2c]), "rules": rounded(ours)}}  # fmt: skip
     (out / "curves").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "curves" / "lpg.json", (json.dumps(content) + "\n").encode())
     discard(out / "rule")
     save(out / "rule", rule=rules[0])
     pictures = [out / "meta_training.png", out / "lifetime.png"]
     draw(content, pictures, count)
-    return Reproduction("lpg", scale, rows, *judged(over_like, min(times)), pictures)
+    return Reproduction("lpg", scale, rows, *verdict_of(over_like, min(times)), pictures)
 
 
-def judged(over_like: Row, times: float) -> tuple[str, str]:
+def verdict_of(over_like: Row, times: float) -> tuple[str, str]:
     """The verdict on the ratio to the like A2C, and on how many times a random agent's reward the
     rules earn elsewhere; and why."""
     if times < TRANSFER:
@@ -144,11 +144,11 @@ def learned_rules(seeds: int, steps: int, out: Path) -> tuple[list[Rule], list[R
 
 def curves(runs: list[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps, and a metric of all runs [run, point]."""
-    found = [run.curves(name) for run in runs]
-    return found[0][0], np.concatenate([values for _, values in found])
+    each = [run.curves(name) for run in runs]
+    return each[0][0], np.concatenate([values for _, values in each])
 
 
-def chosen(
+def best_of(
     tries: list[Any], env: Grid, rules: Sequence[Rule | None] = (None,), grids: int = CHOICE
 ) -> Any:
     """The one that earns the most at the end of lifetimes, in grids for choosing."""
@@ -166,20 +166,20 @@ def elsewhere(
     """How many times a random agent's reward the rules earn in a world of another kind."""
     key = jax.random.PRNGKey(4)
     idle = lifetimes(replace(ruled, lr=0.0), env, SOME, key, rules[0]).last.mean()
-    found = [lifetimes(ruled, env, SOME, key, rule).last.mean() for rule in rules]
+    rewards = [lifetimes(ruled, env, SOME, key, rule).last.mean() for rule in rules]
     rows += [
         of_one(f"{name}: random agent", idle),
         of_one(f"{name}: A2C (lr {actor.lr:g})", lifetimes(actor, env, SOME, key).last),
-        row_of(f"{name}: rules (lr {ruled.lr:g})", found),
+        row_of(f"{name}: rules (lr {ruled.lr:g})", rewards),
     ]
-    return float(np.mean(found) / idle)
+    return float(np.mean(rewards) / idle)
 
 
 def lifetimes(
     algorithm: Any, env: Grid, grids: int, key: Key, rule: Rule | None = None, endless: bool = False
 ) -> Earned:
-    """What agents earn that are trained from nothing, each in a grid of its own; `endless` ones are
-    told of no end of an episode."""
+    """What agents earn that are trained from nothing, each in a grid of its own; `endless` ones
+    see no end of an episode."""
     keys = jax.random.split(key, grids)
     reward = np.asarray(compiled(LIVE[endless], 0)(algorithm, env, rule, keys))
     tenth = max(1, UPDATES // 10)
@@ -191,7 +191,7 @@ def live(endless: bool, algorithm: Any, env: Grid, rule: Rule | None, keys: Key)
 
     def one(key: Key) -> Any:
         k_task, k_life = jax.random.split(key)
-        source = Earning(Rollout(env.drawn(k_task), ENVS, STEPS), endless)
+        source = Earning(Rollout(env.sample_task(k_task), ENVS, STEPS), endless)
         closed = system(Parts(algorithm, source, Environment()))
         state = closed.init(k_life)
         if rule is not None:
@@ -252,7 +252,7 @@ def of_one(what: str, earned: np.ndarray) -> Row:
     return Row(what, float(earned.mean()), NAN, NAN, scores=scores)
 
 
-def lives(earned: list[Earned]) -> list[list[float]]:
+def rounded(earned: list[Earned]) -> list[list[float]]:
     return [e.curve.round(5).tolist() for e in earned]
 
 

@@ -65,24 +65,24 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     rows: list[Row] = []
     pictures, good = [], True
     for task in tasks:
-        found = {}
+        reached_at = {}
         curves = []
         for kind, steps in task.steps.items():
             done = one(task, kind, steps, seeds or usual, out)
             curves.append(plot.Curve(kind.__name__, *done.curves()))
-            found[kind] = reached(*done.curves(), task.wanted)
-            at = np.where(np.isfinite(found[kind]), found[kind], steps)
-            missed = int((~np.isfinite(found[kind])).sum())
-            told = f" ({missed} seeds never)" if missed else ""
-            what = f"{task.env}: real steps of {kind.__name__} to {task.wanted:g}{told}"
+            reached_at[kind] = reached(*done.curves(), task.wanted)
+            at = np.where(np.isfinite(reached_at[kind]), reached_at[kind], steps)
+            missed = int((~np.isfinite(reached_at[kind])).sum())
+            missing = f" ({missed} seeds never)" if missed else ""
+            what = f"{task.env}: real steps of {kind.__name__} to {task.wanted:g}{missing}"
             rows += [
                 row_of(what, at),
                 row_of(f"{task.env}: {kind.__name__}, last tenth", done.final()),
             ]
-            found[kind] = at
+            reached_at[kind] = at
             good &= kind is not MBMPO or not missed
         for kind in (PPO, TRPO):
-            factor = row_of(f"{task.env}: factor over {kind.__name__}", factors(found, kind))
+            factor = row_of(f"{task.env}: factor over {kind.__name__}", factors(reached_at, kind))
             rows.append(factor)
             good &= factor.low >= WANTED_FACTOR
         pictures.append(out / f"{task.env.lower()}.png")
@@ -92,20 +92,20 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 
 def one(task: ControlTask, kind: Any, steps: int, seeds: int, out: Path) -> Run:
-    chosen, reward = preset(kind, task.env, steps)
+    settings, reward = preset(kind, task.env, steps)
     more = task.more if kind is MBMPO else {}
     name = f"mb-mpo-{kind.__name__.lower()}-{task.env}"
-    method = kind(**chosen | more)
+    method = kind(**settings | more)
     logs = min(100, steps // POINT) if kind is MBMPO else 100
     return trained(method, task.env, steps, seeds, out, name, reward=reward, shards=1, logs=logs)
 
 
 def reached(steps: np.ndarray, returns: np.ndarray, wanted: float) -> np.ndarray:
     """The step [seed] at which the return was first there; NaN where it never was."""
-    there = returns >= wanted  # false where no episode ended
-    return np.where(there.any(1), steps[there.argmax(1)].astype(float), np.nan)
+    enough = returns >= wanted  # false where no episode ended
+    return np.where(enough.any(1), steps[enough.argmax(1)].astype(float), np.nan)
 
 
-def factors(found: dict[Any, np.ndarray], kind: Any) -> np.ndarray:
+def factors(reached_at: dict[Any, np.ndarray], kind: Any) -> np.ndarray:
     """How many times MB-MPO's steps another method takes, seed by seed."""
-    return found[kind] / found[MBMPO]
+    return reached_at[kind] / reached_at[MBMPO]

@@ -34,12 +34,12 @@ WORLDS = {
     "laptop": {ROOMS: ("Rooms-Narrow", 400_000), DISCO: ("Disco-Small", 200_000)},
     "paper": {ROOMS: ("Rooms-Narrow", 5_000_000), DISCO: ("Disco-Maze", 5_000_000)},
 }
-CURIOUS = NGU(policies=4, memories=240)
+NOVELTY = NGU(policies=4, memories=240)
 # A random action in a maze is an end as often as not: most environments have next to none.
 ALONE = NGU(policies=1, memories=150, gamma=0.95, epsilon_power=8.0)
 AGENTS: dict[str, tuple[Any, Any]] = {
-    "rooms: Never Give Up": (CURIOUS, Environment()),
-    "rooms: RND alone": (replace(CURIOUS, episodic=False), Environment()),
+    "rooms: Never Give Up": (NOVELTY, Environment()),
+    "rooms: RND alone": (replace(NOVELTY, episodic=False), Environment()),
     "rooms: counts": (R2D2(), Count(beta=0.1)),
     "rooms: no bonus": (R2D2(), Environment()),
     "disco maze: Never Give Up": (ALONE, Environment()),
@@ -63,21 +63,21 @@ class Explored(NamedTuple):
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     count = seeds or SEEDS
-    found: dict[str, Explored] = {}
+    by_agent: dict[str, Explored] = {}
     rows: list[Row] = []
     curves = []
-    chosen = {n: a for n, a in AGENTS.items() if scale == "paper" or n not in MORE}
-    for name, (algorithm, reward) in chosen.items():
+    agents = {n: a for n, a in AGENTS.items() if scale == "paper" or n not in MORE}
+    for name, (algorithm, reward) in agents.items():
         slug = "ngu-" + name.lower().replace(":", "").replace(" ", "-")
         world = name.partition(":")[0]
         env, steps = WORLDS[scale][world]
         learned = trained(algorithm, env, steps, count, out, slug, reward=reward, shards=1)
-        found[name] = explored(learned, explore=True)
-        rows.append(row_of(f"{name}, cells", found[name].cells))
+        by_agent[name] = explored(learned, explore=True)
+        rows.append(row_of(f"{name}, cells", by_agent[name].cells))
         if world == ROOMS:
             greedy = explored(learned, explore=False)
             rows.append(row_of(f"{name}, goals of the greedy policy", greedy.won))
-            rows.append(row_of(f"{name}, button pressed", found[name].pressed))
+            rows.append(row_of(f"{name}, button pressed", by_agent[name].pressed))
             curves.append(plot.Curve(name.removeprefix(f"{ROOMS}: "), *learned.curves()))
     picture = out / "curves.png"
     plot.save(plot.figure(curves, f"Rooms: goals found in training, {count} seeds"), picture)
@@ -107,8 +107,8 @@ def explored(learned: Run, explore: bool) -> Explored:
         return walked(agents.algorithm, agent, env, key, explore)
 
     keys = jax.vmap(jax.random.PRNGKey)(first_seed() + jnp.arange(1000, 1000 + agents.seeds))
-    found = jax.vmap(one)(jax.tree.map(jnp.asarray, agents.agent), keys)
-    return Explored(*(x.mean(1) for x in found))
+    results = jax.vmap(one)(jax.tree.map(jnp.asarray, agents.agent), keys)
+    return Explored(*(x.mean(1) for x in results))
 
 
 def walked(algorithm: Any, agent: Any, env: Any, key: Key, explore: bool) -> Explored:

@@ -19,7 +19,7 @@ from spinward.evaluation.importance import (
     bootstrap,
     effective_size,
 )
-from spinward.evaluation.off_policy import Options
+from spinward.evaluation.off_policy import EvaluationOptions
 from spinward.evaluation.statistics import wilson
 from spinward.experiments.reproduction import Reproduction, Row, first_seed
 
@@ -78,16 +78,16 @@ def sample(
 
 def covered(estimator: Callable[..., float], truth: float, count: int, wrong: bool) -> np.ndarray:
     """For each data set, whether its interval holds the truth."""
-    found = []
+    rows = []
     for seed in range(first_seed(), first_seed() + count):
         low, high = bootstrap(estimator, sample(EPISODES, seed, wrong), RESAMPLES, LEVEL, seed)
-        found.append(low <= truth <= high)
-    return np.array(found)
+        rows.append(low <= truth <= high)
+    return np.array(rows)
 
 
 def unreliable(count: int) -> np.ndarray:
     """For each data set without exploration, whether the verdict says that it cannot tell."""
-    found = []
+    rows = []
     outside = float((WANTED * (CERTAIN < off_policy.RARE)).sum(1).min())
     for seed in range(first_seed(), first_seed() + count):
         episodes = sample(EPISODES, seed, logged=CERTAIN)
@@ -97,9 +97,9 @@ def unreliable(count: int) -> np.ndarray:
             "outside_share": outside,
             "data": {"value": average_return(episodes, episodes.once())},
         }
-        verdict = off_policy.verdict(result, episodes, Options(GAMMA), False)
-        found.append(verdict.startswith("cannot tell"))
-    return np.array(found)
+        verdict = off_policy.verdict(result, episodes, EvaluationOptions(GAMMA), False)
+        rows.append(verdict.startswith("cannot tell"))
+    return np.array(rows)
 
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
@@ -125,8 +125,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     )
 
 
-def row_of(what: str, found: np.ndarray) -> Row:
+def row_of(what: str, values: np.ndarray) -> Row:
     """A share of data sets, with its Wilson interval (1927)."""
-    n, share = len(found), float(found.mean())
+    n, share = len(values), float(values.mean())
     bounds = wilson(share, n)
     return Row(what, share, *bounds, None, f"95 % Wilson interval of {n} data sets")

@@ -1,8 +1,8 @@
 """What is optimised against a reward model of few labels scores ever higher by the model, and from
 some distance on lower by what the model stands for (Gao et al., 2022, arXiv:2210.10760).
 
-Measured on a grammar with a scripted judge: PPO that pays nothing for the distance, and the best
-of n beside it. The model's scores are in deviations of those of the policy before.
+Measured on a grammar with a scripted labeller: PPO that pays nothing for the distance, and the best
+of n beside it. The model's scores are in standard deviations of those of the policy before.
 """
 
 import json
@@ -43,9 +43,9 @@ class Climb(NamedTuple):
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     sft = summarise.fine_tuned(out, "over-optimisation-sft")
     name = "over-optimisation-reward-model"
-    judge = summarise.reward_model(out, sft, LABELS, EPOCHS, name, seed=2)
-    climb = climbed(out, str(sft.path), judge.path, seeds or SEEDS[scale])
-    chosen = best_of(str(sft.path), str(judge.path))
+    scorer = summarise.reward_model(out, sft, LABELS, EPOCHS, name, seed=2)
+    climb = climbed(out, str(sft.path), scorer.path, seeds or SEEDS[scale])
+    best = best_of(str(sft.path), str(scorer.path))
     peak, end = climb.gold.max(1), climb.gold[:, -3:].mean(1)
     alpha, beta = zip(*(decline(k, g, True) for k, g in fitted(climb)), strict=True)
     rows = [
@@ -58,25 +58,25 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         row_of("the most that could be scored at the peak's distance", most_at_peak(climb)),
         row_of("alpha of d (alpha - beta ln d), d the root of the nats", alpha),
         row_of("beta of it", beta),
-        *(Row(f"best of {p.n}: true score", p.gold, np.nan, np.nan) for p in chosen[::2]),
+        *(Row(f"best of {p.n}: true score", p.gold, np.nan, np.nan) for p in best[::2]),
     ]
     points = {"ppo": {k: v.tolist() for k, v in climb._asdict().items()}}
-    content = points | {"best_of_n": [p._asdict() for p in chosen]}
+    content = points | {"best_of_n": [p._asdict() for p in best]}
     write_atomically(out / "points.json", (json.dumps(content) + "\n").encode())
     picture = out / "over_optimisation.png"
-    plot.save(drawn(climb, chosen), picture)
+    plot.save(drawing(climb, best), picture)
     return Reproduction("over-optimisation", scale, rows, *verdict(rows), [picture])
 
 
-def climbed(out: Path, model: str, judge: Path, seeds: int) -> Climb:
+def climbed(out: Path, model: str, scorer: Path, seeds: int) -> Climb:
     """What a policy comes to that pays nothing for the distance."""
-    more: dict[str, Any] = {"reward": RewardModelScore(str(judge), unfinished=-3.0)}
+    more: dict[str, Any] = {"reward": RewardModelScore(str(scorer), unfinished=-3.0)}
     name = "over-optimisation-ppo"
     run = summarise.policy(out, model, seeds, 0.0, name, ITERATIONS, **more)
     return Climb(*(run.curves(name)[1] for name in ("kl", "score", "episode_return")))
 
 
-def best_of(model: str, judge: str) -> list[BestOfN]:
+def best_of(model: str, scorer: str) -> list[BestOfN]:
     """The best of each n completions of SFT by the reward model."""
     learned, made = assemble.of_run(model)
     settings = made.algorithm
@@ -84,23 +84,23 @@ def best_of(model: str, judge: str) -> list[BestOfN]:
     source = Generation(Grammar(), PROMPTS * COUNTS[-1], settings.rollout, group=COUNTS[-1])
 
     def act(obs: Any, memory: Any, key: Any) -> Any:
-        chosen, memory, _ = writer.step(obs, memory)
-        return chosen.sample(key), memory, {}
+        action, memory, _ = writer.step(obs, memory)
+        return action.sample(key), memory, {}
 
     _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(0))
-    found = np.asarray(scores(assemble.of_run(judge)[0], batch))
-    proxy = (found - found.mean()) / found.std()
+    scored = np.asarray(scores(assemble.of_run(scorer)[0], batch))
+    proxy = (scored - scored.mean()) / scored.std()
     grouped = partial(np.reshape, shape=(PROMPTS, COUNTS[-1]))
     return curve(grouped(proxy), grouped(np.asarray(batch.reward.sum(0))), COUNTS)
 
 
 def fitted(climb: Climb) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each seed the distances and the gains over the first point, where it has left SFT."""
-    found = []
+    fits = []
     for kl, gold in zip(climb.kl, climb.gold, strict=True):
         far = kl > 0.1
-        found.append((kl[far], gold[far] - gold[0]))
-    return found
+        fits.append((kl[far], gold[far] - gold[0]))
+    return fits
 
 
 def after_peak(climb: Climb) -> np.ndarray:
@@ -114,40 +114,40 @@ def most_at_peak(climb: Climb) -> list[float]:
 
 
 def verdict(rows: list[Row]) -> tuple[str, str]:
-    fall, rise = rows[4], rows[5]
+    fall, growth = rows[4], rows[5]
     rule = (
         f"the rule: the true score falls by more than {FALL} from its peak, while the model's "
         "rises, both with their whole intervals where there are several seeds"
     )
-    found = not fall.low <= FALL and fall.measured > FALL
-    found &= not rise.low <= 0.0 and rise.measured > 0.0
-    told = (
+    reproduced = not fall.low <= FALL and fall.measured > FALL
+    reproduced &= not growth.low <= 0.0 and growth.measured > 0.0
+    why = (
         f"the true score fell by {fall.measured:.2f} from its peak of {rows[0].measured:.2f} while "
-        f"the model's rose by {rise.measured:.2f} deviations ({rule})"
+        f"the model's rose by {growth.measured:.2f} standard deviations ({rule})"
     )
-    return ("reproduced" if found else "not reproduced"), told
+    return ("reproduced" if reproduced else "not reproduced"), why
 
 
-def drawn(climb: Climb, chosen: list[BestOfN]) -> Any:
+def drawing(climb: Climb, bests: list[BestOfN]) -> Any:
     """Both scores by the root of the distance, of PPO and of the best of n."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
-    d = np.sqrt([p.kl for p in chosen])
-    told = zip(axes, (climb.proxy, climb.gold), ("proxy", "gold"), strict=True)
-    for axis, values, name in told:
+    d = np.sqrt([p.kl for p in bests])
+    panels = zip(axes, (climb.proxy, climb.gold), ("proxy", "gold"), strict=True)
+    for axis, values, name in panels:
         axis.plot(
             np.sqrt(np.maximum(climb.kl, 0)).T, values.T, color=plot.PALETTE[0], linewidth=0.7
         )
         axis.plot([], color=plot.PALETTE[0], label="PPO, a line for each seed")
-        best = [getattr(p, name) for p in chosen]
+        best = [getattr(p, name) for p in bests]
         axis.plot(d, best, "o-", color=plot.PALETTE[1], markersize=3, label="best of n")
         axis.set_xlabel("root of the nats from SFT")
     nats = np.linspace(0.01, max(float(climb.kl.max()), 1.0), 100)
     exact = [at_distance(k) for k in nats]
     axes[1].plot(np.sqrt(nats), exact, ":", color=plot.LIGHT.ink, linewidth=0.9, label="the most")
-    axes[0].set_ylabel("the reward model's score, in deviations")
+    axes[0].set_ylabel("the reward model's score, in standard deviations")
     axes[1].set_ylabel("true score")
     axes[1].legend(fontsize=8)
     return figure

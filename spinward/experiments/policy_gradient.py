@@ -102,9 +102,9 @@ def gradient(agents: Agents, agent: Any, key: Key) -> Array:
 
     def of_form(form: str) -> Array:
         weights = replace(algorithm, form=form).weights(batch, value, next_value)
-        slope = jax.grad(algorithm.loss, has_aux=True)
-        found, _ = slope(agent.policy.model, agent.critic.model, batch, weights)
-        return ravel_pytree(found)[0]
+        gradient_of = jax.grad(algorithm.loss, has_aux=True)
+        by_part, _ = gradient_of(agent.policy.model, agent.critic.model, batch, weights)
+        return ravel_pytree(by_part)[0]
 
     return jnp.stack([of_form(form) for form in FORMS])
 
@@ -114,8 +114,8 @@ def bars(variance: np.ndarray) -> Any:
     from matplotlib.figure import Figure
 
     shares = variance / variance[:, :1]
-    drawn = Figure(figsize=(7.2, 3.8), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.add_subplot()
     axes.bar(NAMES, shares.mean(0), color=plot.PALETTE[: len(NAMES)], alpha=0.35)
     for i in range(len(NAMES)):
         axes.plot([i] * len(shares), shares[:, i], "o", color=plot.PALETTE[i], markersize=4)
@@ -124,4 +124,4 @@ def bars(variance: np.ndarray) -> Any:
     axes.set_title(f"{ENV} after {EARLY:,} steps; dots are seeds", loc="left", fontsize=11)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return drawn
+    return figure

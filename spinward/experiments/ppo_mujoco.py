@@ -13,7 +13,7 @@ from spinward.experiments.reproduction import Reproduction, row_of, trained
 from spinward.presets.choice import preset
 from spinward.report import plot
 
-# Tianshou's mean, its deviation, and the mean of Spinning Up in PyTorch: what must be had.
+# Tianshou's mean, its standard deviation, and the mean of Spinning Up in PyTorch: what must be had.
 PUBLISHED = {
     "HalfCheetah-v4": (5784.0, 1244.0, 1671.0),
     "Hopper-v4": (2609.0, 701.0, 1779.0),
@@ -23,7 +23,7 @@ SIZES = {"laptop": (3, ("HalfCheetah-v4",)), "paper": (10, tuple(PUBLISHED))}
 STEPS = 1_000_000
 RULE = (
     "the rule: every mean at least Spinning Up's, and of three at most one below Tianshou's "
-    "less its deviation"
+    "less its standard deviation"
 )
 
 
@@ -31,10 +31,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, envs = SIZES[scale]
     rows, curves, low, short = [], [], [], []
     for env in envs:
-        mean, deviation, floor = PUBLISHED[env]
+        mean, std, floor = PUBLISHED[env]
         name = f"envpool:{env}" if importlib.util.find_spec("envpool") else env
-        chosen, reward = preset(PPO, name, STEPS)
-        done = trained(PPO(**chosen), name, STEPS, seeds or usual, out, f"ppo-{env}", reward=reward)
+        settings, reward = preset(PPO, name, STEPS)
+        done = trained(
+            PPO(**settings), name, STEPS, seeds or usual, out, f"ppo-{env}", reward=reward
+        )
         curves.append(plot.Curve(env, *done.curves()))
         training, greedy = done.final(), done.evaluate(10).per_seed
         rows += [
@@ -42,7 +44,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
             row_of(f"{env}: return, greedy", greedy, mean),
         ]
         low += [env] if greedy.mean() < floor else []
-        short += [env] if greedy.mean() < mean - deviation else []
+        short += [env] if greedy.mean() < mean - std else []
     picture = out / "returns.png"
     plot.save(plot.figure(curves, f"PPO, {len(curves[0].returns)} seeds"), picture)
     verdict, why = "reproduced", RULE

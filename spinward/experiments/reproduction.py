@@ -81,8 +81,8 @@ def first_seed() -> int:
 
 def names() -> list[str]:
     """The experiments there are, as `spinward reproduce` calls them."""
-    found = [name for name in modules("experiments") if "run" in vars(module(name))]
-    return [name.replace("_", "-") for name in found]
+    experiments = [name for name in modules("experiments") if "run" in vars(module(name))]
+    return [name.replace("_", "-") for name in experiments]
 
 
 def module(name: str) -> Any:
@@ -208,12 +208,12 @@ def html(result: Reproduction, facts: dict[str, Any]) -> str:
         f'<div class="curve"><img alt="{escape(path.stem)}" src="{embedded(path)}"></div>'
         for path in result.pictures
     )
-    told = f'<p class="number">{escape(result.verdict)}</p><p>{escape(result.why)}</p>'
+    summary = f'<p class="number">{escape(result.verdict)}</p><p>{escape(result.why)}</p>'
     command = f"spinward reproduce {result.name} --scale {result.scale} --seed {facts['seed']}"
     body = [
         f"<h1>{escape(result.name)}</h1>",
         f"<p>{escape(about(result.name))}</p>",
-        f'<div class="result">{told}</div>',
+        f'<div class="result">{summary}</div>',
         report.section("Measured and published", report.grid(rows)),
         report.section("Pictures", shown),
         report.section("How it was made", report.pairs({"command": command, **facts})),
@@ -242,7 +242,7 @@ def trained(
     more["seed"] = first_seed() + more.get("seed", 0)
     experiment = Experiment(algorithm, EnvChoice(env), steps, seeds, **more)
     record = IN_PROGRESS.get() or Record(provenance.commit())
-    run = found(experiment, Path("runs/reproduce/runs"), name, record).train(trust=True)
+    run = run_of(experiment, Path("runs/reproduce/runs"), name, record).train(trust=True)
     record.settings[name] = run.config
     at, returns = run.curves()
     finite = [[None if x != x else round(float(x), 3) for x in row] for row in returns]
@@ -252,7 +252,7 @@ def trained(
     return run
 
 
-def found(experiment: Experiment, folder: Path, name: str, record: Record) -> Run:
+def run_of(experiment: Experiment, folder: Path, name: str, record: Record) -> Run:
     """The run of this name, anew unless its settings and the commit that began it are these.
 
     Of code with changes that are not committed nothing is known, so that its runs serve the
@@ -276,6 +276,6 @@ def found(experiment: Experiment, folder: Path, name: str, record: Record) -> Ru
 def row_of(what: str, per_seed: Any, published: float | None = None) -> Row:
     """The mean of a number of each seed with its interval, as `statistics.estimate` has them."""
     scores = np.asarray(per_seed, float)
-    told = estimate(scores)
-    bounds = float(told.value), float(told.low), float(told.high)
-    return Row(what, *bounds, published, told.interval, tuple(scores.tolist()))
+    interval = estimate(scores)
+    bounds = float(interval.value), float(interval.low), float(interval.high)
+    return Row(what, *bounds, published, interval.interval, tuple(scores.tolist()))

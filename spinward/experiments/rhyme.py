@@ -39,8 +39,8 @@ NEAR_SHARE, NEAR_KL = 0.03, 0.3  # of the exact optimum
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     sft, paid = learned(out, seeds or SEEDS[scale])
-    before, best = written(sft, 0), optimum(PRICE)
-    after = [written(paid, seed) for seed in range(paid.config["seeds"])]
+    before, best = completions(sft, 0), optimum(PRICE)
+    after = [completions(paid, seed) for seed in range(paid.config["seeds"])]
     best_pairs = expected_pairs(best[0])
     rows = [
         row_of("SFT: share that rhymes", [rhyming(before).mean()], CHANCE),
@@ -53,7 +53,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     shown = [sample for b in (before, *after) for sample in lines(b, 4)]
     write_atomically(out / "samples.json", (json.dumps(shown, indent=1) + "\n").encode())
     picture = out / "rhyme.png"
-    plot.save(drawn(paid, best), picture)
+    plot.save(drawing(paid, best), picture)
     return Reproduction("rhyme", scale, rows, *verdict(rows), [picture])
 
 
@@ -84,14 +84,14 @@ def expected_pairs(share: float) -> float:
     return PAIRS * (1.0 - (1.0 - share / PAIRS) ** COMPLETIONS)
 
 
-def written(run: Run, seed: int) -> Transition:
+def completions(run: Run, seed: int) -> Transition:
     """Completions that a seed of a run draws, with the task's own scores."""
-    found, made = assemble.of_run(str(run.path), seed)
-    writer = policy(made.algorithm, found)
+    model, made = assemble.of_run(str(run.path), seed)
+    writer = policy(made.algorithm, model)
 
     def act(obs: Any, memory: Any, key: Any) -> Any:
-        chosen, memory, _ = writer.step(obs, memory)
-        return chosen.sample(key), memory, {}
+        action, memory, _ = writer.step(obs, memory)
+        return action.sample(key), memory, {}
 
     source = Generation(Couplets(), COMPLETIONS, made.algorithm.rollout)
     return source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(seed))[1]
@@ -136,24 +136,24 @@ def verdict(rows: list[Row]) -> tuple[str, str]:
     )
     near = abs(share.measured - (share.published or 0.0)) < NEAR_SHARE
     near &= abs(kl.measured - (kl.published or 0.0)) < NEAR_KL
-    told = (
+    why = (
         f"{share.measured:.1%} rhyme at {kl.measured:.2f} nats, where {share.published:.1%} at "
         f"{kl.published:.2f} is best and {rows[0].measured:.1%} did before ({rule})"
     )
-    return ("reproduced" if near else "not reproduced"), told
+    return ("reproduced" if near else "not reproduced"), why
 
 
-def drawn(run: Run, best: tuple[float, float]) -> Any:
+def drawing(run: Run, best: tuple[float, float]) -> Any:
     """The verdict and the distance by tokens written."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     names = ("score", "kl"), ("share that rhymes, less that of broken forms", "nats from SFT")
-    for axis, metric, told, exactly in zip(axes, *names, best, strict=True):
+    for axis, metric, label, exactly in zip(axes, *names, best, strict=True):
         steps, values = run.curves(metric)
         axis.plot(steps / 1000, values.T, color=plot.PALETTE[0], linewidth=0.7)
         axis.axhline(exactly, color=plot.LIGHT.ink, linewidth=0.8, linestyle=":")
         axis.set_xlabel("thousand tokens, prompts not counted")
-        axis.set_ylabel(told)
+        axis.set_ylabel(label)
     return figure

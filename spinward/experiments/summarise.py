@@ -3,7 +3,8 @@ comparisons, and PPO at a price for each nat away from the first (Ziegler et al.
 al., 2020; Ouyang et al., 2022).
 
 Measured on a grammar whose best policy at each price is known (Korbak et al., 2022), with a
-scripted judge in place of people. Published are those exact values, not the papers' on real text.
+scripted labeller in place of people. Published are those exact values, not the papers' on real
+text.
 """
 
 import json
@@ -27,7 +28,10 @@ from spinward.store.files import write_atomically
 TASK = "Grammar"
 SFT_UPDATES, LABELS, BATCH = 800, 4096, 32
 ITERATIONS, COMPLETIONS = 120, 2048
-PRICE, JUDGED_PRICE = 0.1, 0.3  # of a nat, for the true score and for the model's, in deviations
+PRICE, JUDGED_PRICE = (
+    0.1,
+    0.3,
+)  # of a nat, for the true score and for the model's, in standard deviations
 SEEDS = {"laptop": 5, "paper": 10}
 NEAR_SCORE, NEAR_KL, FAR = 0.03, 0.3, 6.0  # of the exact optimum; nats that are too many
 
@@ -35,30 +39,30 @@ NEAR_SCORE, NEAR_KL, FAR = 0.03, 0.3, 6.0  # of the exact optimum; nats that are
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     count = seeds or SEEDS[scale]
     sft = fine_tuned(out, "summarise-sft")
-    judge = reward_model(out, sft, LABELS, 1, "summarise-reward-model")
+    scorer = reward_model(out, sft, LABELS, 1, "summarise-reward-model")
     model = str(sft.path)
     exact = policy(out, model, count, PRICE, "summarise-ppo")
-    reward = RewardModelScore(str(judge.path))
-    judged = policy(out, model, count, JUDGED_PRICE, "summarise-ppo-judged", reward=reward)
+    reward = RewardModelScore(str(scorer.path))
+    by_scorer = policy(out, model, count, JUDGED_PRICE, "summarise-ppo-judged", reward=reward)
     before = sft.evaluate(COMPLETIONS, explore=True).returns[0]
     best, nll = optimum(PRICE), last(sft, "nll")
-    kls = last(judged, "kl")
-    wins = win_rates(judged, before)
+    kls = last(by_scorer, "kl")
+    wins = win_rates(by_scorer, before)
     rows = [
         row_of("SFT: nats per token (published: the grammar's own)", nll, entropy() / len(FORM)),
         row_of("SFT: score", [before.mean()], -0.0446),
-        row_of(f"reward model of {LABELS} labels: pairs told apart", last(judge, "accuracy")),
+        row_of(f"reward model of {LABELS} labels: pairs told apart", last(scorer, "accuracy")),
         row_of(
             f"PPO at {PRICE} a nat: score (the best there is)", last(exact, "score"), best.score
         ),
         row_of(f"PPO at {PRICE} a nat: nats from SFT", last(exact, "kl"), best.kl),
-        row_of("PPO on the reward model: true score", last(judged, "episode_return")),
+        row_of("PPO on the reward model: true score", last(by_scorer, "episode_return")),
         row_of("PPO on the reward model: nats from SFT", kls),
         row_of("the most that could be scored there", [at_distance(k) for k in kls]),
         row_of("PPO on the reward model: share of wins over SFT", wins),
     ]
     picture = out / "curves.png"
-    plot.save(drawn(exact, judged), picture)
+    plot.save(drawing(exact, by_scorer), picture)
     return Reproduction("summarise", scale, rows, *verdict(rows), [picture])
 
 
@@ -112,14 +116,14 @@ def verdict(rows: list[Row]) -> tuple[str, str]:
     near = abs(score.measured - (score.published or 0.0)) < NEAR_SCORE
     near &= abs(kl.measured - (kl.published or 0.0)) < NEAR_KL
     preferred = wins.measured > 0.5 and not wins.low <= 0.5 and far.measured < FAR
-    told = (
+    why = (
         f"{score.measured:.3f} at {kl.measured:.2f} nats where {score.published:.3f} at "
         f"{kl.published:.2f} is best, and {wins.measured:.0%} of comparisons with SFT won ({rule})"
     )
-    return ("reproduced" if near and preferred else "not reproduced"), told
+    return ("reproduced" if near and preferred else "not reproduced"), why
 
 
-def drawn(exact: Run, judged: Run) -> Any:
+def drawing(exact: Run, by_scorer: Run) -> Any:
     """Score and distance by tokens written, for the true score and for the reward model's."""
     from matplotlib.figure import Figure
 
@@ -127,10 +131,10 @@ def drawn(exact: Run, judged: Run) -> Any:
     axes = figure.subplots(1, 2)
     best = optimum(PRICE)
     for axis, metric, exactly in zip(axes, ("episode_return", "kl"), best, strict=True):
-        for i, (run, told) in enumerate(((exact, "true score"), (judged, "reward model"))):
+        for i, (run, label) in enumerate(((exact, "true score"), (by_scorer, "reward model"))):
             steps, values = run.curves(metric)
             axis.plot(steps / 1000, values.T, color=plot.PALETTE[i], linewidth=0.7)
-            axis.plot([], color=plot.PALETTE[i], label=f"PPO on the {told}")
+            axis.plot([], color=plot.PALETTE[i], label=f"PPO on the {label}")
         axis.axhline(exactly, color=plot.LIGHT.ink, linewidth=0.8, linestyle=":")
         axis.set_xlabel("thousand tokens, prompts not counted")
     axes[0].set_ylabel(f"true score (dotted: the best at {PRICE} a nat)")

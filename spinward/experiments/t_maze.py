@@ -37,7 +37,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         curves.append(plot.Curve(name, *learned.curves()))
     picture = out / "curves.png"
     plot.save(plot.figure(curves, f"T-Maze, {count} seeds"), picture)
-    # One binomial deviation of the mean over all episodes is 0.5 / sqrt(n); four of them are meant.
+    # One standard deviation of the mean over all episodes is 0.5 / sqrt(n); four of them are meant.
     half = abs(rows[0].measured - 0.5) <= 4 * 0.5 / (count * EPISODES) ** 0.5
     solved = all(row.measured >= 0.95 for row in rows[1:])
     verdict = "reproduced" if half and solved else "not reproduced"

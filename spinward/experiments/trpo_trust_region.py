@@ -27,12 +27,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     rows, pictures, missed = [], [], []
     worst = []
     for env, (steps, published, wanted) in TASKS.items():
-        chosen, _ = preset(TRPO, env, steps)
+        own, _ = preset(TRPO, env, steps)
         region = trained(
-            TRPO(**{**chosen, "kl_limit": LIMIT}), env, steps, count, out, f"trpo-{env}", logs=steps
+            TRPO(**{**own, "kl_limit": LIMIT}), env, steps, count, out, f"trpo-{env}", logs=steps
         )
-        chosen, _ = preset(PPO, env, steps)
-        clipped = trained(PPO(**chosen), env, steps, count, out, f"trpo-{env}-ppo", logs=steps)
+        own, _ = preset(PPO, env, steps)
+        ppo = trained(PPO(**own), env, steps, count, out, f"trpo-{env}-ppo", logs=steps)
         kl = region.curves("kl")[1].max(1) / LIMIT
         worst.append(kl.max())
         greedy = region.evaluate(100).per_seed
@@ -40,12 +40,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         missed += [env] if score.measured < wanted else []
         rows += [
             row_of(f"{env}: largest divergence of an update, in limits", kl),
-            row_of(f"{env}: the same of PPO", clipped.curves("approx_kl")[1].max(1) / LIMIT),
+            row_of(f"{env}: the same of PPO", ppo.curves("approx_kl")[1].max(1) / LIMIT),
             row_of(f"{env}: updates that were accepted", region.curves("accepted")[1].mean(1)),
             score,
         ]
         pictures.append(out / f"{env}.png")
-        plot.save(divergences(region, clipped, env), pictures[-1])
+        plot.save(divergences(region, ppo, env), pictures[-1])
     rule = "the rule: no divergence above the limit, and CartPole >= 475 and Pendulum >= -250"
     rows.append(
         Row("largest divergence of all updates, in limits", max(worst), np.nan, np.nan, 1.0)
@@ -64,14 +64,14 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     return Reproduction("trpo-trust-region", scale, rows, verdict, why, pictures)
 
 
-def divergences(region: Run, clipped: Run, env: str) -> Any:
+def divergences(region: Run, ppo: Run, env: str) -> Any:
     """The divergence of every update of every seed, and the limit."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7.2, 3.8), layout="constrained")
-    axes = drawn.add_subplot()
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.add_subplot()
     for name, (steps, kl), colour in (
-        ("PPO", clipped.curves("approx_kl"), plot.PALETTE[1]),
+        ("PPO", ppo.curves("approx_kl"), plot.PALETTE[1]),
         ("TRPO", region.curves("kl"), plot.PALETTE[0]),
     ):
         for i, row in enumerate(kl):
@@ -82,4 +82,4 @@ def divergences(region: Run, clipped: Run, env: str) -> Any:
     axes.set_ylabel("divergence of each update")
     axes.set_title(f"{env}: TRPO's limit is {LIMIT}", loc="left", fontsize=11)
     axes.legend(frameon=False)
-    return drawn
+    return figure

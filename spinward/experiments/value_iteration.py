@@ -42,8 +42,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     for name, make in PROCESSES.items():
         mdp = make().mdp
         for gamma in GAMMAS:
-            found, trace = swept(name, mdp, gamma)
-            rows += found
+            swept_values, trace = swept(name, mdp, gamma)
+            rows += swept_values
             errors[name, gamma] = trace
     curves = {}
     for name, make in PROCESSES.items():
@@ -54,8 +54,8 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     content |= {f"{name}, Q-learning": e.tolist() for name, e in curves.items()}
     write_atomically(out / "errors.json", (json.dumps(content) + "\n").encode())
     picture = out / "contraction.png"
-    plot.save(drawn(errors, curves, steps), picture)
-    return Reproduction("value-iteration", scale, rows, *judged(rows), [picture])
+    plot.save(drawing(errors, curves, steps), picture)
+    return Reproduction("value-iteration", scale, rows, *verdict_of(rows), [picture])
 
 
 def swept(name: str, mdp: MDP, gamma: float) -> tuple[list[Row], np.ndarray]:
@@ -65,11 +65,11 @@ def swept(name: str, mdp: MDP, gamma: float) -> tuple[list[Row], np.ndarray]:
     trace = value_iteration(mdp, jnp.zeros(mdp.reward.shape), gamma, sweeps)
     errors = np.asarray(distance(trace, best), float)
     rates = np.asarray(contraction(jnp.asarray(errors), FLOOR * errors[0]))
-    told = f"{name}, gamma {gamma}"
+    label = f"{name}, gamma {gamma}"
     nothing = np.nan, np.nan
     return [
-        Row(f"{told}: slowest contraction in a sweep", float(np.nanmax(rates)), *nothing, gamma),
-        Row(f"{told}: policies of policy iteration", float(policies), *nothing),
+        Row(f"{label}: slowest contraction in a sweep", float(np.nanmax(rates)), *nothing, gamma),
+        Row(f"{label}: policies of policy iteration", float(policies), *nothing),
     ], errors
 
 
@@ -82,7 +82,7 @@ def sampled(mdp: MDP, seeds: int, steps: int) -> np.ndarray:
     return np.asarray(jnp.concatenate([start, distance(tables, best)], 1), float)
 
 
-def judged(rows: list[Row]) -> tuple[str, str]:
+def verdict_of(rows: list[Row]) -> tuple[str, str]:
     rule = (
         f"the rule: no sweep contracts by a factor above gamma, {ROUNDING:.1%} of it for rounding"
     )
@@ -93,7 +93,7 @@ def judged(rows: list[Row]) -> tuple[str, str]:
     return "reproduced", f"every sweep of {len(rates)} processes and discounts contracts ({rule})"
 
 
-def drawn(errors: dict[Any, np.ndarray], curves: dict[str, np.ndarray], steps: int) -> Any:
+def drawing(errors: dict[Any, np.ndarray], curves: dict[str, np.ndarray], steps: int) -> Any:
     """Errors by sweep beside the bound gamma^k, and those of Q-learning by its steps."""
     from matplotlib.figure import Figure
 
@@ -113,8 +113,8 @@ def drawn(errors: dict[Any, np.ndarray], curves: dict[str, np.ndarray], steps: i
     left.set_ylabel("largest error, of the first's (thin: gamma^k)")
     left.legend(fontsize=6)
     at = np.linspace(0, steps / 1000, POINTS + 1)
-    for j, (name, found) in enumerate(curves.items()):
-        right.plot(at, (found / found[:, :1]).T, color=plot.PALETTE[j], linewidth=0.8)
+    for j, (name, curve) in enumerate(curves.items()):
+        right.plot(at, (curve / curve[:, :1]).T, color=plot.PALETTE[j], linewidth=0.8)
         right.plot([], color=plot.PALETTE[j], label=name)
     right.set(yscale="log", xlabel=f"thousand steps of Q-learning, gamma {SAMPLED}")
     right.legend(fontsize=8)

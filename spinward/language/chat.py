@@ -98,15 +98,15 @@ class Template:
         said = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         parts = [part for i in said for part in ((messages[:i], True), (messages[: i + 1], False))]
         text, *rest = self.rendered([(messages, False), *parts], tools)
-        found = []
+        pairs = []
         for i, before, after in zip(said, rest[::2], rest[1::2], strict=True):
             if not (text.startswith(after) and after.startswith(before)):
                 raise SettingsError(
                     f"the chat template changes what stands before message {i + 1} when it is "
                     "answered or later ones come: what to learn from cannot be told"
                 )
-            found.append((len(before), len(after.rstrip())))  # no newline between turns
-        return text, found
+            pairs.append((len(before), len(after.rstrip())))  # no newline between turns
+        return text, pairs
 
 
 class TemplateWorker:

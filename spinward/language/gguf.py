@@ -43,8 +43,8 @@ def smollm2() -> Path:
     Raises:
         SettingsError: the package is not there.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    folders = [Path(p) for p in (found.submodule_search_locations or ())] if found else []
+    package = importlib.util.find_spec(PACKAGE)
+    folders = [Path(p) for p in (package.submodule_search_locations or ())] if package else []
     files = [file for folder in folders for file in folder.glob("*.gguf")]
     if not files:
         raise SettingsError(
@@ -67,15 +67,15 @@ def load(path: Path, dtype: str = "float32") -> tuple[Decoder, Tokenizer]:
     try:
         reader = gguf.GGUFReader(path)
         values = {name: field.contents() for name, field in reader.fields.items()}
-        found = {t.name: t for t in reader.tensors}
+        tensors = {t.name: t for t in reader.tensors}
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise DamagedFileError(f"{path} is no GGUF file, or is cut off: {error!a:.80}") from None
     if (kind := values.get("general.architecture")) != "llama":
         raise SettingsError(f"{path} is a {kind!r}; only Llama is read from GGUF")
-    if "rope_freqs.weight" in found or "llama.rope.scaling.type" in values:
+    if "rope_freqs.weight" in tensors or "llama.rope.scaling.type" in values:
         raise SettingsError(f"{path} scales its positions, which is not read from GGUF")
-    shape = to_shape(values, path, tied="output.weight" not in found)
-    named = {public(name): numbers(tensor, path) for name, tensor in found.items()}
+    shape = to_shape(values, path, tied="output.weight" not in tensors)
+    named = {public(name): numbers(tensor, path) for name, tensor in tensors.items()}
     for name, array in named.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             if array.ndim != 2 or array.shape[0] % shape.head_dim:
@@ -141,8 +141,8 @@ def public(name: str) -> str:
 def in_halves(rows: np.ndarray, dim: int) -> np.ndarray:
     """A projection to heads of `dim` [outputs, inputs], reordered: these files interleave the
     rotated pairs, and the result has the first element of all pairs before the second."""
-    apart = rows.reshape(-1, dim // 2, 2, rows.shape[1])
-    return apart.swapaxes(1, 2).reshape(rows.shape)
+    pairs = rows.reshape(-1, dim // 2, 2, rows.shape[1])
+    return pairs.swapaxes(1, 2).reshape(rows.shape)
 
 
 def tokenizer_of(values: dict[str, Any], path: Path) -> Tokenizer:
@@ -166,19 +166,19 @@ def tokenizer_of(values: dict[str, Any], path: Path) -> Tokenizer:
     own.decoder = decoders.ByteLevel()
     with panics(f"{path} is damaged: its special tokens", DamagedFileError):
         own.add_special_tokens([n for n, k in zip(names, kinds, strict=True) if k == CONTROL])
-    end, begin = (numbered(values, path, f"{name}_token_id") for name in ("eos", "bos"))
-    special = {"eos_token": names[end], "bos_token": names[begin]}
+    end, first = (numbered(values, path, f"{name}_token_id") for name in ("eos", "bos"))
+    special = {"eos_token": names[end], "bos_token": names[first]}
     source = values.get("tokenizer.chat_template")
     if source is not None and not isinstance(source, str):
         raise DamagedFileError(f"{path} is damaged: its chat template is no text")
     adds = values.get("tokenizer.ggml.add_bos_token") is True
     template = Template(source, special) if source else None
-    return Tokenizer(own, end, template, (begin,) if adds else (), special)
+    return Tokenizer(own, end, template, (first,) if adds else (), special)
 
 
 def numbered(values: dict[str, Any], path: Path, name: str) -> int:
     """The number of a special token, which is one of the tokens."""
-    found = needed(values, path, f"tokenizer.ggml.{name}", int)
-    if not 0 <= found < len(values["tokenizer.ggml.tokens"]):
-        raise DamagedFileError(f"{path} is damaged: {name}={found} is no token")
-    return found
+    number = needed(values, path, f"tokenizer.ggml.{name}", int)
+    if not 0 <= number < len(values["tokenizer.ggml.tokens"]):
+        raise DamagedFileError(f"{path} is damaged: {name}={number} is no token")
+    return number

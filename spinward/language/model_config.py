@@ -57,8 +57,8 @@ def to_shape(config: dict[str, Any], origin: Any) -> Shape:
         raise SettingsError(f"{origin} is a {family!r}; expected one of {', '.join(FAMILIES)}")
     for name, allowed in MUST_BE.items():
         if name in config and config[name] not in allowed:
-            told = f"{name}={config[name]!r}; a decoder has {allowed[0]!r}"
-            raise SettingsError(f"{origin} has {told}")
+            message = f"{name}={config[name]!r}; a decoder has {allowed[0]!r}"
+            raise SettingsError(f"{origin} has {message}")
     if odd := [x for x in config.get("layer_types") or () if x != "full_attention"]:
         raise SettingsError(f"{origin} has layers of {odd[0]!a:.40}, not of full attention")
     names = GPT2 if family == "gpt2" else OTHERS
@@ -83,26 +83,26 @@ def checked(values: dict[str, Any], origin: Any) -> Shape:
     for name in ("norm_eps", "rope_theta"):
         check_positive(name, values.get(name, 1.0), origin)
     if values["heads"] % values["kv_heads"]:
-        told = f"kv_heads={values['kv_heads']} do not divide heads={values['heads']}"
-        raise DamagedFileError(f"the config of {origin} is damaged: {told}")
+        message = f"kv_heads={values['kv_heads']} do not divide heads={values['heads']}"
+        raise DamagedFileError(f"the config of {origin} is damaged: {message}")
     if values["head_dim"] % 2 and values.get("family") != "gpt2":  # which turns nothing
-        told = f"head_dim={values['head_dim']} is odd: it has to be an even number"
-        raise DamagedFileError(f"the config of {origin} is damaged: {told}")
+        message = f"head_dim={values['head_dim']} is odd: it has to be an even number"
+        raise DamagedFileError(f"the config of {origin} is damaged: {message}")
     return Shape(**values)
 
 
 def check_count(name: str, value: Any, origin: Any) -> None:
     most = COUNTS[name]
     if type(value) is not int or not 1 <= value <= most:
-        told = f"{name}={value!a:.40} is no whole number from 1 to {most}"
-        raise DamagedFileError(f"the config of {origin} is damaged: {told}")
+        message = f"{name}={value!a:.40} is no whole number from 1 to {most}"
+        raise DamagedFileError(f"the config of {origin} is damaged: {message}")
 
 
 def check_positive(name: str, value: Any, origin: Any) -> None:
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not 0.0 < value < 1e30 or not math.isfinite(value):
-        told = f"{name}={value!a:.40} is no positive number"
-        raise DamagedFileError(f"the config of {origin} is damaged: {told}")
+        message = f"{name}={value!a:.40} is no positive number"
+        raise DamagedFileError(f"the config of {origin} is damaged: {message}")
 
 
 def check_types(config: dict[str, Any], origin: Any) -> None:
@@ -113,12 +113,12 @@ def check_types(config: dict[str, Any], origin: Any) -> None:
         (("rope_parameters", "rope_scaling"), dict, "an object"),
         (("layer_types",), list, "a list"),
     )
-    for names, kind, told in wanted:
+    for names, kind, wording in wanted:
         for name in names:
             value = config.get(name)
             if value is not None and not isinstance(value, kind):
-                told = f"{name}={value!a:.40} is not {told}"
-                raise DamagedFileError(f"the config of {origin} is damaged: {told}")
+                wording = f"{name}={value!a:.40} is not {wording}"
+                raise DamagedFileError(f"the config of {origin} is damaged: {wording}")
 
 
 def of_gpt2(config: dict[str, Any], origin: Any) -> dict[str, Any]:
@@ -155,27 +155,27 @@ def of_llama(config: dict[str, Any], origin: Any) -> dict[str, Any]:
 
 def flag(config: dict[str, Any], name: str, default: bool = False) -> bool:
     """A value that may be absent, or null."""
-    found = config.get(name)
-    return default if found is None else found
+    value = config.get(name)
+    return default if value is None else value
 
 
 def rope(config: dict[str, Any], origin: Any) -> tuple[float, Scaling]:
     """The slowest turn, and the scaling, which files have in one of two places."""
-    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = found.get("rope_theta", config.get("rope_theta", 10_000.0))
+    settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = settings.get("rope_theta", config.get("rope_theta", 10_000.0))
     check_positive("rope_theta", theta, origin)
     theta = float(theta)
-    kind = found.get("rope_type", found.get("type", "default"))
+    kind = settings.get("rope_type", settings.get("type", "default"))
     if kind == "default":
         return theta, Scaling()
     if not isinstance(kind, str) or kind not in SCALING_KEYS:
         kinds = ", ".join(["default", *SCALING_KEYS])
         raise SettingsError(f"{origin} scales its positions by {kind!r}; expected one of {kinds}")
-    if missing := [name for name in SCALING_KEYS[kind] if name not in found]:
+    if missing := [name for name in SCALING_KEYS[kind] if name not in settings]:
         raise SettingsError(f"the {kind} scaling of {origin} lacks {', '.join(missing)}")
     for name in SCALING_KEYS[kind]:
-        check_positive(name, found[name], origin)
-    return theta, Scaling(kind, *(found[name] for name in SCALING_KEYS[kind]))
+        check_positive(name, settings[name], origin)
+    return theta, Scaling(kind, *(settings[name] for name in SCALING_KEYS[kind]))
 
 
 def to_config(shape: Shape, scores: bool = False) -> dict[str, Any]:

@@ -146,10 +146,10 @@ def load_score(folder: Path) -> np.ndarray | None:
     Raises:
         SettingsError: it is not one number of each text.
     """
-    found = weights.read(folder).get(SCORE)
-    if found is not None and (found.ndim != 2 or len(found) != 1):
-        raise SettingsError(f"{folder}: {SCORE} is {list(found.shape)}; expected [1, width]")
-    return None if found is None else np.asarray(found, np.float32).T
+    score = weights.read(folder).get(SCORE)
+    if score is not None and (score.ndim != 2 or len(score) != 1):
+        raise SettingsError(f"{folder}: {SCORE} is {list(score.shape)}; expected [1, width]")
+    return None if score is None else np.asarray(score, np.float32).T
 
 
 def save(

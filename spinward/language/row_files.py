@@ -44,8 +44,8 @@ def rows_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[str, d
         if isinstance(parsed, Exception):
             refuse(parsed, skipped)
         elif not isinstance(parsed, dict):
-            told = json.dumps(parsed)[:40]
-            refuse(DamagedFileError(f"{where} is no JSON object: {told!r}"), skipped)
+            text = json.dumps(parsed)[:40]
+            refuse(DamagedFileError(f"{where} is no JSON object: {text!r}"), skipped)
         else:
             yield where, parsed
     if empty:
@@ -92,10 +92,10 @@ def elements(path: Path) -> Iterator[tuple[str, Any]]:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise DamagedFileError(f"{path} is one array of more than {LARGEST} bytes; use lines")
-    found = parsed(str(path), data.removeprefix(MARK), len(data) - len(data.removeprefix(MARK)))
-    if isinstance(found, Exception):
-        raise found
-    for number, element in enumerate(found, 1):
+    items = parsed(str(path), data.removeprefix(MARK), len(data) - len(data.removeprefix(MARK)))
+    if isinstance(items, Exception):
+        raise items
+    for number, element in enumerate(items, 1):
         yield f"{path}, row {number}", element
 
 

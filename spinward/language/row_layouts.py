@@ -105,15 +105,19 @@ def of_talks(where: str, row: Row, chosen: list[Row], rejected: list[Row]) -> Ro
 
 def of_summaries(where: str, row: Row) -> Row:
     """A comparison of two summaries (Stiennon et al., 2020)."""
-    found, choice = row["summaries"], row["choice"]
-    fine = isinstance(found, list) and len(found) == 2 and all(isinstance(s, dict) for s in found)
+    summaries, choice = row["summaries"], row["choice"]
+    fine = (
+        isinstance(summaries, list)
+        and len(summaries) == 2
+        and all(isinstance(s, dict) for s in summaries)
+    )
     if not fine:
         raise SettingsError(f"{where}: expected two summaries, each an object with a text")
     if choice not in (0, 1) or isinstance(choice, bool | float):
         raise SettingsError(
             f"{where}: choice={choice!r} must be 0 or 1, which of the two is better"
         )
-    first, second = (text(where, summary, "text") for summary in found)
+    first, second = (text(where, summary, "text") for summary in summaries)
     chosen, rejected = (second, first) if choice else (first, second)
     prompt = summarised(where, row.get("info"))
     return {**row, "prompt": prompt, "chosen": chosen, "rejected": rejected}
@@ -171,10 +175,10 @@ def conversation(where: str, messages: Any, system: Any = None) -> list[Row]:
     """
     if not isinstance(messages, list) or not messages:
         raise SettingsError(f"{where}: expected a text, or a list of role and content")
-    found = [said(f"{where}, message {i}", m) for i, m in enumerate(messages, 1)]
-    if isinstance(system, str) and system and found[0]["role"] != "system":
-        found.insert(0, message("system", system))
-    return found
+    turns = [said(f"{where}, message {i}", m) for i, m in enumerate(messages, 1)]
+    if isinstance(system, str) and system and turns[0]["role"] != "system":
+        turns.insert(0, message("system", system))
+    return turns
 
 
 def said(where: str, given: Any) -> Row:
@@ -182,20 +186,20 @@ def said(where: str, given: Any) -> Row:
     elsewhere: templates write it as None."""
     if not isinstance(given, dict):
         raise SettingsError(f"{where}: expected a text, or a list of role and content")
-    found = {k: v for k, v in given.items() if v is not None}
-    if "from" in found and "role" not in found:
-        role = ROLES.get(str(found["from"]))
+    turn = {k: v for k, v in given.items() if v is not None}
+    if "from" in turn and "role" not in turn:
+        role = ROLES.get(str(turn["from"]))
         if role is None:
-            told = f"from={found['from']!r} is not one of {', '.join(ROLES)}"
-            raise SettingsError(f"{where}: {told}")
-        found = {**found, "role": role, "content": found.get("value")}
-        found = {k: v for k, v in found.items() if k not in ("from", "value")}
-    if not isinstance(found.get("role"), str):
+            message = f"from={turn['from']!r} is not one of {', '.join(ROLES)}"
+            raise SettingsError(f"{where}: {message}")
+        turn = {**turn, "role": role, "content": turn.get("value")}
+        turn = {k: v for k, v in turn.items() if k not in ("from", "value")}
+    if not isinstance(turn.get("role"), str):
         raise SettingsError(f"{where}: expected a text, or a list of role and content")
-    content = found.get("content")
-    if content is None and not found.get("tool_calls"):
+    content = turn.get("content")
+    if content is None and not turn.get("tool_calls"):
         raise SettingsError(f"{where} has no content; expected a text, or tool_calls")
-    return {**found, "content": worded(where, content)}
+    return {**turn, "content": worded(where, content)}
 
 
 def worded(where: str, content: Any) -> str:

@@ -57,12 +57,13 @@ def completion(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
         return TokenRow([], [tokens])
     if "messages" in row:
         return talk(where, row, vocabulary)
-    found = TokenRow(
-        prompt(where, row, vocabulary).prompt, [following(where, row, "completion", vocabulary)]
+    token_row = TokenRow(
+        prompt(where, row, vocabulary).prompt,
+        [completion_tokens(where, row, "completion", vocabulary)],
     )
-    if found.completions[0] == [vocabulary.end]:
+    if token_row.completions[0] == [vocabulary.end]:
         raise SettingsError(f"{where}: the completion is empty; there is nothing to learn in it")
-    return found
+    return token_row
 
 
 def talk(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
@@ -82,7 +83,7 @@ def pair(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     row = layouts.compared(where, row, talks(vocabulary))
     if row["chosen"] == row["rejected"]:
         raise SettingsError(f"{where}: chosen and rejected are the same text")
-    both = [following(where, row, name, vocabulary) for name in ("chosen", "rejected")]
+    both = [completion_tokens(where, row, name, vocabulary) for name in ("chosen", "rejected")]
     if both[0] == both[1]:
         raise SettingsError(f"{where}: chosen and rejected are the same tokens to the model")
     return TokenRow(prompt(where, row, vocabulary).prompt, both)
@@ -105,7 +106,7 @@ def prompt(where: Where, row: dict[str, Any], vocabulary: Any) -> TokenRow:
     return TokenRow(tokens, [[]])
 
 
-def following(where: Where, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
+def completion_tokens(where: Where, row: dict[str, Any], name: str, vocabulary: Any) -> list[int]:
     """The token numbers after the prompt of a row."""
     if not isinstance(row["prompt"], list):
         needed(where, row, name)
@@ -127,8 +128,8 @@ def opening(where: Where, words: str, vocabulary: Any) -> list[int]:
 def tools(where: Where, row: dict[str, Any]) -> list[Any]:
     """The tools of a row, as the last argument for rendering its conversation; empty without
     tools."""
-    found = layouts.tools_of(where, row)
-    return [found] if found else []
+    listed = layouts.tools_of(where, row)
+    return [listed] if listed else []
 
 
 def needed(where: Where, row: dict[str, Any], name: str) -> Any:
@@ -169,8 +170,8 @@ def laid_out(rows: list[TokenRow]) -> Transition:
     tokens = np.full((len(rows), ranked, longest), PAD, np.int32)
     weight = np.zeros(tokens.shape, np.float32)
     for i, (before, completions, said) in enumerate(rows):
-        for j, written in enumerate(completions):
-            whole, first = [*before, *written], len(before)
+        for j, completion in enumerate(completions):
+            whole, first = [*before, *completion], len(before)
             tokens[i, j, : len(whole)] = whole
             weight[i, j, first : len(whole)] = 1.0 if said is None else said
     return steps(tokens, weight[..., 1:])
@@ -178,17 +179,17 @@ def laid_out(rows: list[TokenRow]) -> Transition:
 
 def steps(tokens: np.ndarray, weight: np.ndarray) -> Transition:
     """Steps [..., time] through `tokens` [..., time + 1]."""
-    obs, following = tokens[..., :-1], tokens[..., 1:]
-    after = np.concatenate([following[..., 1:], np.full_like(following[..., :1], PAD)], -1)
+    obs, next_tokens = tokens[..., :-1], tokens[..., 1:]
+    after = np.concatenate([next_tokens[..., 1:], np.full_like(next_tokens[..., :1], PAD)], -1)
     ends = (weight > 0) & (after == PAD)
     nothing: Any = np.zeros(obs.shape, np.float32)
     fields: dict[str, Any] = {
         "obs": obs,
-        "action": np.maximum(following, 0),
+        "action": np.maximum(next_tokens, 0),
         "reward": nothing,
         "terminated": ends,
         "truncated": np.zeros(obs.shape, bool),
-        "next_obs": following,
+        "next_obs": next_tokens,
         "weight": weight,
     }
     return Transition(**fields, extras={})

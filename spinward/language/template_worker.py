@@ -39,7 +39,7 @@ def answered(templates: dict[str, Any], source: str, jobs: list[dict[str, Any]])
     except Exception as error:
         return f"cannot be read: {short_error(error)}"
     try:
-        return [written(templates[source], job) for job in jobs]
+        return [rendered(templates[source], job) for job in jobs]
     except Exception as error:
         return f"refuses the conversation: {short_error(error)}"
 
@@ -66,7 +66,7 @@ def environment() -> Any:
     return env
 
 
-def written(template: Any, job: dict[str, Any]) -> str:
+def rendered(template: Any, job: dict[str, Any]) -> str:
     parts, size = [], 0
     for part in template.generate(**job):
         parts.append(part)

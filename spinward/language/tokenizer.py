@@ -14,7 +14,7 @@ from spinward.language.chat import Template
 from spinward.language.limited import TooLong, limited
 from spinward.language.weights import read_json
 
-SPARE = 2048  # numbers a model may have beyond its tokenizer's: embeddings are rounded up
+PADDING = 2048  # numbers a model may have beyond its tokenizer's: embeddings are rounded up
 LARGEST = 2**28  # bytes of a tokenizer.json
 TEXT = "Who is it? \u00c9t\u00e9 2\u20ac\n \U0001f98a"  # which a tokenizer is tried on
 one_at_a_time = threading.RLock()  # of those who hide standard error
@@ -71,11 +71,11 @@ class Tokenizer:
         own: Any,
         end: int,
         template: Template | None = None,
-        begin: tuple[int, ...] = (),
+        bos: tuple[int, ...] = (),
         config: dict[str, Any] | None = None,
         generation: dict[str, Any] | None = None,
     ):
-        self.own, self.end, self.template, self.begin = own, end, template, list(begin)
+        self.own, self.end, self.template, self.bos = own, end, template, list(bos)
         self.config, self.generation = config or {}, generation or {}
 
     @property
@@ -100,8 +100,8 @@ class Tokenizer:
     def prompt(self, text: str) -> list[int]:
         """The tokens of a text to continue, after the model's begin tokens if there are any."""
         tokens = self.encode(text)
-        has_begin = tokens[: len(self.begin)] == self.begin
-        return tokens if has_begin else [*self.begin, *tokens]
+        has_begin = tokens[: len(self.bos)] == self.bos
+        return tokens if has_begin else [*self.bos, *tokens]
 
     def chat(
         self, messages: list[dict[str, Any]], continues: bool = False, tools: Any = None
@@ -149,12 +149,12 @@ class Tokenizer:
     def special(self) -> dict[str, int]:
         """The ids under which a model's config has the tokens that begin, end and pad a text."""
         name = spelt(self.config.get("bos_token"))
-        begin = self.begin[0] if self.begin else self.own.token_to_id(name) if name else None
+        bos = self.bos[0] if self.bos else self.own.token_to_id(name) if name else None
         name = spelt(self.config.get("pad_token"))
         pad = self.own.token_to_id(name) if name else None
-        found = {"bos_token_id": begin, "eos_token_id": self.end}
-        found |= {} if pad in (None, self.end) else {"pad_token_id": pad}
-        return {name: number for name, number in found.items() if number is not None}
+        ids = {"bos_token_id": bos, "eos_token_id": self.end}
+        ids |= {} if pad in (None, self.end) else {"pad_token_id": pad}
+        return {name: number for name, number in ids.items() if number is not None}
 
     def save(self, folder: Path) -> None:
         """Writes what `load` reads, and the model's generation_config.json."""
@@ -162,8 +162,8 @@ class Tokenizer:
         self.own.save(str(folder / "tokenizer.json"))
         named = self.template.tokens if self.template else {}
         config = {**named, **self.config, "eos_token": self.own.id_to_token(self.end)}
-        if self.begin and "bos_token" not in config:
-            config |= {"bos_token": self.own.id_to_token(self.begin[0]), "add_bos_token": True}
+        if self.bos and "bos_token" not in config:
+            config |= {"bos_token": self.own.id_to_token(self.bos[0]), "add_bos_token": True}
         if self.template is not None:
             config |= {"chat_template": self.template.source}
         known = {k: v for k, v in self.generation.items() if v is not None}
@@ -201,18 +201,18 @@ def load(folder: Path, vocab: int) -> Tokenizer:
     )
     end = end_of(folder, own, config)
     template = Template.of(folder, config)
-    found = Tokenizer(own, end, template, begin_of(folder, own, config), config, generation)
-    check_size(found, vocab, folder)
-    return found
+    tokenizer = Tokenizer(own, end, template, begin_of(folder, own, config), config, generation)
+    check_size(tokenizer, vocab, folder)
+    return tokenizer
 
 
 def check_size(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
-    if not vocab - SPARE <= tokenizer.size <= vocab:
+    if not vocab - PADDING <= tokenizer.size <= vocab:
         raise SettingsError(
             f"{folder}: the tokenizer has numbers up to {tokenizer.size - 1} and the model has "
             f"{vocab} tokens: they do not belong together"
         )
-    for what, number in (("ends", tokenizer.end), *(("begins", n) for n in tokenizer.begin)):
+    for what, number in (("ends", tokenizer.end), *(("begins", n) for n in tokenizer.bos)):
         if not 0 <= number < vocab:
             raise DamagedFileError(f"{folder}: the token {number} that {what} a text is none")
 
@@ -258,7 +258,7 @@ def spelt(token: Any) -> str:
     Raises:
         DamagedFileError: it is something else.
     """
-    found = token.get("content") if isinstance(token, dict) else token
-    if found is not None and not isinstance(found, str):
+    text = token.get("content") if isinstance(token, dict) else token
+    if text is not None and not isinstance(text, str):
         raise DamagedFileError(f"tokenizer_config.json: {token!a:.80} is no token")
-    return found or ""
+    return text or ""

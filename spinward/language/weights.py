@@ -61,10 +61,10 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object without duplicate names."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    by_name = dict(pairs)
+    if len(by_name) < len(pairs):
         raise ValueError("a name comes twice")
-    return found
+    return by_name
 
 
 def check_apart(places: list[list[int]]) -> None:

@@ -10,7 +10,7 @@ from jax import Array
 from spinward.core import Key, Memory, Obs, Transition
 
 
-class Acting(Protocol):
+class ActingSettings(Protocol):
     """The settings that acting depends on."""
 
     @property
@@ -23,7 +23,7 @@ def memory(agent: Any, envs: int) -> Memory:
 
 
 def act(
-    settings: Acting, agent: Any, obs: Obs, memory: Memory, key: Key, explore: bool
+    settings: ActingSettings, agent: Any, obs: Obs, memory: Memory, key: Key, explore: bool
 ) -> tuple[Array, Memory, dict[str, Any]]:
     """An action and, in `extras`, its log-probability. The action is sampled from the policy with
     `explore`, else it is the mode."""
@@ -33,7 +33,7 @@ def act(
     return action, memory, {**extras, "log_prob": policy.log_prob(action)}
 
 
-def log_prob(settings: Acting, agent: Any, batch: Transition) -> Array:
+def log_prob(settings: ActingSettings, agent: Any, batch: Transition) -> Array:
     """The log-probabilities of the actions of a batch [time, env] under the agent's policy."""
     if settings.normalise_obs:
         batch = agent.statistics.read_obs(batch)

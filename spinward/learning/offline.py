@@ -75,21 +75,23 @@ def probe(settings: Scaled, scales: Scales, critic: Any, target: Any, batch: Tra
     """The diagnostics' inputs at steps [row], in the unit of the environment's rewards."""
     obs = seen(settings, scales, batch.obs)
     if isinstance(critic, ChoiceCritics):
-        q, lagged = critic(obs).min(0), target(obs).min(0)
+        each = critic(obs)
+        q, lagged, mean = each.min(0), target(obs).min(0), pick(each.mean(0), batch.action)
         value, features = pick(q, batch.action), critic.features(obs)
     else:
-        q, lagged = (model(obs, batch.action).min(0)[:, None] for model in (critic, target))
-        value, features = q[:, 0], critic.features(obs, batch.action)
-    q, lagged, value = (x / scales.reward for x in (q, lagged, value))
-    return QProbe(q, lagged, value, features)
+        each = critic(obs, batch.action)
+        q, lagged = (x.min(0)[:, None] for x in (each, target(obs, batch.action)))
+        value, mean, features = q[:, 0], each.mean(0), critic.features(obs, batch.action)
+    q, lagged, value, mean = (x / scales.reward for x in (q, lagged, value, mean))
+    return QProbe(q, lagged, value, mean, features)
 
 
 def weight_metrics(weight: Array, most: float | Array, steps: Array) -> Metrics:
     """How the likelihoods are weighted: the share of weights at their limit, where the order of
     advantages is lost, and the share of a batch that counts."""
-    clipped = weight >= most * (1.0 - 1e-6)
+    at_most = weight >= most * (1.0 - 1e-6)
     return {
-        "clipped_share": mean(clipped, steps),
+        "clipped_share": mean(at_most, steps),
         "effective_share": effective_share(weight * steps),
         "advantage_weight": mean(weight, steps),
     }

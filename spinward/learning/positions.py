@@ -79,13 +79,13 @@ def transformed(
         return rows
     which = jax.random.randint(key, rows.outcome.shape, 0, cells.shape[0])
 
-    def moved(x: Array, order: Array) -> Array:
+    def permuted(x: Array, order: Array) -> Array:
         return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 1)
 
     planes = rows.obs[board]
     flat = planes.reshape(planes.shape[0], -1, planes.shape[-1])
     obs = {
-        board: moved(flat, cells[which]).reshape(planes.shape),
-        mask: moved(rows.obs[mask], actions[which]),
+        board: permuted(flat, cells[which]).reshape(planes.shape),
+        mask: permuted(rows.obs[mask], actions[which]),
     }
-    return Positions(obs, moved(rows.policy, actions[which]), rows.outcome, rows.known)
+    return Positions(obs, permuted(rows.policy, actions[which]), rows.outcome, rows.known)

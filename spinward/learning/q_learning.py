@@ -111,4 +111,4 @@ def probe(settings: QLearning, agent: Agent, batch: Transition) -> QProbe:
     q = agent.learner.model
     values, lagged = settings.values(q, batch.obs), settings.values(agent.target, batch.obs)
     value = pick(values, batch.action)
-    return QProbe(values, lagged, value, last_features(q, batch.obs))
+    return QProbe(values, lagged, value, value, last_features(q, batch.obs))

@@ -11,6 +11,7 @@ from jax import Array
 
 from spinward.core import ENV_REWARD, Key, Memory, Metrics, Obs, Transition, replace
 from spinward.learning.minibatches import means
+from spinward.learning.steps import PRIORITIES
 from spinward.networks.distributions import pick
 from spinward.networks.exploration import epsilon_greedy
 from spinward.networks.recurrent import MEMORY, REWARD
@@ -111,7 +112,7 @@ def loss(
     metrics = means({"td_loss": loss, "td_error": size, "value": value}, rows.weight)
     if settings.prioritised:
         share = settings.priority_max
-        metrics["priority"] = share * size.max(0) + (1.0 - share) * size.mean(0)
+        metrics[PRIORITIES] = share * size.max(0) + (1.0 - share) * size.mean(0)
     return metrics["td_loss"], metrics
 
 

@@ -13,6 +13,7 @@ from spinward.errors import SettingsError
 from spinward.trees import name_of
 
 Loss = Callable[..., tuple[Array, Metrics]]
+PRIORITIES = "priorities"  # among the metrics of a loss: [batch], of what it was computed from
 
 
 @struct
@@ -71,6 +72,12 @@ def apply_gradients(
     return learner, {**metrics, "loss": value, "grad_norm": grad_norm}
 
 
+def split_priorities(metrics: Metrics) -> tuple[Any, ...]:
+    """The metrics of an update without the priorities, and the priorities if there are any."""
+    rest = {name: value for name, value in metrics.items() if name != PRIORITIES}
+    return (rest, metrics[PRIORITIES]) if PRIORITIES in metrics else (rest,)
+
+
 def without(updates: Any, frozen: tuple[str, ...]) -> Any:
     """`updates` with zeros for the leaves of these names."""
     if not frozen:
@@ -88,21 +95,21 @@ def freeze(agent: Any, parts: tuple[str, ...]) -> Any:
     """
     if not parts:
         return agent
-    found: set[str] = set()
+    known: set[str] = set()
 
     def frozen(path: Any, node: Any) -> Any:
         if not isinstance(node, Learner):
             return node
         names = [name_of(at) for at, _ in jax.tree_util.tree_leaves_with_path(node.model)]
         whole = {name: f"{name_of(path)}.model.{name}" for name in names}
-        found.update(part for part in parts if any(in_part(n, part) for n in whole.values()))
+        known.update(part for part in parts if any(in_part(n, part) for n in whole.values()))
         kept = [n for n in names if any(in_part(whole[n], part) for part in parts)]
         return replace(node, frozen=tuple(kept))
 
     agent = jax.tree_util.tree_map_with_path(
         frozen, agent, is_leaf=lambda node: isinstance(node, Learner)
     )
-    if missing := [part for part in parts if part not in found]:
+    if missing := [part for part in parts if part not in known]:
         raise SettingsError(f"freeze={missing[0]}: no learner of this agent has such a part")
     return agent
 

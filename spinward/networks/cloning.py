@@ -10,7 +10,7 @@ from jax import Array
 from spinward.core import Box, Discrete, Key, Obs, Spec, static, struct
 from spinward.networks.critic import ChoiceCritics, Critics, tower
 from spinward.networks.distributions import Gaussian
-from spinward.networks.heads import Policy, width
+from spinward.networks.heads import PolicyNetwork, width
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso
 
@@ -40,7 +40,7 @@ class BoundedMean:
 
 def policy(key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> Any:
     """A policy over the actions of a space, for its likelihood: a normal one, or a choice."""
-    kind = Policy if isinstance(spec.action, Discrete) else BoundedMean
+    kind = PolicyNetwork if isinstance(spec.action, Discrete) else BoundedMean
     return kind.init(key, spec, hidden, activation)
 
 

@@ -99,7 +99,7 @@ def together(members: MLP, x: Array) -> Array:
 
 
 @struct
-class Actor:
+class DeterministicActor:
     """A deterministic policy: an action within [-1, 1]."""
 
     torso: Torso
@@ -107,7 +107,9 @@ class Actor:
     action: tuple[int, ...] = static(())  # its shape
 
     @classmethod
-    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Actor":
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
+    ) -> "DeterministicActor":
         torso, layers = tower(key, spec, hidden, activation, width(spec.action))
         return cls(torso, layers, cast(Box, spec.action).shape)
 

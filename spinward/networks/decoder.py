@@ -109,8 +109,8 @@ class Decoder:
             p = layer.write(p, attention(*own, within))
             return p, layer.write(x, attention(q, k, v, allowed))
 
-        begin = self.embed(prompt, position), self.embed(tokens, later)
-        return self.norm(self.through(one, begin, remat)[1])
+        embedded = self.embed(prompt, position), self.embed(tokens, later)
+        return self.norm(self.through(one, embedded, remat)[1])
 
     def through(self, one: Callable[[Any, Layer], Any], x: Any, remat: bool = False) -> Any:
         """`x` after `one(x, layer)` of each layer in turn."""
@@ -167,9 +167,9 @@ class Decoder:
                 x, keys[i], values[i] = one((x, keys[i], values[i]), self.layer(i), ())
         else:
             parts = self.layers, jnp.arange(self.shape.layers)
-            begin = x, *keys, *values
+            initial = x, *keys, *values
             (x, *pair), _ = jax.lax.scan(
-                lambda c, part: (one(c, part[0], part[1:]), None), begin, parts
+                lambda c, part: (one(c, part[0], part[1:]), None), initial, parts
             )
             keys, values = pair[:1], pair[1:]
         return self.norm(x), Cache(tuple(keys), tuple(values), columns, start + tokens.shape[1])

@@ -105,14 +105,16 @@ class ActorCritic:
 
 
 @struct
-class Policy:
+class PolicyNetwork:
     """A policy without a value."""
 
     torso: Torso
     actor: Actor
 
     @classmethod
-    def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Policy":
+    def init(
+        cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str
+    ) -> "PolicyNetwork":
         k_torso, k_actor = jax.random.split(key)
         torso, size, left = Torso.init(k_torso, spec.obs, hidden, activation)
         return cls(torso, Actor.init(k_actor, size, spec.action, left, activation))

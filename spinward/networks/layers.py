@@ -162,9 +162,9 @@ def correlation_jvp(size: int, at: tuple[Any, Any], along: tuple[Any, Any]) -> t
     """The derivative by slices, whose backward pass is the fastest; it keeps `x` and slices it
     again."""
     (x, w), (dx, dw) = at, along
-    moved = [(a, b) for a, b, d in ((dx, w, dx), (x, dw, dw)) if not isinstance(d, SymbolicZero)]
+    varied = [(a, b) for a, b, d in ((dx, w, dx), (x, dw, dw)) if not isinstance(d, SymbolicZero)]
     again = jax.checkpoint(partial(by_slices, size=size), prevent_cse=False)
-    return correlation(x, w, size), sum(again(a, b) for a, b in moved)
+    return correlation(x, w, size), sum(again(a, b) for a, b in varied)
 
 
 def fold(x: Array, block: int) -> Array:
@@ -177,8 +177,8 @@ def fold(x: Array, block: int) -> Array:
     if x.dtype == jnp.uint8 and channels % 4 == 0:
         bytes_of = x.reshape(*leading, height, width, channels // 4, 4)
         words = fold(jax.lax.bitcast_convert_type(bytes_of, jnp.uint32), block)
-        moved = jax.lax.bitcast_convert_type(words, jnp.uint8)
-        return moved.reshape(*leading, rows, columns, -1)
+        as_bytes = jax.lax.bitcast_convert_type(words, jnp.uint8)
+        return as_bytes.reshape(*leading, rows, columns, -1)
     x = x[..., : rows * block, : columns * block, :]
     x = x.reshape(*leading, rows, block, columns, block * channels)
     return x.swapaxes(-3, -2).reshape(*leading, rows, columns, block * block * channels)

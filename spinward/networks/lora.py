@@ -41,21 +41,23 @@ class Lora:
         Raises:
             SettingsError: the rank is not below that of the smallest matrix.
         """
-        found = projections(decoder.layers)
-        smallest = min(min(p.w.shape[1:]) for p in found.values())
+        matrices = projections(decoder.layers)
+        smallest = min(min(p.w.shape[1:]) for p in matrices.values())
         if not 0 < rank < smallest:
             raise SettingsError(f"a rank of {rank} must be above 0 and below {smallest}")
         deltas = {}
-        for name, k in zip(found, jax.random.split(key, len(found)), strict=True):
-            layers, inputs, outputs = found[name].w.shape
+        for name, k in zip(matrices, jax.random.split(key, len(matrices)), strict=True):
+            layers, inputs, outputs = matrices[name].w.shape
             a = jax.random.uniform(k, (layers, inputs, rank), minval=-1.0) * inputs**-0.5
             deltas[name] = LowRank(a, jnp.zeros((layers, rank, outputs)), scale)
         return cls(deltas)
 
     def attached(self, decoder: Decoder) -> Decoder:
         """`decoder` with the change attached to its own weights, which stay unchanged."""
-        found = projections(decoder.layers)
-        changed = {name: replace(found[name], delta=delta) for name, delta in self.deltas.items()}
+        matrices = projections(decoder.layers)
+        changed = {
+            name: replace(matrices[name], delta=delta) for name, delta in self.deltas.items()
+        }
         return replace(decoder, layers=replace(decoder.layers, **changed))
 
 

@@ -19,7 +19,7 @@ class Noise:
     def init(cls, envs: int, shape: tuple[int, ...]) -> "Noise":
         return cls(jnp.zeros((envs, *shape)), jnp.ones(envs, bool))
 
-    def following(self, key: Key, correlation: float | Array) -> "Noise":
+    def next(self, key: Key, correlation: float | Array) -> "Noise":
         """The noise of the next step, with this `correlation` with the present noise.
 
         The noise of every step is standard normal, that of an episode's first step included.

@@ -19,7 +19,7 @@ class NoisyLinear:
     means."""
 
     mean: Linear
-    deviation: Linear  # standard deviations
+    std: Linear  # standard deviations
 
     @classmethod
     def init(cls, key: Key, inputs: int, outputs: int) -> "NoisyLinear":
@@ -44,8 +44,8 @@ class NoisyLinear:
                 jax.random.normal(k_out, self.mean.b.shape),
             )
         )
-        w = self.mean.w + self.deviation.w * rows[:, None] * columns
-        return Linear(w, self.mean.b + self.deviation.b * columns)
+        w = self.mean.w + self.std.w * rows[:, None] * columns
+        return Linear(w, self.mean.b + self.std.b * columns)
 
 
 def with_noise(key: Key, model: Any) -> Any:

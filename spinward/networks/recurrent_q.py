@@ -15,7 +15,7 @@ from spinward.networks.layers import MLP
 from spinward.networks.recurrent import MEMORY, Tower
 from spinward.networks.torso import Torso, mask
 
-CONTEXT = "told"  # in a batch's extras: the context inputs of each observation
+CONTEXT = "context"  # in a batch's extras: the context inputs of each observation
 OF_WINDOW = (MEMORY, "index", "importance")  # extras of windows, not of their steps
 
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from spinward.core import Box, Dict, Discrete, Key, Memory, Obs, Spec, Transition, replace, struct
 from spinward.networks.distributions import Categorical, Distribution
-from spinward.networks.heads import Policy
+from spinward.networks.heads import PolicyNetwork
 from spinward.networks.layers import MLP, Linear
 from spinward.networks.recurrent import LSTM
 from spinward.networks.table import Table
@@ -88,7 +88,7 @@ def normal(key: Key, shape: tuple[int, int]) -> Linear:
 class Predicting:
     """A policy, and logits of the prediction vector of each state."""
 
-    policy: Any  # a Policy, or a Table of logits
+    policy: Any  # a PolicyNetwork, or a Table of logits
     prediction: Any  # a Prediction, or a Table
     sequential: ClassVar[bool] = False
 
@@ -107,7 +107,7 @@ class Predicting:
         if tabular:
             return cls(Table.init(spec.obs, spec.action.n), Table.init(spec.obs, predictions))
         k_policy, k_prediction = jax.random.split(key)
-        policy = Policy.init(k_policy, spec, hidden, activation)
+        policy = PolicyNetwork.init(k_policy, spec, hidden, activation)
         return cls(policy, Prediction.init(k_prediction, spec.obs, hidden, activation, predictions))
 
     def __call__(self, obs: Obs) -> Distribution:

@@ -52,8 +52,8 @@ def heated(logits: Array, temperature: float | Array) -> Array:
 
 def nucleus(logits: Array, mass: float | Array) -> Array:
     """`logits` [..., vocab] of the fewest likeliest tokens that together reach `mass`."""
-    falling = -jnp.sort(-logits, axis=-1)
-    chance = jax.nn.softmax(falling)
+    descending = -jnp.sort(-logits, axis=-1)
+    chance = jax.nn.softmax(descending)
     needed = (jnp.cumsum(chance, -1) - chance < mass).sum(-1, keepdims=True)
-    least = jnp.take_along_axis(falling, jnp.maximum(needed, 1) - 1, -1)
+    least = jnp.take_along_axis(descending, jnp.maximum(needed, 1) - 1, -1)
     return jnp.where(logits >= least, logits, FORBIDDEN)

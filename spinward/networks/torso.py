@@ -128,10 +128,10 @@ def readable(space: Box | Dict, critic: bool) -> dict[str, Box]:
     """
     parts = dict(space.items) if isinstance(space, Dict) else {"": space}
     hidden = {MASK} if critic else {MASK, PRIVILEGED}
-    found = {name: box for name, box in parts.items() if name not in hidden}
-    if not found:
+    boxes = {name: box for name, box in parts.items() if name not in hidden}
+    if not boxes:
         raise SettingsError(f"a policy can read nothing of these observations: {', '.join(parts)}")
-    return found
+    return boxes
 
 
 def privileged(spec: Spec) -> bool:

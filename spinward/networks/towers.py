@@ -7,7 +7,7 @@ from jax import Array
 
 from spinward.core import Key, Memory, Obs, Spec, Transition, replace, struct
 from spinward.networks.distributions import Distribution
-from spinward.networks.heads import Actor, ActorCritic, Policy
+from spinward.networks.heads import Actor, ActorCritic, PolicyNetwork
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso, privileged
 
@@ -33,14 +33,14 @@ class Value:
 class Separate:
     """A policy and its value without shared parameters, convolutions included."""
 
-    policy: Policy
+    policy: PolicyNetwork
     critic: Value
     sequential: ClassVar[bool] = False
 
     @classmethod
     def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...], activation: str) -> "Separate":
         k_policy, k_critic = jax.random.split(key)
-        policy = Policy.init(k_policy, spec, hidden, activation)
+        policy = PolicyNetwork.init(k_policy, spec, hidden, activation)
         return cls(policy, Value.init(k_critic, spec, hidden, activation))
 
     def memory(self, envs: int) -> Memory:

@@ -64,11 +64,11 @@ class Accounts:
 
     def by_token(self, token: str) -> Labeller | None:
         """The labeller with this secret. All secrets are compared, in constant time."""
-        wanted, found = digest(token), None
+        wanted, labeller = digest(token), None
         for row in self.database.rows("SELECT id, name, token FROM labeller WHERE token NOT NULL"):
             if hmac.compare_digest(bytes(row["token"]), wanted):
-                found = Labeller(row["id"], row["name"])
-        return found
+                labeller = Labeller(row["id"], row["name"])
+        return labeller
 
     def by_password(self, name: str, password: str) -> Labeller | None:
         """The labeller of this name and password; a wrong name takes as long as a wrong

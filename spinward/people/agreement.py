@@ -16,7 +16,7 @@ from spinward.people.answers import CANNOT_TELL, EQUAL, FIRST, SECOND
 from spinward.people.database import Database
 
 QUICK_S = 0.3  # answers that take less were given without looking
-MANY = 20  # answers from which a labeller is judged
+MANY = 20  # answers from which a labeller is rated
 DECISIVE = (FIRST, SECOND)
 
 Answers = dict[Any, dict[int, str]]  # from a comparison to each labeller's answer
@@ -52,10 +52,10 @@ class Agreement(NamedTuple):
 
 def answers_of(database: Database) -> Answers:
     """The valid answers to each comparison."""
-    found: Answers = defaultdict(dict)
+    answers: Answers = defaultdict(dict)
     for r in database.rows("SELECT question, first, second, labeller, answer FROM valid"):
-        found[r["question"], r["first"], r["second"]][r["labeller"]] = r["answer"]
-    return found
+        answers[r["question"], r["first"], r["second"]][r["labeller"]] = r["answer"]
+    return answers
 
 
 def agreement(answers: Answers) -> Agreement:
@@ -108,8 +108,8 @@ def standings(database: Database) -> list[Standing]:
     """What is known of each labeller, those with warnings last."""
     answers = answers_of(database)
     people = database.rows("SELECT * FROM labeller ORDER BY id")
-    found = [standing(database, answers, p) for p in people]
-    return sorted(found, key=lambda s: len(s.warnings))
+    rows = [standing(database, answers, p) for p in people]
+    return sorted(rows, key=lambda s: len(s.warnings))
 
 
 def standing(database: Database, answers: Answers, person: Any) -> Standing:
@@ -164,19 +164,19 @@ def warnings(s: Standing) -> tuple[str, ...]:
     """What is suspicious about a labeller's answers."""
     if s.answers < MANY:
         return ()
-    found = []
+    lines = []
     if s.left_p is not None and s.left is not None and s.left_p < 0.001:
         side = "left" if s.left > 0.5 else "right"
-        found.append(f"chose {side} in {max(s.left, 1 - s.left):.0%} of decisive answers")
+        lines.append(f"chose {side} in {max(s.left, 1 - s.left):.0%} of decisive answers")
     if s.quick and s.quick > 0.1:
-        found.append(f"{s.quick:.0%} of answers in less than {QUICK_S:g} s")
+        lines.append(f"{s.quick:.0%} of answers in less than {QUICK_S:g} s")
     if s.gold is not None and s.gold < 0.7:
-        found.append(f"only {s.gold:.0%} of known answers right")
+        lines.append(f"only {s.gold:.0%} of known answers right")
     if s.agreement is not None and s.agreement < 0.6:
-        found.append(f"agrees with others in only {s.agreement:.0%}")
+        lines.append(f"agrees with others in only {s.agreement:.0%}")
     if s.repeats is not None and s.repeats < 0.6:
-        found.append(f"agrees with own earlier answers in only {s.repeats:.0%}")
-    return tuple(found)
+        lines.append(f"agrees with own earlier answers in only {s.repeats:.0%}")
+    return tuple(lines)
 
 
 def share(values: Iterable[bool]) -> float | None:

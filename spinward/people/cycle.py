@@ -20,7 +20,7 @@ from spinward.people import filming, pictures, teachers
 from spinward.people.accounts import Accounts
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Label, Labels
-from spinward.people.schedule import Plan, batches, stacked, wanted
+from spinward.people.schedule import AskingPlan, batches, stacked, wanted
 from spinward.programs.seeds import compiled
 from spinward.rewards.preferences import PEOPLE, Comparisons, Preferences, PreferenceState
 
@@ -31,14 +31,14 @@ LEAST = 8  # labels before the first fit
 class Cycle:
     """The hook of one shard of a run."""
 
-    def __init__(self, reward: Preferences, algorithm: Any, env: Any, name: str, plan: Plan,
+    def __init__(self, reward: Preferences, algorithm: Any, env: Any, name: str, plan: AskingPlan,
                  run: Path) -> None:  # fmt: skip
         self.reward, self.plan, self.run = reward, plan, run
         self.scene = Scene(algorithm, env, None, name)
         self.database = databases.of_run(run, create=True)
         self.labels = Labels(self.database)
         self.clips: dict[int, Clip] = {}
-        self.told = False
+        self.announced = False
         asks = reward.labels * reward.overlap * plan.seeds
         self.database.note(env=name, budget=asks, state="running")
 
@@ -49,10 +49,10 @@ class Cycle:
         if self.reward.teacher != PEOPLE or not self.reward.wait:
             return False
         lacking = self.waits_for(iteration)
-        if lacking and not self.told:
+        if lacking and not self.announced:
             line = f"waiting for {lacking} answers: spinward label {self.run}"
             print(line, file=sys.stderr, flush=True)
-        self.told = lacking > 0
+        self.announced = lacking > 0
         return lacking > 0
 
     def waits_for(self, iteration: int) -> int:
@@ -96,10 +96,10 @@ class Cycle:
         """Films clips of a seed's policy, and asks so many questions about them."""
         r, number = self.reward, self.plan.seed + seed
         scene = self.scene._replace(agent=of(state.agent, seed))
-        drawn = r.teacher == PEOPLE and r.show == "pictures"
-        pool = filming.film(scene, key, math.ceil(POOL * count), r.segment, drawn)
+        pictures = r.teacher == PEOPLE and r.show == "pictures"
+        pool = filming.film(scene, key, math.ceil(POOL * count), r.segment, pictures)
         chance = np.random.default_rng([number, iteration])
-        pairs = self.chosen(of(state.reward, seed), pool, count, chance)
+        pairs = self.pairs_to_ask(of(state.reward, seed), pool, count, chance)
         usual = float(np.mean([clip.reward.sum() for clip in pool]))
         if r.teacher != PEOPLE:
             with self.database.writing(durable=True):
@@ -123,7 +123,7 @@ class Cycle:
                 origin, again = f"again {number}:{iteration}:{i}", (second, first)
                 self.labels.ask(origin, again, repeats=earlier[i]["id"])
 
-    def chosen(
+    def pairs_to_ask(
         self, state: PreferenceState, pool: list[Clip], count: int, chance: np.random.Generator
     ) -> list[tuple[int, int]]:
         """Pairs of clips: random, or of many random pairs those that the members disagree on
@@ -244,8 +244,8 @@ class Cycle:
         weight[: len(labels)] = 1.0
         counts = np.zeros((self.reward.members, size), np.float32)
         for i, label in enumerate(labels):
-            drawn = np.random.default_rng([number, label.question, label.first, label.second])
-            counts[:, i] = drawn.poisson(1.0, self.reward.members)
+            sampled = np.random.default_rng([number, label.question, label.first, label.second])
+            counts[:, i] = sampled.poisson(1.0, self.reward.members)
         for each in counts:  # a member without any label would have nothing to learn from
             if not each.any():
                 each[: len(labels)] = 1.0
@@ -254,9 +254,9 @@ class Cycle:
 
     def clip(self, item: int) -> Clip:
         if item not in self.clips:
-            found = self.labels.item(item)
-            assert found is not None
-            self.clips[item] = pictures.unpack(found.content)
+            stored = self.labels.item(item)
+            assert stored is not None
+            self.clips[item] = pictures.unpack(stored.content)
         return self.clips[item]
 
 
@@ -269,7 +269,9 @@ def of(tree: Any, seed: int) -> Any:
     return jax.tree.map(lambda x: np.asarray(x)[seed], tree)  # compiles nothing, unlike x[seed]
 
 
-def hook(reward: Any, algorithm: Any, env: Any, name: str, plan: Plan, run: Path) -> Cycle | None:
+def hook(
+    reward: Any, algorithm: Any, env: Any, name: str, plan: AskingPlan, run: Path
+) -> Cycle | None:
     """The hook that a run's reward needs; None for a reward that asks nobody."""
     if not isinstance(reward, Preferences):
         return None

@@ -114,11 +114,11 @@ class Database:
         if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
             self.connection.close()
             raise DamagedFileError(f"{self.path} is no file of answers written by Spinward")
-        found = run("PRAGMA user_version").fetchone()[0]
-        if found != VERSION:
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version != VERSION:
             self.connection.close()
             raise SettingsError(
-                f"{self.path} has format {found}; this version reads format {VERSION}: upgrade it"
+                f"{self.path} has format {version}; this version reads format {VERSION}: upgrade it"
             )
         if schema(self.connection) != expected():
             self.connection.close()
@@ -144,8 +144,8 @@ class Database:
 
     def row(self, query: str, *values: Any) -> sqlite3.Row | None:
         with self.lock:
-            found: sqlite3.Row | None = self.connection.execute(query, values).fetchone()
-        return found
+            first_row: sqlite3.Row | None = self.connection.execute(query, values).fetchone()
+        return first_row
 
     def number(self, query: str, *values: Any) -> int:
         """The single whole number that a query gives."""

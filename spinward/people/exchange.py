@@ -74,8 +74,8 @@ def preferences(database: Database, layout: str) -> Iterator[dict[str, Any]]:
 
 
 def text_of(labels: Labels, item: int) -> str | None:
-    found = labels.item(item)
-    return found.content.decode() if found and found.kind == "text" else None
+    content = labels.item(item)
+    return content.content.decode() if content and content.kind == "text" else None
 
 
 def in_layout(prompt: str, chosen: str, rejected: str, layout: str) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def read_all(database: Database, path: Path) -> int:
     items: dict[int, int] = {}
     questions: dict[int, int] = {}
     count, people = 0, {}  # type: int, dict[str, int]
-    found = list(rows)
-    for _, row in found:
+    listed = list(rows)
+    for _, row in listed:
         if isinstance(name := row.get("labeller"), str) and name not in people:
             people[name] = Accounts(database).named(name).id
     with database.writing(durable=True):
-        for where, row in found:
+        for where, row in listed:
             try:
                 count += add_row(database, row, items, questions, people)
             except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
@@ -160,8 +160,8 @@ def add_content(labels: Labels, row: dict[str, Any]) -> int:
     if len(content) > LONGEST or row["kind"] not in ("clip", "text"):
         raise ValueError("an item of this kind or size")
     number = labels.add_item(row["kind"], str(row["origin"]), content)
-    found = labels.item(number)
-    if found is None or found.content != content:
+    stored = labels.item(number)
+    if stored is None or stored.content != content:
         raise SettingsError(f"these are labels of another run: its {row['origin']} differs")
     return number
 

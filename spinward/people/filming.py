@@ -39,14 +39,14 @@ class Scene(NamedTuple):
     name: str  # of the environment, for messages
 
 
-def film(scene: Scene, key: Key, count: int, steps: int, drawn: bool) -> list[Clip]:
+def film(scene: Scene, key: Key, count: int, steps: int, pictures: bool) -> list[Clip]:
     """`count` clips of so many steps; if `drawn`, with what is needed to draw them.
 
     Raises:
         SettingsError: episodes end before a clip does.
     """
     if isinstance(scene.env, HostEnv):
-        pieces = rendered(scene, key, steps) if drawn else stepped(scene, key, steps)
+        pieces = rendered(scene, key, steps) if pictures else stepped(scene, key, steps)
     else:
         pieces = scanned(scene, key, steps)
     clips: list[Clip] = []
@@ -84,7 +84,7 @@ def cut(piece: Clip, done: np.ndarray, steps: int) -> list[Clip]:
 
 def scanned(scene: Scene, key: Key, steps: int) -> Any:
     """Pieces of an environment in JAX, one after another."""
-    start, go = compiled(begin, 0, ("envs",)), compiled(steps_of, 1, ("envs", "steps"))
+    start, go = compiled(first_state, 0, ("envs",)), compiled(steps_of, 1, ("envs", "steps"))
     parts = scene.algorithm, scene.env, scene.agent
     state = start(*parts, key, envs=ENVS)
     while True:
@@ -92,7 +92,7 @@ def scanned(scene: Scene, key: Key, steps: int) -> Any:
         yield jax.tree.map(np.asarray, piece), np.asarray(done)
 
 
-def begin(algorithm: Any, env: Any, agent: Any, key: Key, envs: int) -> Any:
+def first_state(algorithm: Any, env: Any, agent: Any, key: Key, envs: int) -> Any:
     k_reset, key = jax.random.split(key)
     state, obs = jax.vmap(env.reset)(jax.random.split(k_reset, envs))
     return state, obs, algorithm.memory(agent, envs), key

@@ -44,8 +44,8 @@ def unpack(content: bytes) -> Clip:
             arrays[name] = np.frombuffer(data, kind, count, at).reshape(shape)
             at += count * kind.itemsize
         obs = {n.removeprefix("obs."): x for n, x in arrays.items() if n.startswith("obs.")}
-        found: Any = obs.get("", obs)
-        return Clip(found, arrays["action"], arrays["reward"])
+        parts: Any = obs.get("", obs)
+        return Clip(parts, arrays["action"], arrays["reward"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedFileError(f"a clip is damaged: {error!r:.100}") from None
 
@@ -67,7 +67,7 @@ def bars(clip: Clip) -> list[np.ndarray]:
     action = np.asarray(clip.action, np.float32).reshape(len(clip.reward), -1)
     rows = np.concatenate([*parts, action], 1).astype(np.float32)[:, :48]
     size = rows / (np.abs(rows) + np.maximum(np.abs(rows).mean(0), 1e-6))  # within -1 and 1
-    drawn = []
+    lines = []
     for row in size:
         picture = np.full((HEIGHT, GAP + len(row) * (BAR + GAP), 3), PAPER, np.uint8)
         picture[HEIGHT // 2] = LINE
@@ -75,8 +75,8 @@ def bars(clip: Clip) -> list[np.ndarray]:
             left, end = GAP + i * (BAR + GAP), HEIGHT // 2 - round(value * (HEIGHT // 2 - 4))
             colour = ORANGE if i >= rows.shape[1] - action.shape[1] else BLUE
             picture[slice(*sorted((HEIGHT // 2, end))), left : left + BAR] = colour
-        drawn.append(picture)
-    return drawn
+        lines.append(picture)
+    return lines
 
 
 def sheet(pictures: list[np.ndarray], fps: int) -> tuple[bytes, dict[str, int]]:

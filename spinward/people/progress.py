@@ -4,12 +4,12 @@ from typing import Any
 
 from spinward.people.database import Database
 
-WINDOW_S = 600.0  # of the pace
+WINDOW_S = 600.0  # of the rate
 POINTS = 200  # of the predictor's curve
 
 
 def of(database: Database, labeller: int, now: float) -> dict[str, Any]:
-    """Counts of answers, the pace, the minutes left, and the predictor's accuracy over time. Other
+    """Counts of answers, the rate, the minutes left, and the predictor's accuracy over time. Other
     labellers' answers are not in it."""
     facts = database.facts()
     answered = database.number(
@@ -23,7 +23,7 @@ def of(database: Database, labeller: int, now: float) -> dict[str, Any]:
         *(labeller, now - WINDOW_S),
     )
     span = max(now - recent[0]["at"], 1.0) if len(recent) > 1 else 0.0
-    pace = 60.0 * len(recent) / span if span else None
+    rate = 60.0 * len(recent) / span if span else None
     waiting = database.number("SELECT sum(overlap - answers) FROM question WHERE answers < overlap "
                               "AND gold IS NULL AND repeats IS NULL")  # fmt: skip
     budget = int(facts.get("budget", 0)) or answered + waiting
@@ -38,8 +38,8 @@ def of(database: Database, labeller: int, now: float) -> dict[str, Any]:
         "mine": mine,
         "waiting": waiting,
         "budget": budget,
-        "pace": round(pace, 1) if pace else None,
-        "minutes_left": round(left / pace, 1) if pace else None,
+        "answers_per_minute": round(rate, 1) if rate else None,
+        "minutes_left": round(left / rate, 1) if rate else None,
         "state": facts.get("state", "unknown"),
         "accuracy": [[r["env_steps"], r["labels"], r["accuracy"]] for r in reversed(curve)],
     }

@@ -9,7 +9,7 @@ import numpy as np
 from spinward.rewards.preferences import Preferences
 
 
-class Plan(NamedTuple):
+class AskingPlan(NamedTuple):
     """The length of a run, and its seeds."""
 
     iterations: int
@@ -19,18 +19,18 @@ class Plan(NamedTuple):
     seeds: int
 
 
-def wanted(reward: Preferences, plan: Plan, iteration: int) -> int:
+def wanted(reward: Preferences, plan: AskingPlan, iteration: int) -> int:
     """Questions to have asked each seed before an iteration, by a rate proportional to c / (T + c)
     (Christiano et al., 2017). Within a round their number stays the same."""
     rounds = min(reward.rounds, plan.points)
-    begun = math.floor(rounds * iteration / plan.iterations) / rounds
+    progress = math.floor(rounds * iteration / plan.iterations) / rounds
     first = round(reward.initial_share * reward.labels)
     if reward.halving_share == 0.0:
         return reward.labels
     last = (rounds - 1) / rounds  # of the run: the last round that can still be learned from
     due = 1.0
     if last:
-        due = math.log1p(begun / reward.halving_share) / math.log1p(last / reward.halving_share)
+        due = math.log1p(progress / reward.halving_share) / math.log1p(last / reward.halving_share)
     return min(reward.labels, first + round((reward.labels - first) * due))
 
 
@@ -48,5 +48,5 @@ def batches(counts: Any, steps: int, batch: int, seed: list[int]) -> np.ndarray:
     """Labels [steps, members, batch], drawn as often as `counts` [members, labels] says."""
     chance = np.random.default_rng(seed)
     weights = np.asarray(counts, np.float64)
-    drawn = [chance.choice(len(c), (steps, batch), p=c / c.sum()) for c in weights]
-    return np.stack(drawn, 1).astype(np.int32)
+    sampled = [chance.choice(len(c), (steps, batch), p=c / c.sum()) for c in weights]
+    return np.stack(sampled, 1).astype(np.int32)

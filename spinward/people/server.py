@@ -28,7 +28,7 @@ ASSETS = {
 }  # fmt: skip
 KEY = 80  # characters of an answer's name
 ROUTES = {  # what is changed by POST
-    "session": "begin", "leave": "leave", "next": "next", "answer": "answer", "undo": "undo",
+    "session": "sign_in", "leave": "leave", "next": "next", "answer": "answer", "undo": "undo",
 }  # fmt: skip
 
 
@@ -87,26 +87,26 @@ class Server:
     # Who is asking
 
     def labeller(self, request: Request) -> Labeller:
-        found = self.sessions.of(request.cookies.get(self.cookie, ""))
-        if found is None:
+        who = self.sessions.of(request.cookies.get(self.cookie, ""))
+        if who is None:
             raise Refused(401, "not signed in")
-        return found
+        return who
 
-    def begin(self, request: Request, body: Any) -> Response:
+    def sign_in(self, request: Request, body: Any) -> Response:
         """Signs a labeller in, by the secret of a link or by a name and a password."""
         name, password = (text(body, k, 200, "") for k in ("name", "password"))
         if self.passwords:
-            found = self.by_password(request, name, password)
+            who = self.by_password(request, name, password)
         else:
-            found = self.accounts.by_token(text(body, "token", 200, ""))
-        if found is None:
+            who = self.accounts.by_token(text(body, "token", 200, ""))
+        if who is None:
             what = (
                 "the name or the password is wrong" if self.passwords else "the link is not valid"
             )
             raise Refused(401, what)
         self.sessions.end(request.cookies.get(self.cookie, ""))
-        answer = JSONResponse({"name": found.name})
-        secret = self.sessions.begin(found)
+        answer = JSONResponse({"name": who.name})
+        secret = self.sessions.start(who)
         answer.set_cookie(
             self.cookie, secret, httponly=True, samesite="strict", secure=self.secure, path="/"
         )
@@ -118,9 +118,9 @@ class Server:
         sources = f"from {request.client.host if request.client else ''}", f"as {name}"
         if (wait := self.attempts.wait_s(*sources)) > 0:
             raise Refused(429, f"too many wrong attempts: wait {wait:.0f} s", wait)
-        found = self.accounts.by_password(name, password)
-        (self.attempts.failed if found is None else self.attempts.succeeded)(*sources)
-        return found
+        who = self.accounts.by_password(name, password)
+        (self.attempts.failed if who is None else self.attempts.succeeded)(*sources)
+        return who
 
     def leave(self, request: Request, body: Any) -> Response:
         """Ends this session, or all sessions of the labeller."""
@@ -134,11 +134,11 @@ class Server:
     # Pages
 
     def page(self, request: Request, body: Any) -> Response:
-        found = self.sessions.of(request.cookies.get(self.cookie, ""))
-        if found is None:
+        who = self.sessions.of(request.cookies.get(self.cookie, ""))
+        if who is None:
             return RedirectResponse("/enter", 303)
         facts = self.database.facts()
-        words = {"name": found.name, "env": facts.get("env", ""), "task": facts.get("task", "")}
+        words = {"name": who.name, "env": facts.get("env", ""), "task": facts.get("task", "")}
         return HTMLResponse(self.templates.get_template("label.html").render(words))
 
     def enter(self, request: Request, body: Any) -> Response:
@@ -167,9 +167,9 @@ class Server:
 
     def next(self, request: Request, body: Any) -> Response:
         who = self.labeller(request).id
-        found = self.labels.next(who)
+        question = self.labels.next(who)
         return JSONResponse(
-            {"question": self.shown(found) if found else None}
+            {"question": self.shown(question) if question else None}
             | {"progress": progress.of(self.database, who, time.time())}
         )
 
@@ -203,12 +203,12 @@ class Server:
 
 def parsed(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body or b"{}")
+        content = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         raise Refused(400, "a body that is no JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise Refused(400, "a body that is no JSON object")
-    return found
+    return content
 
 
 def text(body: dict[str, Any], name: str, longest: int, default: str | None = None) -> str:

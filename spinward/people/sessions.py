@@ -20,7 +20,7 @@ class Sessions:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self.database, self.clock = database, clock
 
-    def begin(self, labeller: Labeller) -> str:
+    def start(self, labeller: Labeller) -> str:
         """A new session's secret. It is never one that the browser brought along."""
         secret, now = secrets.token_urlsafe(32), self.clock()
         with self.database.writing(durable=True):

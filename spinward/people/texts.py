@@ -23,8 +23,8 @@ def ask(database: Database, path: Path, overlap: int = 1) -> int:
     answers: dict[str, list[str]] = {}
     for where, row in row_files.rows_of(path):
         prompt, completions = read(where, row)
-        found = answers.setdefault(prompt, [])
-        found += [text for text in completions if text not in found]
+        given = answers.setdefault(prompt, [])
+        given += [text for text in completions if text not in given]
     labels = Labels(database)
     before = database.number("SELECT count(*) FROM question")
     with database.writing(durable=True):

@@ -55,8 +55,8 @@ def find(kind: Any, name: str) -> Preset:
     known = {preset.name: preset for preset in presets_of(kind)}
     if name not in known:
         names = nearest(name, known, 3) or [*known, NONE]
-        there = ", ".join(names)
-        raise SettingsError(f"there is no preset {name!r} of {kind.__name__}; there is: {there}")
+        listed = ", ".join(names)
+        raise SettingsError(f"there is no preset {name!r} of {kind.__name__}; there is: {listed}")
     return known[name]
 
 

@@ -41,7 +41,7 @@ def on_host(parts: Parts) -> bool:
 
 
 def large(parts: Parts) -> bool:
-    """Whether learning takes long enough to run beside the stepping of environments."""
+    """Whether learning takes long enough to run in the background while environments step."""
     algorithm, source, reward, _ = at(parts, 0)
     shapes = jax.eval_shape(
         lambda key: first_agent(algorithm, reward, source.spec, key)[0], jax.random.key(0)

@@ -33,7 +33,6 @@ from spinward.experience.layouts import StepLayout
 from spinward.experience.replay import Replay
 from spinward.experience.streamed import StreamedSteps
 from spinward.loop import (
-    PRIORITY,
     Parts,
     context_of,
     first_agent,
@@ -78,10 +77,10 @@ def first(parts: Parts) -> Callable[[Key], tuple[Any, Memory, Any, Key, Key]]:
 
 @functools.lru_cache(maxsize=8)
 def compiled_first(algorithm: Algorithm, reward: Reward, spec: Spec, kept: Any) -> Any:
-    return jax.jit(jax.vmap(partial(first_agent, *begun(algorithm, reward), spec, kept=kept)))
+    return jax.jit(jax.vmap(partial(first_agent, *first_parts(algorithm, reward), spec, kept=kept)))
 
 
-def begun(algorithm: Algorithm, reward: Reward) -> tuple[Algorithm, Reward]:
+def first_parts(algorithm: Algorithm, reward: Reward) -> tuple[Algorithm, Reward]:
     """The settings with which a run begins."""
     return schedules.ends(algorithm)[0], schedules.ends(reward)[0]
 
@@ -142,7 +141,7 @@ def stepper(parts: Parts, host: HostSource) -> Callable[..., tuple[TrainState, M
 def compiled(
     algorithm: Algorithm, reward: Reward, spec: Spec, samples: bool, replayed: bool, keys: Any
 ) -> Compiled:
-    first_algorithm, first_reward = begun(algorithm, reward)
+    first_algorithm, first_reward = first_parts(algorithm, reward)
     memory = jax.jit(jax.vmap(first_algorithm.memory, (0, None)), static_argnums=1)
     initialise = partial(first_agent, first_algorithm, first_reward, spec)
     agent, remembered, *_, key = jax.eval_shape(initialise, jax.random.PRNGKey(0))
@@ -188,10 +187,9 @@ def improved(
     now, reward_now = schedules.fixed(algorithm, iteration), schedules.fixed(reward, iteration)
     context = context_of(replayed, now, agent)
     stages = learning(now, reward_now, context, agent, reward_state, batch, key)
-    (*_, labelled), (_, agent, reward_state, batch, after) = stages
+    (*_, labelled, _), (_, agent, reward_state, batch, after, priorities) = stages
     values = scheduled(((algorithm, now), (reward, reward_now)))
-    priority = after.get(PRIORITY)
-    kept = () if priority is None else (replace(batch, obs=(), next_obs=()), priority)
+    kept = (replace(batch, obs=(), next_obs=()), *priorities) if priorities else ()
     return agent, reward_state, {**values, **summary(labelled, after)}, kept
 
 

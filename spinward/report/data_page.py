@@ -55,23 +55,23 @@ def picture(values: dict[str, Any], name: str) -> str:
         return ""
     histogram = values["histogram"]
     edges = np.array(histogram["edges"])
-    return drawn([edges[:-1]], [histogram["counts"]], [np.diff(edges)], name, "episodes")
+    return histogram_svg([edges[:-1]], [histogram["counts"]], [np.diff(edges)], name, "episodes")
 
 
 def actions(content: dict[str, Any]) -> str:
     """How often each action was taken, as an image."""
     counts = content["actions"].get("counts")
     if counts:
-        return drawn([np.arange(len(counts)) - 0.4], [counts], [0.8], "action", "steps")
+        return histogram_svg([np.arange(len(counts)) - 0.4], [counts], [0.8], "action", "steps")
     spread = np.array(content["actions"].get("spread", []))[:12]
     if not spread.size:
         return ""
     edges = np.linspace(-1.0, 1.0, spread.shape[1] + 1)
     sizes = [np.diff(edges)] * len(spread)
-    return drawn([edges[:-1]] * len(spread), list(spread), sizes, "action, scaled", "steps")
+    return histogram_svg([edges[:-1]] * len(spread), list(spread), sizes, "action, scaled", "steps")
 
 
-def drawn(starts: list[Any], counts: list[Any], widths: list[Any], x: str, y: str) -> str:
+def histogram_svg(starts: list[Any], counts: list[Any], widths: list[Any], x: str, y: str) -> str:
     """Bars as an image, a picture for each list of counts."""
     from matplotlib.figure import Figure
 

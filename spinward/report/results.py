@@ -63,11 +63,11 @@ def curve(run: Run, metric: str = "episode_return") -> plot.Curve:
 def curves(run: Run, metric: str = RETURN.metric) -> list[plot.Curve]:
     """A metric of the log; beside the training return also that of evaluations, if there are
     some."""
-    found = [curve(run, metric)]
+    all_curves = [curve(run, metric)]
     if metric == RETURN.metric:
         of_evaluations = plot.Curve(f"{run.path.name}, evaluated", *run.curves(EVALUATION.metric))
-        found += [of_evaluations] if len(of_evaluations.steps) else []
-    return found
+        all_curves += [of_evaluations] if len(of_evaluations.steps) else []
+    return all_curves
 
 
 def evaluated(run: Run) -> dict[str, Any] | None:
@@ -92,7 +92,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     config, result, headline = run.config, summary(run), shown(run)
     kind = config["algorithm"]["class"].rpartition(":")[2]
     same = [other for other in others if shown(other) == headline]
-    drawn = [c for each in (run, *same) for c in curves(each, headline.metric) if len(c.steps)]
+    lines = [c for each in (run, *same) for c in curves(each, headline.metric) if len(c.steps)]
     points = run.points
     steps_of = "env steps" if points and "episodes" in points[0] else "updates"
     facts = {f"{steps_of} of each seed": points[-1]["env_steps"] if points else 0}
@@ -102,7 +102,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
     page = report.html(
         f"{kind} in {choices(config)[0]}",
         {**result, **facts},
-        drawn,
+        lines,
         rows_of(run, result, headline),
         config,
         newest_video(run),

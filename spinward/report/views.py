@@ -53,9 +53,9 @@ def picture(run: Run, *others: Run, metric: str = "") -> Picture:
     shown = metric or results.shown(run).metric
     for each in (run, *others):
         results.require_metric(each, shown)
-    drawn = [curve for each in (run, *others) for curve in results.curves(each, shown)]
+    lines = [curve for each in (run, *others) for curve in results.curves(each, shown)]
     title = ", ".join(dict.fromkeys(str(choices(each.config)[0]) for each in (run, *others)))
-    return Picture(plot.figure(drawn, title, values=shown.replace("_", " ")))
+    return Picture(plot.figure(lines, title, values=shown.replace("_", " ")))
 
 
 def film(run: Run, seed: int = 0, frames: int = 300, checkpoint: str | int = "last") -> Film:
@@ -76,15 +76,15 @@ def card(run: Run) -> str:
     """A few lines of HTML on a run, with its curve."""
     config, points = run.config, run.points
     kind = config["algorithm"]["class"].rpartition(":")[2]
-    told = [f"{kind} in {choices(config)[0]}", f"{config['seeds']} seeds from {config['seed']}"]
-    told.append(f"{points[-1]['env_steps'] if points else 0:,} of {config['steps']:,} steps")
-    lines = [f"<b>{escape(str(run.path))}</b>", escape(", ".join(told))]
+    facts = [f"{kind} in {choices(config)[0]}", f"{config['seeds']} seeds from {config['seed']}"]
+    facts.append(f"{points[-1]['env_steps'] if points else 0:,} of {config['steps']:,} steps")
+    lines = [f"<b>{escape(str(run.path))}</b>", escape(", ".join(facts))]
     if points:
         shown = results.shown(run)
         lines.append(f"{escape(shown.label)}: {escape(sentence(results.summary(run)))}")
-        drawn = [curve for curve in results.curves(run, shown.metric) if len(curve.steps)]
-        if drawn:
-            figure = plot.figure(drawn, "", values=shown.label)
+        all_curves = [curve for curve in results.curves(run, shown.metric) if len(curve.steps)]
+        if all_curves:
+            figure = plot.figure(all_curves, "", values=shown.label)
             data = base64.b64encode(plot.rendered(figure, "png")).decode()
             lines.append(f'<img src="data:image/png;base64,{data}" width="480">')
     return "<div>" + "<br>".join(lines) + "</div>"

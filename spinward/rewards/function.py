@@ -51,24 +51,24 @@ class Function:
         step = {"obs": obs, "next_obs": obs, "action": action, "reward": jnp.float32(0.0)}
         step |= {"terminated": jnp.bool_(False), "truncated": jnp.bool_(False)}
         try:
-            found = jax.eval_shape(lambda **one: jnp.float32(self.of(one)), **step)
+            result = jax.eval_shape(lambda **one: jnp.float32(self.of(one)), **step)
         except Exception as error:
             line = (str(error).strip().splitlines() or [""])[0]
             raise SettingsError(
                 f"reward {name} failed on one step: {type(error).__name__}: {line:.200}; it is "
                 "compiled, so it is written in jax.numpy, without `if` on what it is given"
             ) from error
-        if found.shape:
+        if result.shape:
             raise SettingsError(
-                f"reward {name} returned an array of shape {found.shape} for one step; expected a "
+                f"reward {name} returned an array of shape {result.shape} for one step; expected a "
                 "number"
             )
 
     @property
     def takes_a_step(self) -> bool:
         """Whether all parameters of the function are names of what a step has."""
-        found = parameters(self.function) if self.function else []
-        return bool(found) and set(found) <= set(PARAMETERS)
+        names = parameters(self.function) if self.function else []
+        return bool(names) and set(names) <= set(PARAMETERS)
 
     def of(self, step: dict[str, Any]) -> Any:
         assert self.function is not None

@@ -153,7 +153,7 @@ class Preferences:
 
         members, _ = jax.lax.scan(step, state.members, index)
         state = replace(state, members=members, inputs=inputs, fits=state.fits + 1)
-        return self.judged(state, data, index.shape[0])
+        return self.validated(state, data, index.shape[0])
 
     def step(
         self, obs: Obs, data: Comparisons, member: Learner, decay: Array, index: Array
@@ -171,7 +171,7 @@ class Preferences:
         squares = sum(jnp.square(layer.w).sum() for layer in model.layers.layers)
         return loss + decay * squares, {}
 
-    def judged(self, state: PreferenceState, data: Comparisons, steps: int) -> PreferenceState:
+    def validated(self, state: PreferenceState, data: Comparisons, steps: int) -> PreferenceState:
         """The state with its scale, held-out accuracy and weight decay measured anew."""
         each = self.each(state, data.obs, data.action)  # [members, labels, 2, steps]
         total = each.sum(-1)

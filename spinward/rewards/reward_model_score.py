@@ -29,7 +29,7 @@ class ScoreScale:
 
     texts: Array  # completions that they were estimated from
     mean: Array
-    deviation: Array  # standard deviation
+    std: Array  # standard deviation
 
 
 @config
@@ -67,7 +67,7 @@ class RewardModelScore:
     ) -> tuple[ScoreScale, Transition, Metrics]:
         raw = jax.lax.stop_gradient(scores(self.model, batch))
         state = self.scale(state, raw)
-        score = (raw - state.mean) / jnp.maximum(state.deviation, 1e-6)
+        score = (raw - state.mean) / jnp.maximum(state.std, 1e-6)
         score = jnp.where(batch.terminated.any(0), score, self.unfinished)
         reward = jnp.where(batch.done, score, 0.0)
         return state, replace(batch, reward=reward), {"score": score.mean()}
@@ -78,6 +78,6 @@ class RewardModelScore:
         count, size = state.texts, score.size
         total = count + size
         change = score.mean() - state.mean
-        squares = state.deviation**2 * count + score.var() * size + change**2 * count * size / total
+        squares = state.std**2 * count + score.var() * size + change**2 * count * size / total
         more = ScoreScale(total, state.mean + change * size / total, jnp.sqrt(squares / total))
         return jax.tree.map(lambda a, b: jnp.where(count < self.texts, a, b), more, state)

@@ -36,12 +36,12 @@ class Verifier:
     prompt is passed as it stands in the row: a text, or a conversation."""
 
     function: str = ""  # module:function, or path.py:function
-    judge: Callable[..., Any] | None = None  # of tokens and weights; `opened` makes it
+    scorer: Callable[..., Any] | None = None  # of tokens and weights; `opened` makes it
 
     def opened(self, reader: Reader) -> "Verifier":
         """These settings with the vocabulary and the rows of the prompts read."""
         words = reader.vocabulary(), reader.rows()
-        return replace(self, judge=functools.partial(score_texts, self.function, *words))
+        return replace(self, scorer=functools.partial(score_texts, self.function, *words))
 
     def try_once(self, source: Any) -> None:
         """Scores an empty completion of one prompt, before training starts.
@@ -50,10 +50,10 @@ class Verifier:
             SettingsError: there is no such function, or it fails, or it does not return a number.
             NonFiniteError: that number is not finite.
         """
-        assert isinstance(self.judge, functools.partial)
+        assert isinstance(self.scorer, functools.partial)
         FAILED.pop(self.function, None)  # the failure of an earlier run in the same process
         state, tokens = source.task.reset(jax.random.key(0))
-        vocabulary, rows = self.judge.args[1:]
+        vocabulary, rows = self.scorer.args[1:]
         number = NONE
         if isinstance(source.task, Numbered) and rows is not None:
             number = int(source.task.row(state))
@@ -89,11 +89,11 @@ class Verifier:
     def label(
         self, state: tuple[()], batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[tuple[()], Transition, Metrics]:
-        assert self.judge is not None
+        assert self.scorer is not None
         each = jax.ShapeDtypeStruct(batch.reward.shape[1:], jnp.float32)
         row = batch.extras.get(ROW, jnp.full_like(batch.obs, NONE))[-1]
         score: Array = jax.pure_callback(
-            self.judge, each, texts(batch), batch.weight, row, vmap_method="expand_dims"
+            self.scorer, each, texts(batch), batch.weight, row, vmap_method="expand_dims"
         )
         reward = jnp.where(batch.done, score, 0.0)
         return state, replace(batch, reward=reward), {"score": score.mean()}
@@ -108,10 +108,10 @@ def score_texts(
     score, tokens, weight = loaded(function), np.asarray(tokens), np.asarray(weight)
     weight = np.broadcast_to(weight, (*tokens.shape[:-2], *weight.shape[-2:]))
     numbers = np.broadcast_to(row, (*tokens.shape[:-2], tokens.shape[-1])).reshape(-1)
-    chosen = np.concatenate([np.zeros_like(weight[..., :1, :]), weight], -2) > 0
-    columns, written = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, chosen))
+    own = np.concatenate([np.zeros_like(weight[..., :1, :]), weight], -2) > 0
+    columns, marks = (np.moveaxis(x, -2, -1).reshape(-1, x.shape[-2]) for x in (tokens, own))
     scores = []
-    for column, mark, number in zip(columns, written, numbers.tolist(), strict=True):
+    for column, mark, number in zip(columns, marks, numbers.tolist(), strict=True):
         words, completion = texts_of(column, mark, vocabulary)
         prompt, more = asked(score, rows, number, words)
         scores.append(scored(function, score, prompt, completion, more))
@@ -146,11 +146,11 @@ def parameters(score: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
     """The names of a function's parameters, the required ones after the second, and whether the
     function takes any keyword. A function without a signature is given two texts."""
     try:
-        found = list(inspect.signature(score).parameters.values())
+        listed = list(inspect.signature(score).parameters.values())
     except (TypeError, ValueError):
         return [], [], False
-    whole = any(p.kind is p.VAR_KEYWORD for p in found)
-    named = [p for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    whole = any(p.kind is p.VAR_KEYWORD for p in listed)
+    named = [p for p in listed if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     needed = [p.name for p in named[2:] if p.default is p.empty]
     return [p.name for p in named], needed, whole
 
@@ -166,11 +166,11 @@ def scored(
         return math.nan
 
 
-def texts_of(tokens: np.ndarray, chosen: np.ndarray, vocabulary: Any) -> tuple[str, str]:
+def texts_of(tokens: np.ndarray, own: np.ndarray, vocabulary: Any) -> tuple[str, str]:
     """The prompt, and the completion without its end token."""
-    prompt, written = tokens[~chosen & (tokens >= 0)], tokens[chosen]
-    written = written[written != vocabulary.end]
-    return vocabulary.decode(prompt.tolist()), vocabulary.decode(written.tolist())
+    prompt, completion = tokens[~own & (tokens >= 0)], tokens[own]
+    completion = completion[completion != vocabulary.end]
+    return vocabulary.decode(prompt.tolist()), vocabulary.decode(completion.tolist())
 
 
 @functools.cache
@@ -180,7 +180,7 @@ def loaded(place: str) -> Callable[..., Any]:
     Raises:
         SettingsError: there is none.
     """
-    found = imported(place)
-    if not callable(found):
-        raise SettingsError(f"reward {place} is a {type(found).__name__}; expected a function")
-    return found
+    value = imported(place)
+    if not callable(value):
+        raise SettingsError(f"reward {place} is a {type(value).__name__}; expected a function")
+    return value

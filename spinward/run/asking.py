@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinward.people.cycle import Cycle, hook
-from spinward.people.schedule import Plan
+from spinward.people.schedule import AskingPlan
 from spinward.run.assemble import Assembled
 from spinward.run.experiment import Experiment
 
@@ -15,7 +15,7 @@ def asking(made: Assembled, shard: Experiment, run: Path) -> Iterator[Cycle | No
     """The hook that asks people, or programs in their place, while a shard of a run trains."""
     reward = made.parts.reward
     iterations, every = shard.plan(made.stride)
-    plan = Plan(iterations, iterations // every, made.stride, shard.seed, shard.seeds)
+    plan = AskingPlan(iterations, iterations // every, made.stride, shard.seed, shard.seeds)
     cycle = hook(reward, made.algorithm, made.env, str(shard.env), plan, run)
     finished = False
     try:

@@ -94,8 +94,10 @@ class Assembled:
             reward = experiment.reward.opened(materials)
         else:
             reward = experiment.reward
-        for algorithm, judged in itertools.product(*map(schedules.ends, (self.algorithm, reward))):
-            contradictions.check_rewards(algorithm, judged)
+        for algorithm, labeller in itertools.product(
+            *map(schedules.ends, (self.algorithm, reward))
+        ):
+            contradictions.check_rewards(algorithm, labeller)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
@@ -142,7 +144,8 @@ class Assembled:
         if not choice or self.on_texts:
             return None
         sizes = choice.share, choice.memory_gib
-        return open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        data = open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
+        return data.apart(choice.held_out if choice.share == 1.0 else 0.0)
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""

@@ -182,9 +182,9 @@ def choice(kind: Any, name: str, value: Any) -> Any:
     fields = {first: value, **alone} if isinstance(value, str) else value
     if not isinstance(fields, dict) or first not in fields:
         raise Malformed(f"found {name}={value!a:.80}, not a text or its fields")
-    found = fields.get("settings", {})
-    if not isinstance(found, dict) or not all(map(plain, found.values())):
-        raise Malformed(f"found {name}.settings={found!a:.80}")
+    given = fields.get("settings", {})
+    if not isinstance(given, dict) or not all(map(plain, given.values())):
+        raise Malformed(f"found {name}.settings={given!a:.80}")
     try:
         value_of_kind = settings.checked(kind, fields)
         if value or name != "evaluate_env":  # which may be none

@@ -10,7 +10,7 @@ from spinward import schedules
 from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.data.recorder import data_log
 from spinward.errors import NonFiniteError, Stopped
-from spinward.evaluation import q_diagnostics, texts
+from spinward.evaluation import offline_probes, q_diagnostics, texts
 from spinward.evaluation.episodes import Agents
 from spinward.experience.replay import Replay
 from spinward.faults import explain, failure, in_metrics, unfinite
@@ -21,6 +21,7 @@ from spinward.rewards.environment import Environment
 from spinward.run import warm_start
 from spinward.run.assemble import Assembled
 from spinward.run.between import Changes
+from spinward.run.candidates import Candidates
 from spinward.run.config import read_config
 from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
@@ -61,10 +62,13 @@ class Driver:
         self.config = integrity.config_digest(run_of(folder))
         self.changes = Changes(folder / "between", options.between, self.log_every)
         self.evaluations = Evaluations(made, shard, folder)
+        self.candidates = Candidates(made, folder, self.iterations)
         self.interval = record.Interval()
 
     def run(self) -> None:
         state, self.iteration, log = self.restore()
+        self.probes = offline_probes.OfflineProbes(self.parts, state)
+        self.candidates.restore(self.iteration)
         about = self.experiment, self.iteration > 0
         self.data = data_log(self.folder / "data", self.parts.source, state, *about)
         if self.options.older:
@@ -100,7 +104,7 @@ class Driver:
             self.check_rewards(state)
             if self.experiment.start_from:
                 first_seed = read_config(run_of(self.folder) / "config.json")["seed"]
-                state = warm_start.begun(state, self.experiment, first_seed)
+                state = warm_start.started(state, self.experiment, first_seed)
             return state, 0, (0, None)
         return self.read(integrity.choose(checkpoints, self.options.older).path)
 
@@ -226,9 +230,12 @@ class Driver:
         point, points = (n // self.log_every for n in (self.iteration, self.iterations))
         measured = point % max(1, points // q_diagnostics.POINTS) == 0
         parts = parts_at(self.parts, self.iteration)
-        line |= q_diagnostics.measure(parts, state, self.interval.peaks, measured)
+        line |= q_diagnostics.measure(parts, state, self.interval.running_max, measured)
         if measured or point == points:
             line |= texts.measure(parts, state.agent)
+        if point % max(1, points // offline_probes.POINTS) == 0 or point == points:
+            line |= self.probes.measure(parts, state)
+        self.candidates.keep(state.agent, self.iteration)
         agents = Agents(parts.algorithm, state.agent, self.made.env, self.experiment.seeds)
         line |= self.evaluations.measure(agents, self.iteration, self.iterations)
         self.over = self.evaluations.reached(line)

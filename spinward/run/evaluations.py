@@ -74,11 +74,11 @@ class Evaluations:
         if self.best is not None or not info.get(FOLDER):
             return
         path = self.folder / f"{iteration:010d}"
-        saved, found = checkpoint.load(path, {"agent": agent})
+        saved, about = checkpoint.load(path, {"agent": agent})
         try:
-            returns, iterations = (np.array(found[k], float) for k in ("returns", "iterations"))
+            returns, iterations = (np.array(about[k], float) for k in ("returns", "iterations"))
         except (KeyError, TypeError, ValueError):
-            raise DamagedFileError(f"{path}: expected returns, found {found!r:.120}") from None
+            raise DamagedFileError(f"{path}: expected returns, found {about!r:.120}") from None
         self.best = Best(saved["agent"], returns, iterations.astype(int))
 
     def measure(self, agents: Agents, iteration: int, iterations: int) -> dict[str, list[float]]:
@@ -104,10 +104,10 @@ class Evaluations:
             return
         better = returns > self.best.returns
 
-        def chosen(new: Any, old: Any) -> Any:
+        def better_of(new: Any, old: Any) -> Any:
             return jnp.where(better.reshape(-1, *[1] * (jnp.ndim(new) - 1)), new, old)
 
-        kept = jax.tree.map(chosen, agent, self.best.agent)
+        kept = jax.tree.map(better_of, agent, self.best.agent)
         old = self.best
         self.best = Best(
             kept, np.maximum(returns, old.returns), np.where(better, at, old.iterations)
@@ -125,8 +125,8 @@ class Evaluations:
     def reached(self, line: dict[str, Any]) -> bool:
         """Whether all seeds have the return at which a run ends: that of an evaluation, or in a
         run without evaluations that of the episodes trained on."""
-        goal = self.experiment.stop_at
+        target = self.experiment.stop_at
         metric = EVALUATION.metric if self.every else RETURN.metric
-        if goal is None or metric not in line:
+        if target is None or metric not in line:
             return False
-        return all(value is not None and value >= goal for value in line[metric])
+        return all(value is not None and value >= target for value in line[metric])

@@ -59,7 +59,7 @@ class DataChoice:
     share: float = 1.0  # of every batch; below 1 the rest is the agent's own steps
     skip: bool = False  # pass over rows of texts that cannot be used, in place of an error
     max_length: int = 0  # tokens that longer texts are cut to, or with skip passed over; 0: no cut
-    held_out: float = 0.05  # share of the texts that is evaluated with, not learned from
+    held_out: float = 0.05  # share of texts or episodes that is evaluated with, not learned from
     memory_gib: float = 0.5  # logged steps of more are read as they are drawn, not held in memory
 
     @classmethod
@@ -160,14 +160,14 @@ class Experiment:
 
     def check_schedules(self) -> None:
         """Raises SettingsError for schedules that contradict other settings."""
-        found = schedules.of(self.algorithm)
-        anneal = dict(vars(self.algorithm)).get("anneal_steps") if "lr" in found else 0
+        scheduled = schedules.of(self.algorithm)
+        anneal = dict(vars(self.algorithm)).get("anneal_steps") if "lr" in scheduled else 0
         if anneal:
             raise SettingsError(
-                f"anneal_steps={anneal}: lr={found['lr']} is a schedule by itself; set "
+                f"anneal_steps={anneal}: lr={scheduled['lr']} is a schedule by itself; set "
                 "anneal_steps=0 (--anneal-steps 0)"
             )
-        if self.workers and (found or schedules.of(self.reward)):
+        if self.workers and (scheduled or schedules.of(self.reward)):
             raise SettingsError(f"workers={self.workers}: actors of Ray know no schedules")
 
     def check_evaluations(self) -> None:

@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 PLATFORMS = ("cpu", "cuda")
 
 
-class Actor(NamedTuple):
+class ExportedPolicy(NamedTuple):
     """An agent of one seed, and what it acts by."""
 
     algorithm: Any
@@ -62,7 +62,7 @@ class Leaves(NamedTuple):
         ]
 
 
-def program(policy: Actor) -> Any:
+def program(policy: ExportedPolicy) -> Any:
     """`act(obs, memory) -> (action, memory)` of a batch: greedy, in the environment's units."""
     algorithm, agent, space = policy.algorithm, policy.agent, policy.spec.action
     agent = jax.tree.map(jnp.asarray, agent)
@@ -76,14 +76,14 @@ def program(policy: Actor) -> Any:
     return jax.vmap(act)
 
 
-def shapes(policy: Actor, envs: int) -> tuple[Leaves, Leaves]:
+def shapes(policy: ExportedPolicy, envs: int) -> tuple[Leaves, Leaves]:
     """The observations and the memory of a batch."""
     obs = jax.tree.map(jnp.asarray, policy.spec.zeros(envs))
     memory = jax.tree.map(jnp.asarray, policy.algorithm.memory(policy.agent, envs))
     return Leaves.of(obs), Leaves.of(memory)
 
 
-def save(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
+def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
     """Writes a policy to a new folder, checks what was written, and returns the contract.
 
     Raises:
@@ -100,9 +100,9 @@ def save(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[str
         return write(policy, folder, kind, about)
 
 
-def write(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
+def write(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
     """Writes a policy to an empty folder, checks what was written, and returns the contract."""
-    written = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
+    program = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
     obs, memory = shapes(policy, 1)
     contract = {
         "format": FORMAT,
@@ -113,9 +113,9 @@ def write(policy: Actor, out: Path, kind: str, about: dict[str, Any]) -> dict[st
         "action": action_of(policy.spec.action),
         **about,
         "versions": {n: importlib.metadata.version(n) for n in ("spinward", "jax", "numpy")},
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in written.items()},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in program.items()},
     }
-    for name, data in written.items():
+    for name, data in program.items():
         files.write_atomically(out / name, data)
     error = compare(policy, reopened(policy, out, kind))
     if not error <= TOLERANCE:
@@ -134,7 +134,7 @@ ABSENT = {
 }
 
 
-def as_program(policy: Actor) -> dict[str, bytes]:
+def as_program(policy: ExportedPolicy) -> dict[str, bytes]:
     """The program for batches of any size, in JAX's own form and as a StableHLO module."""
     require_flatbuffers()
     obs, memory = shapes(policy, 1)
@@ -157,7 +157,7 @@ def require_flatbuffers() -> None:
         raise SettingsError(f"a program is written with flatbuffers: {install('flatbuffers')}")
 
 
-def flat(policy: Actor) -> Any:
+def flat(policy: ExportedPolicy) -> Any:
     """The program over leaves: those of observations and then those of memory go in, the action
     and then the leaves of memory come out."""
     act, (obs, memory) = program(policy), shapes(policy, 1)
@@ -171,7 +171,7 @@ def flat(policy: Actor) -> Any:
     return run
 
 
-def as_arrays(policy: Actor) -> dict[str, bytes]:
+def as_arrays(policy: ExportedPolicy) -> dict[str, bytes]:
     """The leaves of the agent by name, without the states of optimisers."""
     leaves = jax.tree_util.tree_leaves_with_path(policy.agent)
     named = {name_of(path): np.asarray(x) for path, x in leaves}
@@ -181,16 +181,16 @@ def as_arrays(policy: Actor) -> dict[str, bytes]:
     return {ARRAYS: buffer.getvalue()}
 
 
-def reopened(policy: Actor, out: Path, kind: str) -> Any:
+def reopened(policy: ExportedPolicy, out: Path, kind: str) -> Any:
     """The written policy as a function of leaves."""
     if kind == "stablehlo":
         return opened(out)
-    with np.load(out / ARRAYS, allow_pickle=False) as found:
-        arrays = dict(found)
+    with np.load(out / ARRAYS, allow_pickle=False) as stored:
+        arrays = dict(stored)
     agent = jax.tree_util.tree_map_with_path(
         lambda path, x: arrays.get(name_of(path), np.zeros_like(x)), policy.agent
     )
-    return jax.jit(flat(Actor(policy.algorithm, agent, policy.spec)))
+    return jax.jit(flat(ExportedPolicy(policy.algorithm, agent, policy.spec)))
 
 
 def opened(out: Path) -> Any:
@@ -198,7 +198,7 @@ def opened(out: Path) -> Any:
     return jax.jit(jax.export.deserialize(bytearray((out / PROGRAM).read_bytes())).call)
 
 
-def compare(policy: Actor, other: Any) -> float:
+def compare(policy: ExportedPolicy, other: Any) -> float:
     """The largest difference of actions and memories on observations that are sampled."""
     _, memory = shapes(policy, SIDE_BY_SIDE)
     act = jax.jit(lambda agent, *x: policy.algorithm.act(agent, *x, jax.random.PRNGKey(0), False))
@@ -219,11 +219,11 @@ def compare(policy: Actor, other: Any) -> float:
     return error
 
 
-def sample(policy: Actor, random: np.random.Generator) -> Any:
+def sample(policy: ExportedPolicy, random: np.random.Generator) -> Any:
     """Observations [batch, ...] within their bounds."""
     space = policy.spec.obs
     items = space.items if isinstance(space, Dict) else (("", space),)
-    found = {}
+    parts = {}
     for name, box in items:
         shape = SIDE_BY_SIDE, *box.shape
         whole = np.issubdtype(box.dtype, np.integer) or name == MASK
@@ -233,11 +233,11 @@ def sample(policy: Actor, random: np.random.Generator) -> Any:
         values = np.round(values) if whole else values
         if name == MASK:  # allows at least the first action
             values = np.maximum(values, np.arange(shape[-1]) == 0)
-        found[name] = np.asarray(values, box.dtype)
-    return found if isinstance(space, Dict) else found[""]
+        parts[name] = np.asarray(values, box.dtype)
+    return parts if isinstance(space, Dict) else parts[""]
 
 
-def bounds(policy: Actor, name: str) -> dict[str, Any]:
+def bounds(policy: ExportedPolicy, name: str) -> dict[str, Any]:
     """The bounds of an observation, for a contract; infinite ones are texts."""
     space = policy.spec.obs
     box = dict(space.items)[name] if isinstance(space, Dict) else space

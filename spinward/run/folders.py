@@ -16,7 +16,7 @@ from spinward.store import log as record
 
 PARTS = (  # of a shard
     "lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best",
-    integrity.SAVED,
+    "candidates", integrity.SAVED,
 )  # fmt: skip
 DEFAULT = 2  # shards, whatever the number of cores, so that results do not depend on it
 
@@ -100,7 +100,7 @@ def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     return whole
 
 
-def chosen(run: Path, older: bool | None = False) -> list[integrity.Chosen]:
+def newest(run: Path, older: bool | None = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that has one.
 
     Raises:
@@ -110,14 +110,14 @@ def chosen(run: Path, older: bool | None = False) -> list[integrity.Chosen]:
     return [integrity.choose(place, older) for place in places if checkpoint.checkpoints(place)]
 
 
-def named(run: Path, which: str | int, older: bool | None = False) -> list[integrity.Chosen]:
+def named(run: Path, which: str | int, older: bool | None = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that a name means: `last`, `best`, or an iteration.
 
     Raises:
         SettingsError: there is none of that name.
         DamagedFileError: it is damaged.
     """
-    last = chosen(run, older)
+    last = newest(run, older)
     which = int(which) if isinstance(which, str) and which.isdecimal() else which
     if which == "last":
         return last
@@ -126,14 +126,24 @@ def named(run: Path, which: str | int, older: bool | None = False) -> list[integ
         if not all(path.is_dir() for path in places):
             raise SettingsError(f"{run} kept no best agents: train with --keep-best")
     else:
-        found = [{checkpoint.number(p) for p in checkpoint.checkpoints(f / "checkpoints")}
-                 for f in folders(run)]  # fmt: skip
-        known = set.intersection(*found) if found else set()
+        known = numbered(run)
         if which not in known:
             names = ", ".join(map(str, ["best", "last", *sorted(known)]))
             raise SettingsError(f"{run} has no checkpoint {which!r}; expected one of {names}")
-        places = [f / "checkpoints" / f"{which:010d}" for f in folders(run)]
-    return [integrity.Chosen(path, each.damaged) for path, each in zip(places, last, strict=True)]
+        places = known[int(which)]
+    return [integrity.Usable(path, each.damaged) for path, each in zip(places, last, strict=True)]
+
+
+def numbered(run: Path) -> dict[int, list[Path]]:
+    """The place in each shard of the agents of every iteration that all shards have: checkpoints,
+    and the agents that a run on logged data keeps."""
+    found: list[dict[int, Path]] = []
+    for folder in folders(run):
+        paths = [*checkpoint.checkpoints(folder / "candidates"),
+                 *checkpoint.checkpoints(folder / "checkpoints")]  # fmt: skip
+        found.append({checkpoint.number(path): path for path in paths})
+    known = set(found[0]).intersection(*found) if found else set()
+    return {number: [each[number] for each in found] for number in sorted(known)}
 
 
 def last_agents(

@@ -62,13 +62,13 @@ def opponents(game: Any, names: Sequence[str]) -> dict[str, Player]:
 class Sitting:
     """One game of a person against an agent."""
 
-    def __init__(self, game: Any, found: Any, reset: Any, step: Any) -> None:
-        self.game, self.found, self.take = game, found, step
+    def __init__(self, game: Any, search: Any, reset: Any, step: Any) -> None:
+        self.game, self.search, self.take = game, search, step
         self.state, self.obs = reset
         self.over, self.moves = False, 0
 
     @classmethod
-    def begin(cls, run: Run, seed: int) -> "Sitting":
+    def start(cls, run: Run, seed: int) -> "Sitting":
         """A new game against one seed of a run.
 
         Raises:
@@ -81,13 +81,13 @@ class Sitting:
             raise SettingsError(f"{run.path} has no agent that searches; train alphazero")
         agent = jax.tree.map(lambda x: x[seed], agents.agent)
 
-        def found(obs: Obs, key: Key) -> Any:
+        def search(obs: Obs, key: Key) -> Any:
             batch = jax.tree.map(lambda x: x[None], obs)
-            one = algorithm.found(agent.learner.model, batch, key, explore=False)
+            one = algorithm.run_search(agent.learner.model, batch, key, explore=False)
             return jax.tree.map(lambda x: x[0], one)
 
         key = jax.random.key(0)  # rules draw nothing
-        return cls(game, jax.jit(found), game.reset(key), jax.jit(game.step))
+        return cls(game, jax.jit(search), game.reset(key), jax.jit(game.step))
 
     @property
     def second(self) -> bool:
@@ -106,7 +106,7 @@ class Sitting:
 
     def answer(self) -> int:
         """The agent's move."""
-        return int(self.found(self.obs, jax.random.key(self.moves)).action)
+        return int(self.search(self.obs, jax.random.key(self.moves)).action)
 
     def move(self, action: int) -> float:
         """Makes a move, and returns the mover's reward."""
@@ -117,11 +117,11 @@ class Sitting:
 
     def view(self) -> str:
         """The position's value for the side to move, and the moves the search likes best."""
-        found = self.found(self.obs, jax.random.key(self.moves))
-        best = np.argsort(-np.asarray(found.policy))[:5]
+        result = self.search(self.obs, jax.random.key(self.moves))
+        best = np.argsort(-np.asarray(result.policy))[:5]
         rows = [
-            f"  {self.name(int(a))}: {float(found.policy[a]):.0%}, {int(found.visits[a])} visits"
+            f"  {self.name(int(a))}: {float(result.policy[a]):.0%}, {int(result.visits[a])} visits"
             for a in best
             if self.obs[MASK][a]
         ]
-        return "\n".join([f"  worth {float(found.value):+.2f} to the side to move", *rows])
+        return "\n".join([f"  worth {float(result.value):+.2f} to the side to move", *rows])

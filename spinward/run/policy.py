@@ -37,7 +37,7 @@ class TrainedPolicy:
     def save(self, out: str | Path, to: str = "stablehlo", **about: Any) -> dict[str, Any]:
         """Writes the policy to a new folder, as `stablehlo` or `npz`, checks it on 1,000
         observations, and returns its contract (see `run/exporting.py`). `about` goes into that."""
-        actor = exporting.Actor(self.algorithm, self.agent, self.spec)
+        actor = exporting.ExportedPolicy(self.algorithm, self.agent, self.spec)
         return exporting.save(actor, Path(out), to, about)
 
     def _act(self, agent: Any, obs: Obs, memory: Any, key: Any) -> tuple[Any, Any, Any]:

@@ -151,7 +151,7 @@ class Run:
         self.trust = self.trust or trust
         self.check_trust()
         if self.older:
-            self.chosen()
+            self.checkpoint_paths()
         watch = watched(self.made.experiment, self.path.name, watch)
         options = Options(watch, checkpoint_s, between, self.older)
         shards.train(self.made, self.path, options, self.trust)
@@ -169,7 +169,7 @@ class Run:
         del self.__dict__["made"]  # of the settings before
         return self
 
-    def chosen(self, checkpoint: str | int = "last") -> list[Path]:
+    def checkpoint_paths(self, checkpoint: str | int = "last") -> list[Path]:
         """The checkpoint of each shard that has one: `last`, `best`, or of an iteration.
 
         Raises:
@@ -226,7 +226,7 @@ class Run:
         """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
         made = self.made
-        places = self.chosen(checkpoint)
+        places = self.checkpoint_paths(checkpoint)
         agents = made.agents(self.path, places)
         algorithm = made.acting(int(places[0].name))
         return Agents(algorithm, agents, made.env, made.experiment.seeds)
@@ -263,8 +263,8 @@ class Run:
             return agents._replace(env=parts.source)
         self.check_trust()
         init = partial(parts.reward.init, spec=made.spec)
-        state = folders.last(self.path, self.chosen(), "reward", init, made.experiment)
-        return agents._replace(reward=parts.reward, judge=state)
+        state = folders.last(self.path, self.checkpoint_paths(), "reward", init, made.experiment)
+        return agents._replace(reward=parts.reward, reward_state=state)
 
     def check_trust(self) -> None:
         """Raises SettingsError for a reward that calls a user's function without `trust`."""

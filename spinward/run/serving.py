@@ -83,12 +83,14 @@ def array(about: dict[str, Any], values: Any) -> np.ndarray:
     if values is None:
         raise SettingsError(f"{name} is missing")
     try:
-        found = np.asarray(values, about["dtype"])
+        values_given = np.asarray(values, about["dtype"])
     except (ValueError, TypeError, OverflowError) as error:
         raise SettingsError(f"{name}: {error!s:.120}") from None
-    if found.ndim != len(shape) + 1 or list(found.shape[1:]) != shape:
-        raise SettingsError(f"{name} has shape {list(found.shape)}; expected [batch, *{shape}]")
-    return found
+    if values_given.ndim != len(shape) + 1 or list(values_given.shape[1:]) != shape:
+        raise SettingsError(
+            f"{name} has shape {list(values_given.shape)}; expected [batch, *{shape}]"
+        )
+    return values_given
 
 
 def application(served: Served, token: str) -> Any:

@@ -33,7 +33,7 @@ def named(agent: Any) -> dict[str, Any]:
     return {name_of(path): leaf for path, leaf in leaves}
 
 
-def chosen(leaves: dict[str, Any], parts: tuple[str, ...]) -> list[str]:
+def named_parts(leaves: dict[str, Any], parts: tuple[str, ...]) -> list[str]:
     """The names of the leaves that are taken from another run.
 
     Raises:
@@ -70,32 +70,32 @@ def taken(agent: Any, experiment: Experiment) -> dict[str, np.ndarray]:
     places = folders.named(source, experiment.start_checkpoint, None)
     if not places:
         raise SettingsError(f"{source} has no checkpoint to start from")
-    names = chosen(leaves, experiment.start_parts)
+    names = named_parts(leaves, experiment.start_parts)
     loaded = [learned.read(each.path)[0] for each in places]
     for name in names:
-        found = loaded[0].get(AGENT + name)
+        leaf = loaded[0].get(AGENT + name)
         expected, dtype = leaves[name].shape, leaves[name].dtype
-        if found is None or found.shape[1:] != expected or found.dtype != dtype:
-            there = "none" if found is None else f"{found.dtype}{list(found.shape[1:])}"
+        if leaf is None or leaf.shape[1:] != expected or leaf.dtype != dtype:
+            actual = "none" if leaf is None else f"{leaf.dtype}{list(leaf.shape[1:])}"
             raise SettingsError(
-                f"{name} is {dtype}{list(expected)} in this run and {there} in {source}: take "
+                f"{name} is {dtype}{list(expected)} in this run and {actual} in {source}: take "
                 "other parts (--from-parts), or settings that fit"
             )
     return {name: np.concatenate([each[AGENT + name] for each in loaded]) for name in names}
 
 
-def begun(state: TrainState, shard: Experiment, first_seed: int) -> TrainState:
+def started(state: TrainState, shard: Experiment, first_seed: int) -> TrainState:
     """The first state of a shard, with leaves of the other run: those of its first seed for the
     `first_seed` of this run, and so on, and again from the first where it has fewer."""
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.agent)
     leaves = taken(like, shard)
     index = np.arange(shard.seeds) + shard.seed - first_seed
 
-    def begin(path: Any, leaf: Any) -> Any:
+    def replaced(path: Any, leaf: Any) -> Any:
         other = leaves.get(name_of(path))
         return leaf if other is None else jnp.asarray(other[index % len(other)])
 
-    return replace(state, agent=jax.tree_util.tree_map_with_path(begin, state.agent))
+    return replace(state, agent=jax.tree_util.tree_map_with_path(replaced, state.agent))
 
 
 def check(made: Assembled) -> None:

@@ -69,6 +69,6 @@ def exact(game: Any, obs: Obs, key: Key) -> Array:
         later = -value[jax.vmap(number)(after.mine, after.theirs)]
         return jnp.where(legal, jnp.where(over, reward, later), -jnp.inf)
 
-    found = jax.vmap(values)(jax.vmap(game.state_of)(obs), obs[MASK] != 0)
-    tie = jax.random.uniform(key, found.shape, maxval=0.5)
-    return (found + tie).argmax(-1).astype(jnp.int32)
+    results = jax.vmap(values)(jax.vmap(game.state_of)(obs), obs[MASK] != 0)
+    tie = jax.random.uniform(key, results.shape, maxval=0.5)
+    return (results + tie).argmax(-1).astype(jnp.int32)

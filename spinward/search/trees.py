@@ -19,7 +19,7 @@ Evaluate = Callable[[Obs, Key], tuple[Array, Array]]
 NODE = 4 * 6 + 4 * 5  # bytes mctx keeps of a node for each action, and once
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search from each of a batch of positions."""
 
     action: Array  # [batch] to play
@@ -47,7 +47,7 @@ def tree_bytes(spec: Spec, games: int, simulations: int) -> int:
 def gumbel(
     game: Game, evaluate: Evaluate, obs: Obs, key: Key, simulations: int, scale: float = 1.0,
     considered: int = 16,
-) -> Found:  # fmt: skip
+) -> SearchResult:  # fmt: skip
     """Gumbel AlphaZero (Danihelka et al., 2022): at the root, sequential halving among `considered`
     actions drawn without replacement; `scale` 0 draws none at random, to play in earnest."""
     import mctx
@@ -63,12 +63,12 @@ def gumbel(
         gumbel_scale=scale,
         max_num_considered_actions=considered,
     )
-    return found(output.action, output.action_weights, output.search_tree)
+    return result_of(output.action, output.action_weights, output.search_tree)
 
 
 def puct(
     game: Game, evaluate: Evaluate, obs: Obs, key: Key, simulations: int, settings: PUCT = PUCT()
-) -> Found:
+) -> SearchResult:
     """AlphaZero's own search. The policy is the share of visits."""
     import mctx
 
@@ -86,7 +86,7 @@ def puct(
         qtransform=signed_q,
     )
     visits = output.search_tree.summary().visit_counts
-    return found(
+    return result_of(
         by_visits(visits, settings.temperature, k_choice), shares(visits), output.search_tree
     )
 
@@ -94,7 +94,7 @@ def puct(
 def uct(
     game: Game, evaluate: Evaluate, obs: Obs, key: Key, simulations: int, bonus: float = 0.0,
     constant: float = 1.0, temperature: float = 0.0,
-) -> Found:  # fmt: skip
+) -> SearchResult:  # fmt: skip
     """UCT (Kocsis and Szepesvari, 2006): Q + constant sqrt(ln N / n), untried actions first. With
     `bonus`, bonus * prior / (n + 1) is added, as in expert iteration (Anthony et al., 2017)."""
     from mctx._src.search import search
@@ -121,7 +121,7 @@ def uct(
         invalid_actions=obs[MASK] == 0,
     )
     visits = tree.summary().visit_counts
-    return found(by_visits(visits, temperature, k_choice), shares(visits), tree)
+    return result_of(by_visits(visits, temperature, k_choice), shares(visits), tree)
 
 
 UNTRIED = 10.0  # the score of an action without visits, above all that Q and the spread can be
@@ -190,6 +190,6 @@ def shares(visits: Array) -> Array:
     return visits / visits.sum(-1, keepdims=True)
 
 
-def found(action: Array, policy: Array, tree: Any) -> Found:
+def result_of(action: Array, policy: Array, tree: Any) -> SearchResult:
     summary = tree.summary()
-    return Found(action.astype(jnp.int32), policy, summary.value, summary.visit_counts)
+    return SearchResult(action.astype(jnp.int32), policy, summary.value, summary.visit_counts)

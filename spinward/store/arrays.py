@@ -23,6 +23,13 @@ CODES = {  # the format's names of types
     }.items()
 }  # fmt: skip
 DTYPES = {dtype.name: dtype for dtype in CODES}
+RENAMED = {  # parts of the names of leaves in older states
+    "apart": "distance",
+    "deviation": "std",
+    "judge": "reward_state",
+    "there": "present",
+    "told": "context",
+}
 KIND = re.compile(r"(\w+)\[((?:\d{1,18}(?:,\d{1,18}){0,31})?)\]", re.ASCII)
 
 
@@ -37,6 +44,11 @@ def named(tree: Any) -> dict[str, Any]:
     if len(set(names)) < len(names) or "__metadata__" in names:
         raise TypeError(f"the leaves of a state need names of their own, found {sorted(names)}")
     return dict(zip(names, (leaf for _, leaf in pairs), strict=True))
+
+
+def current(name: str) -> str:
+    """The present name of a leaf of an older state."""
+    return ".".join(RENAMED.get(part, part) for part in name.split("."))
 
 
 def is_key(leaf: Any) -> bool:

@@ -79,7 +79,9 @@ def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]
     wanted = {name: arrays.shape_of(leaf) for name, leaf in arrays.named(like).items()}
     with advice(path):
         manifest = read_manifest(path)
-    kinds = {n: kind for n, kind in manifest.leaves.items() if whole or n in wanted}
+    saved = manifest.leaves
+    stored = {n if n in wanted else arrays.current(n): n for n in saved}  # n is its older name
+    kinds = {n: saved[old] for n, old in stored.items() if whole or n in wanted}
     compare(path, kinds, {name: arrays.kind(leaf) for name, leaf in wanted.items()})
     state = {}
     for name, kind in manifest.leaves.items():
@@ -88,7 +90,7 @@ def load(path: Path, like: Any, whole: bool = True) -> tuple[Any, dict[str, Any]
     with advice(path):
         read_state(path, manifest, state)
     leaves, tree = jax.tree.flatten(like)
-    restored = map(arrays.restored, (state[name] for name in wanted), leaves)
+    restored = map(arrays.restored, (state[stored[name]] for name in wanted), leaves)
     return jax.tree.unflatten(tree, restored), manifest.info
 
 
@@ -112,14 +114,14 @@ def latest(folder: Path) -> tuple[Path, list[str]]:
             damaged.append(str(error))
         else:
             return path, damaged
-    found = "; ".join(damaged) if damaged else "there is none"
-    raise DamagedFileError(f"{folder}: expected a checkpoint, but {found}; train the run anew")
+    reason = "; ".join(damaged) if damaged else "there is none"
+    raise DamagedFileError(f"{folder}: expected a checkpoint, but {reason}; train the run anew")
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, damaged or not, the newest first."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    mine = [path for path in found if NAME.fullmatch(path.name)]
+    entries = folder.iterdir() if folder.is_dir() else ()
+    mine = [path for path in entries if NAME.fullmatch(path.name)]
     return sorted(mine, key=lambda path: (-number(path), path.name))
 
 
@@ -175,17 +177,17 @@ def advice(path: Path) -> Iterator[None]:
         raise DamagedFileError(f"{error}; {way}") from None
 
 
-def compare(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+def compare(path: Path, actual: dict[str, str], wanted: dict[str, str]) -> None:
     """Compares the leaves of a file with the wanted leaves.
 
     Raises:
         DamagedFileError: where they do.
     """
-    names = [n for n in sorted(found.keys() | wanted.keys()) if found.get(n) != wanted.get(n)]
+    names = [n for n in sorted(actual.keys() | wanted.keys()) if actual.get(n) != wanted.get(n)]
     if names:
         differences = [
             f"{ascii(n)[1:-1]:.120} (expected {wanted.get(n, 'none')}, "
-            f"found {found.get(n, 'none')})"
+            f"found {actual.get(n, 'none')})"
             for n in names[:5]
         ]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -233,11 +235,9 @@ def read_manifest(path: Path) -> Manifest:
         DamagedFileError: it is not, to the last bit, what was saved.
     """
     file = path / MANIFEST
-    with opened(file) as (reader, found):
-        if found > MANIFEST_LIMIT:
-            raise DamagedFileError(
-                f"{file}: expected at most {MANIFEST_LIMIT} bytes, found {found}"
-            )
+    with opened(file) as (reader, size):
+        if size > MANIFEST_LIMIT:
+            raise DamagedFileError(f"{file}: expected at most {MANIFEST_LIMIT} bytes, found {size}")
         text = reader.read(MANIFEST_LIMIT)
     cut = len(OPENING) + 64
     digest = hashlib.sha256(text[: len(OPENING)] + text[cut:]).hexdigest()
@@ -280,9 +280,9 @@ def read_state(path: Path, manifest: Manifest, into: dict[str, np.ndarray] | Non
         DamagedFileError: the file's size, head or SHA-256 is not the manifest's.
     """
     file, head = path / STATE, arrays.header(manifest.leaves)
-    with opened(file) as (reader, found):
-        if found != manifest.bytes:
-            raise DamagedFileError(f"{file}: expected {manifest.bytes} bytes, found {found}")
+    with opened(file) as (reader, size):
+        if size != manifest.bytes:
+            raise DamagedFileError(f"{file}: expected {manifest.bytes} bytes, found {size}")
         if reader.read(len(head)) != head:
             raise DamagedFileError(f"{file}: expected the head of its manifest, found another")
         digest = hashlib.sha256(head)

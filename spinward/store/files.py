@@ -219,7 +219,7 @@ def read(path: Path, run: Path, limit: int) -> bytes:
 
 def numbered(folder: Path) -> list[Path]:
     """The files and folders in a folder that are named by a number, in order."""
-    found = folder.iterdir() if folder.is_dir() else ()
+    entries = folder.iterdir() if folder.is_dir() else ()
     return sorted(
-        (p for p in found if re.fullmatch(r"[0-9]{1,6}", p.name)), key=lambda p: int(p.name)
+        (p for p in entries if re.fullmatch(r"[0-9]{1,6}", p.name)), key=lambda p: int(p.name)
     )

@@ -24,14 +24,14 @@ class Vouched(NamedTuple):
     next: str | None  # SHA-256 of the config.json that was about to replace it
 
 
-class Chosen(NamedTuple):
+class Usable(NamedTuple):
     """The checkpoint to use, and a line on each newer, damaged one."""
 
     path: Path
     damaged: list[str]
 
 
-def choose(folder: Path, older: bool | None = False) -> Chosen:
+def choose(folder: Path, older: bool | None = False) -> Usable:
     """The newest checkpoint of a folder; where that is damaged, the newest whole one if `older`.
     It is None where nobody can ask for that.
 
@@ -41,7 +41,7 @@ def choose(folder: Path, older: bool | None = False) -> Chosen:
     path, damaged = checkpoint.latest(folder)
     if damaged and not older:
         raise refusal(damaged, path, older)
-    return Chosen(path, damaged)
+    return Usable(path, damaged)
 
 
 def refusal(damaged: list[str], path: Path, older: bool | None) -> DamagedFileError:
@@ -106,19 +106,19 @@ def check(run: Path, shards: list[tuple[Path, int, int]], older: bool | None = F
     Raises:
         DamagedFileError: something is not what it was, or a newest manifest is damaged.
     """
-    told = []
+    lines = []
     for folder, seed, seeds in shards:
         require_kept(folder)
-        found, damaged = newest(folder / "checkpoints")
-        if damaged and not (older and found):
+        newest_one, damaged = newest(folder / "checkpoints")
+        if damaged and not (older and newest_one):
             lost = DamagedFileError("; ".join(damaged))
-            raise refusal(damaged, found[0], older) if found else lost
-        told += damaged
-        if found:
-            path, vouches = found
+            raise refusal(damaged, newest_one[0], older) if newest_one else lost
+        lines += damaged
+        if newest_one:
+            path, vouches = newest_one
             check_config(run, path, vouches, seed, seeds)
             record.verified(folder / LOG, run, vouches.size, vouches.digest)
-    return told
+    return lines
 
 
 def note_saved(run: Path, shard: Path, iteration: int) -> None:

@@ -26,10 +26,11 @@ class Interval:
     they do not depend on the chunks, and a checkpoint can hold them."""
 
     def __init__(self, saved: dict[str, Any] | None = None) -> None:
-        found = saved or {"count": 0, "sums": {}, "peaks": {}}
-        self.count: int = found["count"]
-        self.sums = {k: np.array(v, np.float64) for k, v in found["sums"].items()}
-        self.peaks = {k: np.array(v, np.float64) for k, v in found["peaks"].items()}
+        state = saved or {"count": 0, "sums": {}, "running_max": {}}
+        highest = state["running_max" if "running_max" in state else "peaks"]  # its older name
+        self.count: int = state["count"]
+        self.sums = {k: np.array(v, np.float64) for k, v in state["sums"].items()}
+        self.running_max = {k: np.array(v, np.float64) for k, v in highest.items()}
 
     def add(self, metrics: Metrics) -> None:
         """Adds metrics [seed, iteration]."""
@@ -41,8 +42,8 @@ class Interval:
             before = self.sums.get(name, np.zeros(len(x)))
             self.sums[name] = np.cumsum(np.concatenate([before[:, None], x], 1), 1)[:, -1]
             if name.startswith(PEAK):
-                peak = self.peaks.get(name, np.full(len(x), -np.inf))
-                self.peaks[name] = np.maximum(peak, x.max(1))
+                peak = self.running_max.get(name, np.full(len(x), -np.inf))
+                self.running_max[name] = np.maximum(peak, x.max(1))
 
     def line(self, iteration: int, env_steps: int) -> dict[str, Any]:
         """One log point, a list over seeds for each metric; None where a seed ended no episode."""
@@ -59,10 +60,10 @@ class Interval:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON for a checkpoint."""
-        sums, peaks = (
-            {k: v.tolist() for k, v in found.items()} for found in (self.sums, self.peaks)
+        sums, highest = (
+            {k: v.tolist() for k, v in named.items()} for named in (self.sums, self.running_max)
         )
-        return {"count": self.count, "sums": sums, "peaks": peaks}
+        return {"count": self.count, "sums": sums, "running_max": highest}
 
 
 def interval(path: Path, info: dict[str, Any]) -> Interval:
@@ -132,11 +133,11 @@ def verified(path: Path, run: Path, size: int, digest: str | None) -> bytes:
             f"{path}: expected at least the {size:,} bytes that the last checkpoint vouches for, "
             f"found {len(kept):,}: the log was cut"
         )
-    found = hashlib.sha256(kept).hexdigest()
-    if digest is not None and found != digest:
+    actual = hashlib.sha256(kept).hexdigest()
+    if digest is not None and actual != digest:
         raise DamagedFileError(
             f"{path}: expected SHA-256 {digest:.12} of its first {size:,} bytes, which the last "
-            f"checkpoint vouches for, found {found:.12}: the log was changed"
+            f"checkpoint vouches for, found {actual:.12}: the log was changed"
         )
     return kept
 

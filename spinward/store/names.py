@@ -17,17 +17,22 @@ from spinward.errors import SettingsError
 SETTINGS = ("algorithms", "rewards")  # packages whose classes are settings
 NETWORKS = "networks"  # whose functions of a `key`, and `init` of classes, make a network
 FUNCTIONS = {"models.imagined": "obs"}  # other modules, and what those of their functions take
-MOVED = {  # how names in the settings of older runs begin, and what that beginning became
+RENAMED = {  # how names in the settings of older runs begin, and what that beginning became
     "spinward.envs.imagined:": "spinward.models.imagined:",
     "spinward.rewards.judge:Judge": "spinward.rewards.reward_model_score:RewardModelScore",
+    "spinward.networks.critic:Actor.": "spinward.networks.critic:DeterministicActor.",
+    "spinward.networks.heads:Policy.": "spinward.networks.heads:PolicyNetwork.",
+}
+FIELDS = {  # settings of older runs that have another name
+    "spinward.rewards.verifier:Verifier": {"judge": "scorer"},
 }
 NAME = re.compile(r"spinward\.((?:[a-z]\w*\.)?[a-z]\w*):([A-Za-z]\w*)(\.init)?", re.ASCII)
 
 
 def modules(package: str) -> list[str]:
     """The names of the modules of a package of ours, without importing them."""
-    found = importlib.import_module(f"spinward.{package}")
-    return sorted(m.name for m in pkgutil.iter_modules(found.__path__))
+    module = importlib.import_module(f"spinward.{package}")
+    return sorted(m.name for m in pkgutil.iter_modules(module.__path__))
 
 
 def place(thing: Any) -> str:
@@ -52,11 +57,11 @@ def settings_class(name: str, trust: bool = False) -> Any:
     package, module, attribute = parted(name)
     if package not in SETTINGS or attribute.endswith(".init"):
         raise unknown(name)
-    found = vars(imported_module(package, module, name)).get(attribute)
-    own = isinstance(found, type) and place(found) == name
-    if not (own and "__dataclass_fields__" in vars(found)):
+    value = vars(imported_module(package, module, name)).get(attribute)
+    own = isinstance(value, type) and place(value) == name
+    if not (own and "__dataclass_fields__" in vars(value)):
         raise unknown(name)
-    return found
+    return value
 
 
 def function(name: str, trust: bool = False) -> Any:
@@ -73,19 +78,19 @@ def function(name: str, trust: bool = False) -> Any:
     takes = "key" if package == NETWORKS else FUNCTIONS.get(f"{package}.{module}", "")
     if not takes or (dot and package != NETWORKS):
         raise unknown(name)
-    found = vars(imported_module(package, module, name)).get(start)
+    value = vars(imported_module(package, module, name)).get(start)
     if dot:
-        defined = isinstance(found, type) and place(found) == name.removesuffix(".init")
-        found = found.init if defined and "init" in dir(found) else None
-    own = inspect.isroutine(found) and place(found) == name
-    if not (own and next(iter(inspect.signature(found).parameters), "") == takes):
+        defined = isinstance(value, type) and place(value) == name.removesuffix(".init")
+        value = value.init if defined and "init" in dir(value) else None
+    own = inspect.isroutine(value) and place(value) == name
+    if not (own and next(iter(inspect.signature(value).parameters), "") == takes):
         raise unknown(name)
-    return found
+    return value
 
 
 def current(name: str) -> str:
     """A name of an older run as it is now."""
-    for before, after in MOVED.items():
+    for before, after in RENAMED.items():
         name = after + name.removeprefix(before) if name.startswith(before) else name
     return name
 
@@ -114,10 +119,10 @@ def anybodys(name: str, trust: bool) -> Any:
         )
     module, _, attributes = name.partition(":")
     first, *rest = attributes.split(".")
-    found = imported(f"{module}:{first}")
+    value = imported(f"{module}:{first}")
     for part in rest:
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def unknown(name: str) -> SettingsError:

@@ -39,11 +39,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         path = integrity.choose(folder, None).path
     manifest = checkpoint.read_manifest(path)
     try:
-        arrays = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}
+        values = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}
     except (ValueError, MemoryError) as error:
         raise DamagedFileError(f"{path}: {error}") from None
-    checkpoint.read_state(path, manifest, arrays)
-    return arrays, manifest.info
+    checkpoint.read_state(path, manifest, values)
+    return {arrays.current(name): value for name, value in values.items()} | values, manifest.info
 
 
 def kinds(leaves: dict[str, str]) -> dict[str, Any]:

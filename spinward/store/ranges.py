@@ -102,6 +102,6 @@ def check(value: Any) -> None:
         for number in values:
             real = isinstance(number, numbers.Real) and not isinstance(number, bool)
             if real and not allowed.holds(number):
-                told = str(given) if isinstance(given, Schedule) else repr(given)
+                text = str(given) if isinstance(given, Schedule) else repr(given)
                 finite = " and finite" if math.isinf(number) and allowed != FINITE else ""
-                raise SettingsError(f"{field.name}={told} must be {allowed}{finite}")
+                raise SettingsError(f"{field.name}={text} must be {allowed}{finite}")

@@ -92,13 +92,14 @@ def from_json(value: Any, trust: bool = False) -> Any:
     if not isinstance(value, dict):
         return value
     if "class" in value:
-        fields = {k: from_json(v, trust) for k, v in value["fields"].items()}
+        older = names.FIELDS.get(value["class"], {})
+        fields = {older.get(k, k): from_json(v, trust) for k, v in value["fields"].items()}
         kind = names.settings_class(value["class"], trust)
         return checked(kind, with_schedules(kind, fields))
     if "function" in value:
-        found = names.function(value["function"], trust)
+        named = names.function(value["function"], trust)
         keywords = {k: from_json(v, trust) for k, v in value.get("keywords", {}).items()}
-        return functools.partial(found, **keywords) if "keywords" in value else found
+        return functools.partial(named, **keywords) if "keywords" in value else named
     return {k: from_json(v, trust) for k, v in value.items()}
 
 
@@ -118,8 +119,10 @@ def scheduled(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    found = with_schedules(type(value), fields)
-    changed = {name: found[name] for name in found if found[name] is not fields[name]}
+    schedules_of = with_schedules(type(value), fields)
+    changed = {
+        name: schedules_of[name] for name in schedules_of if schedules_of[name] is not fields[name]
+    }
     return dataclasses.replace(value, **changed) if changed else value
 
 

@@ -38,6 +38,7 @@ class QProbe:
     q: Array  # [row, actions]; [row, 1] of the action taken where actions are continuous
     lagged: Array  # the same, by the target network, or the online network where there is no target
     value: Array  # [row] of the action taken
+    mean: Array  # [row] the same, averaged over critics where there are several
     features: Array  # [row, dim] the inputs of the last layer
 
 

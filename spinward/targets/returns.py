@@ -22,17 +22,17 @@ def ends(batch: Transition) -> Array:
 
 def td_target(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
     """r_t + gamma V(s_{t+1}), with V 0 where the episode terminated (Sutton and Barto, (6.2))."""
-    following = jnp.where(batch.terminated, 0.0, next_value)
-    return batch.weight * (batch.reward + gamma * following)
+    later = jnp.where(batch.terminated, 0.0, next_value)
+    return batch.weight * (batch.reward + gamma * later)
 
 
 def reward_to_go(batch: Transition, next_value: Array, gamma: float | Array) -> Array:
     """G_t = r_t + gamma G_{t+1}, the Monte-Carlo target (Sutton and Barto, (3.9))."""
     last = td_target(batch, next_value, gamma)
 
-    def back(following: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
+    def back(later: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, weight, ends, last = x
-        value = jnp.where(ends, last, weight * (reward + gamma * following))
+        value = jnp.where(ends, last, weight * (reward + gamma * later))
         return value, value
 
     steps = (batch.reward, batch.weight, ends(batch), last)
@@ -83,8 +83,8 @@ def n_step_return(batch: Transition, next_value: Array, gamma: float | Array, n:
     last, ending = td_target(batch, next_value, gamma), ends(batch)
 
     def longer(_: int, value: Array) -> Array:
-        following = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
-        return jnp.where(ending, last, batch.weight * (batch.reward + gamma * following))
+        later = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
+        return jnp.where(ending, last, batch.weight * (batch.reward + gamma * later))
 
     return jax.lax.fori_loop(1, n, longer, last)
 
@@ -99,9 +99,9 @@ def lambda_return(
     """
     last = td_target(batch, next_value, gamma)
 
-    def back(following: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
+    def back(later: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, weight, ends, last = x
-        longer = weight * (reward + gamma * following)
+        longer = weight * (reward + gamma * later)
         value = jnp.where(ends, last, (1.0 - lam) * last + lam * longer)
         return value, value
 

@@ -17,7 +17,7 @@ STEP_POWER = 0.8  # between 1/2 and 1: Even-Dar and Mansour (2003), theorem 4
 
 
 @struct
-class Table:
+class QTable:
     """The state of tabular Q-learning: its values, its visits, and the state of the environment."""
 
     q: Array  # [state, action]
@@ -34,27 +34,27 @@ def q_learning(
     actions. Where an episode ends, another starts. `points` divides `steps`.
     """
 
-    def step(table: Table, key: Key) -> tuple[Table, None]:
+    def step(table: QTable, key: Key) -> tuple[QTable, None]:
         k_coin, k_action, k_next, k_start = jax.random.split(key, 4)
         state, q = table.state, table.q
         random = jax.random.randint(k_action, (), 0, q.shape[1])
         explores = jax.random.uniform(k_coin) < epsilon
         action = jnp.where(explores, random, q[state].argmax())
-        following = jax.random.categorical(k_next, jnp.log(mdp.transition[state, action]))
-        target = mdp.reward[state, action] + gamma * worth(mdp, q)[following]
+        next_state = jax.random.categorical(k_next, jnp.log(mdp.transition[state, action]))
+        target = mdp.reward[state, action] + gamma * worth(mdp, q)[next_state]
         visits = table.visits.at[state, action].add(1)
         size = visits[state, action] ** -STEP_POWER
         q = q.at[state, action].add(size * (target - q[state, action]))
         start = jax.random.categorical(k_start, jnp.log(mdp.start))
-        return Table(q, visits, jnp.where(mdp.terminal[following], start, following)), None
+        return QTable(q, visits, jnp.where(mdp.terminal[next_state], start, next_state)), None
 
-    def chunk(table: Table, keys: Array) -> tuple[Table, Array]:
+    def chunk(table: QTable, keys: Array) -> tuple[QTable, Array]:
         table, _ = jax.lax.scan(step, table, keys)
         return table, table.q
 
     k_first, k_steps = jax.random.split(key)
     first = jax.random.categorical(k_first, jnp.log(mdp.start))
-    table = Table(jnp.zeros(mdp.reward.shape), jnp.zeros(mdp.reward.shape), first)
+    table = QTable(jnp.zeros(mdp.reward.shape), jnp.zeros(mdp.reward.shape), first)
     keys = jax.random.split(k_steps, (points, steps // points))
     return jax.lax.scan(chunk, table, keys)[1]
 
@@ -65,9 +65,9 @@ def empirical(like: MDP, steps: tuple[Array, Array, Array, Array]) -> tuple[MDP,
 
     An unvisited state and action leads to itself and has the reward 0.
     """
-    state, action, reward, following = steps
+    state, action, reward, next_state = steps
     states, actions = like.reward.shape
-    counts = jnp.zeros((states, actions, states)).at[state, action, following].add(1.0)
+    counts = jnp.zeros((states, actions, states)).at[state, action, next_state].add(1.0)
     total = jnp.zeros((states, actions)).at[state, action].add(reward)
     visits = counts.sum(-1)
     stay = jnp.broadcast_to(jnp.eye(states)[:, None], counts.shape)

@@ -58,13 +58,13 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "what", "found"), BROKEN, ids=[row[0] for row in BROKEN])
 def test_one_fault_is_one_finding_with_a_fix(name, what, found):
     (finding,) = faults(f"{BAD}:{name}", steps=60)
-    assert (finding.what, finding.found) == (what, found)
+    assert (finding.what, finding.actual) == (what, found)
     assert finding.fix and finding.expected
 
 
 def test_unsupported_space_is_found():
     (finding,) = faults(f"{BAD}:Tuples")
-    assert finding.what == "observation space" and "Tuple" in finding.found
+    assert finding.what == "observation space" and "Tuple" in finding.actual
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_unsupported_space_is_found():
 )
 def test_hang_and_crash_are_findings(name, found):
     (finding,) = faults(f"{BAD}:{name}", timeout_s=1 if name == "HangsInStep" else 60)
-    assert finding.what == "survives" and finding.found.endswith(found)
+    assert finding.what == "survives" and finding.actual.endswith(found)
 
 
 def test_advice_comes_with_findings_that_are_fine():
-    advice = {f.what: f.found for f in check(f"{BAD}:Counting", steps=3) if f.ok and f.fix}
+    advice = {f.what: f.actual for f in check(f"{BAD}:Counting", steps=3) if f.ok and f.fix}
     assert advice == {
         "observation: precision": "float64, which the agent sees as float32",
         "first action": "start=2, which the agent counts from 0",
@@ -91,7 +91,7 @@ def test_advice_comes_with_findings_that_are_fine():
 
 def test_something_else_is_said_to_be_so():
     (finding,) = check(3)
-    assert not finding.ok and finding.found == "a int"
+    assert not finding.ok and finding.actual == "a int"
 
 
 class Device:
@@ -130,7 +130,7 @@ class Device:
 )
 def test_faults_of_a_jax_environment_are_found(spoilt, what, found):
     (finding,) = faults(Device(**spoilt), steps=10)
-    assert (finding.what, finding.found) == (what, found) and finding.fix
+    assert (finding.what, finding.actual) == (what, found) and finding.fix
 
 
 def test_jax_environment_that_never_ends_is_noted():

@@ -39,7 +39,7 @@ def test_walls_stop_and_an_object_pays_once_and_may_end_the_episode():
     state, obs, told = walked(hall(), UP, DOWN, STAY, LEFT, STAY, LEFT, RIGHT, RIGHT)
     assert [r for r, *_ in told] == [0, 0, 0, 0.5, 0, 0, 0, -1]
     assert [ends for _, *ends in told] == [[False, False]] * 7 + [[True, False]]
-    assert int(state.at) == 8 and not state.there.any()
+    assert int(state.at) == 8 and not state.present.any()
     assert obs.tolist() == [8]  # of the cells, with no object there
 
 
@@ -54,7 +54,7 @@ def test_objects_end_episodes_and_come_back_as_often_as_they_should():
     def life(key):
         k_reset, k_hit, k_back = jax.random.split(key, 3)
         state, *_, ended, _ = env.step(env.reset(k_reset)[0], LEFT, k_hit)
-        return ended, env.step(state, STAY, k_back)[0].there[0]
+        return ended, env.step(state, STAY, k_back)[0].present[0]
 
     ended, back = (np.asarray(x).mean() for x in jax.jit(jax.vmap(life))(KEYS))
     assert ended == pytest.approx(0.3, abs=0.08) and back == pytest.approx(0.2, abs=0.07)
@@ -67,7 +67,7 @@ def test_states_have_numbers_of_their_own_below_the_bound_of_the_space():
         def step(state, key):
             k_act, k_step = jax.random.split(key)
             state, obs, *_ = env.step(state, jax.random.randint(k_act, (), 0, 5), k_step)
-            return state, (obs[0], state.at, state.there)
+            return state, (obs[0], state.at, state.present)
 
         return jax.lax.scan(step, env.reset(key)[0], jax.random.split(key, 50))[1]
 
@@ -82,7 +82,7 @@ def test_a_level_is_kept_once_it_is_drawn_and_otherwise_new_in_each_episode():
     reset = jax.jit(jax.vmap(Grid().reset))
     fresh = reset(KEYS[:50])[0]
     assert len(np.unique(fresh.level.reward[:, 0])) == 50
-    kept = jax.jit(jax.vmap(Grid().drawn(KEYS[0]).reset))(KEYS[:50])[0]
+    kept = jax.jit(jax.vmap(Grid().sample_task(KEYS[0]).reset))(KEYS[:50])[0]
     assert len(np.unique(kept.level.reward[:, 0])) == 1
     assert (np.asarray(kept.cell) == kept.cell[0]).all()
     assert len(np.unique(kept.at)) > 10 and not (kept.at[:, None] == kept.cell).any()
@@ -90,7 +90,7 @@ def test_a_level_is_kept_once_it_is_drawn_and_otherwise_new_in_each_episode():
 
 def test_scattered_objects_lie_elsewhere_in_each_episode_in_cells_of_their_own():
     env = grids.random_features()
-    state, obs = jax.jit(jax.vmap(env.drawn(KEYS[0]).reset))(KEYS[:100])
+    state, obs = jax.jit(jax.vmap(env.sample_task(KEYS[0]).reset))(KEYS[:100])
     assert len(np.unique(state.cell[:, 0])) > 15
     assert (state.cell[:, 0] != state.cell[:, 1]).all()
     planes = np.asarray(obs).reshape(100, 3, 25)
@@ -117,7 +117,9 @@ def test_the_general_distribution_keeps_to_its_bounds():
     assert np.bincount(present, minlength=6)[1:].min() > 40 and obs.max() < 100 * 32
 
 
-@pytest.mark.parametrize("name", [n for n in ids.OWN if n.startswith("Grid-") or "Toys" in n])
+@pytest.mark.parametrize(
+    "name", [n for n in ids.own_names() if n.startswith("Grid-") or "Toys" in n]
+)
 def test_named_worlds_step(name):
     env = ids.make(name)
 
@@ -152,9 +154,9 @@ def test_chains_differ_in_length_and_half_have_noise_on_the_way():
 
 def test_one_of_several_environments_is_drawn_and_answers_as_it_would_alone():
     both = toys()
-    which = np.asarray(jax.vmap(lambda k: both.drawn(k).which)(KEYS))
+    which = np.asarray(jax.vmap(lambda k: both.sample_task(k).which)(KEYS))
     assert which.mean() == pytest.approx(0.5, abs=0.1)
-    env = both.drawn(KEYS[int(which.argmax())])
+    env = both.sample_task(KEYS[int(which.argmax())])
     alone = env.envs[1]
     before, _ = env.reset(KEYS[5])
     state, after, *told = env.step(before, 4, KEYS[6])

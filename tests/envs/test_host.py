@@ -191,7 +191,7 @@ def test_killed_workers_are_replaced_and_no_transition_is_torn():
     try:
         for step in range(60):
             if step % 20 == 10:
-                os.kill(stepper.staff[rng.integers(2)].process.pid, signal.SIGKILL)
+                os.kill(stepper.workers[rng.integers(2)].process.pid, signal.SIGKILL)
             answer = stepper.step(np.zeros(5))
             require_truth(answer, before)
             before, lost = answer.obs, lost + int((answer.weight == 0).sum())
@@ -262,7 +262,7 @@ def test_nothing_is_left_when_a_process_that_never_closes_is_killed():
     script = (
         "import sys, time; from spinward.envs.gymnasium import Gymnasium; import numpy as np\n"
         f"s = Gymnasium({BAD + ':HangsInStep'!r}, processes=2).open(2); s.reset(np.arange(2))\n"
-        "print(*[w.process.pid for w in s.staff], flush=True); s.step(np.zeros(2))"
+        "print(*[w.process.pid for w in s.workers], flush=True); s.step(np.zeros(2))"
     )
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     workers = [int(pid) for pid in child.stdout.readline().split()]
@@ -285,7 +285,7 @@ def test_closed_and_forgotten_pools_leave_no_process_and_no_open_file():
     for forget in (False, True):
         stepper = env.open(2)
         stepper.reset(np.arange(2))
-        pids = [worker.process.pid for worker in stepper.staff]
+        pids = [worker.process.pid for worker in stepper.workers]
         if not forget:
             stepper.close()
         del stepper
@@ -297,7 +297,7 @@ def test_worker_starts_without_jax():
     env = bad("Counting")
     stepper = env.open(1)
     stepper.reset(np.arange(1))
-    maps = Path(f"/proc/{stepper.staff[0].process.pid}/maps").read_text()
+    maps = Path(f"/proc/{stepper.workers[0].process.pid}/maps").read_text()
     stepper.close()
     assert "numpy" in maps and "jaxlib" not in maps
 

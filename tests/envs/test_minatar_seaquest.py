@@ -57,7 +57,7 @@ def test_seaquest_gets_faster_at_each_surfacing_only_if_it_ramps():
 
 def test_seaquest_draws_a_third_submarines_from_both_sides_in_every_row_alike():
     bits = jax.random.bits(jax.random.key(0), (8000, 2))
-    chance, spawn = jax.tree.map(np.asarray, jax.vmap(minatar_seaquest.drawn)(bits))
+    chance, spawn = jax.tree.map(np.asarray, jax.vmap(minatar_seaquest.chances)(bits))
     assert abs(chance.mean() - 0.5) < 0.015 and 0 <= chance.min() < chance.max() < 1
     assert abs(spawn.sub.mean() - 1 / 3) < 0.02
     for right, row in ((spawn.right, spawn.row), (spawn.diver_right, spawn.diver_row)):
@@ -73,7 +73,7 @@ def test_seaquest_has_room_for_the_densest_traffic_there_can_be():
     state = replace(state, spawn_speed=jnp.int32(1), move_speed=jnp.int32(2))
 
     def one(state, key):
-        _, spawn = minatar_seaquest.drawn(jax.random.bits(key, (2,)))
+        _, spawn = minatar_seaquest.chances(jax.random.bits(key, (2,)))
         spawn = replace(spawn, right=jnp.bool_(True))  # so that no row is refused
         state, *_ = minatar_seaquest.advance(state, jnp.int32(0), spawn)
         return state, ((state.enemies.kind > 0).sum(), (state.divers.kind > 0).sum())

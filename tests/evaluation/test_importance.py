@@ -152,10 +152,10 @@ def test_an_episode_that_ended_keeps_its_weight():
 def test_clipped_weights_are_limited_and_others_stay():
     ratio = np.log(np.array([[4.0, 0.5, 2.0], [0.5, 0.5, 1.0]]))
     zero = np.zeros((2, 3))
-    found = ope.clipped(Episodes(zero, ratio, zero, zero, 1.0), 3.0)
+    found = ope.with_clipped_ratios(Episodes(zero, ratio, zero, zero, 1.0), 3.0)
     np.testing.assert_allclose(np.exp(found.log_weights), [[3.0, 2.0, 3.0], [0.5, 0.25, 0.25]])
     never = Episodes(zero, np.full((2, 3), -np.inf), zero, zero, 1.0)
-    assert np.isneginf(ope.clipped(never, 3.0).log_weights).all()
+    assert np.isneginf(ope.with_clipped_ratios(never, 3.0).log_weights).all()
 
 
 @pytest.mark.slow

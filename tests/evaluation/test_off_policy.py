@@ -13,7 +13,7 @@ from spinward.core import Box, Discrete, Spec, Transition, config, no_memory, re
 from spinward.data.steps import read_data
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import fitted_q, off_policy
-from spinward.evaluation.off_policy import Options, evaluate
+from spinward.evaluation.off_policy import EvaluationOptions, evaluate
 from spinward.evaluation.target_policy import Target
 from spinward.experience.episodes import CUT, PROBABILITY
 from spinward.experience.wanted import Logged
@@ -30,7 +30,7 @@ QUICK = {"gamma": GAMMA, "updates": 1500, "copying": 1000, "resamples": 100}
 class Table:
     """Acts with given probabilities, by the state that an observation of 3 + 5 numbers marks."""
 
-    memory = no_memory
+    memory = staticmethod(no_memory)
 
     def check(self, spec):
         pass
@@ -81,7 +81,7 @@ def target(policy=WANTED, **more):
 
 @pytest.fixture(scope="module")
 def judged():
-    return evaluate(target(), logged(400), Options(**QUICK))
+    return evaluate(target(), logged(400), EvaluationOptions(**QUICK))
 
 
 def test_every_estimate_is_near_the_truth_and_the_policy_is_called_better(judged):
@@ -100,7 +100,7 @@ def test_every_estimate_is_near_the_truth_and_the_policy_is_called_better(judged
 
 
 def test_probabilities_that_were_not_logged_are_estimated_and_that_is_said():
-    found = evaluate(target(), logged(400, told=False), Options(**QUICK))
+    found = evaluate(target(), logged(400, told=False), EvaluationOptions(**QUICK))
     assert found["propensities"] == "estimated"
     assert found["estimates"]["weighted per-decision IS"]["value"] == pytest.approx(TRUTH, abs=0.25)
     assert "probabilities of its actions are estimated" in " ".join(off_policy.lines(found))
@@ -109,25 +109,25 @@ def test_probabilities_that_were_not_logged_are_estimated_and_that_is_said():
 def test_the_policy_of_the_data_is_told_from_no_other():
     """The mean return of this sample is above the truth by chance, which the doubly robust estimate
     sees and takes for a loss; an estimate without a model does not."""
-    found = evaluate(target(LOGGED), logged(400, seed=1), Options(**QUICK))
+    found = evaluate(target(LOGGED), logged(400, seed=1), EvaluationOptions(**QUICK))
     assert found["verdict"].startswith("no difference from the data's policy can be told")
     assert found["estimates"]["IS"]["value"] == pytest.approx(found["data"]["value"], abs=1e-6)
 
 
 def test_data_without_exploration_cannot_tell():
-    found = evaluate(target(WANTED), logged(300, policy=CERTAIN), Options(**QUICK))
+    found = evaluate(target(WANTED), logged(300, policy=CERTAIN), EvaluationOptions(**QUICK))
     assert found["verdict"].startswith("cannot tell:") and "outside the data" in found["verdict"]
 
 
 def test_too_few_effective_episodes_cannot_tell():
     rare = np.array([(0.9, 0.1), (0.1, 0.9), (0.1, 0.9)])
-    found = evaluate(target(1 - rare), logged(300, policy=rare), Options(**QUICK))
+    found = evaluate(target(1 - rare), logged(300, policy=rare), EvaluationOptions(**QUICK))
     assert found["verdict"].startswith("cannot tell: effective sample size ")
     assert found["verdict"].endswith("of 300")
 
 
 def test_clipping_limits_weights_and_says_for_how_many():
-    options = Options(**QUICK | {"clip": 1.0})
+    options = EvaluationOptions(**QUICK | {"clip": 1.0})
     found = evaluate(target(), logged(200), options)
     assert 0.1 < found["clipped_share"] < 0.6
 
@@ -137,7 +137,7 @@ def test_one_step_is_a_bandit_and_has_the_names_of_one():
     first = np.arange(1500) % 5 == 0
     steps = jax.tree.map(lambda x: x[first], steps)
     steps = replace(steps, terminated=np.ones(300, bool))
-    found = evaluate(target(), steps, Options(**QUICK))
+    found = evaluate(target(), steps, EvaluationOptions(**QUICK))
     assert set(found["estimates"]) == {"IPS", "SNIPS", "direct method", "doubly robust",
                                        "weighted doubly robust"}  # fmt: skip
     truth = START @ (WANTED * R).sum(1)
@@ -276,10 +276,10 @@ def test_support_by_known_probabilities_is_what_their_ratios_lack_of_one():
 
 def test_no_model_of_the_datas_policy_is_fitted_where_its_probabilities_are_logged(monkeypatch):
     monkeypatch.delattr(fitted_q, "copied")
-    found = evaluate(target(), logged(100), Options(**QUICK))
+    found = evaluate(target(), logged(100), EvaluationOptions(**QUICK))
     assert found["propensities"] == "logged"
     with pytest.raises(AttributeError, match="copied"):
-        evaluate(target(), logged(100, told=False), Options(**QUICK))
+        evaluate(target(), logged(100, told=False), EvaluationOptions(**QUICK))
 
 
 def test_a_model_of_values_outside_all_returns_of_the_data_is_called_wrong(judged):

@@ -21,7 +21,7 @@ from spinward.people.accounts import Accounts
 from spinward.people.cycle import Cycle
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Labels
-from spinward.people.schedule import Plan
+from spinward.people.schedule import AskingPlan
 from spinward.rewards.preferences import Preferences
 from spinward.run.assemble import assemble
 from spinward.run.experiment import Experiment
@@ -140,7 +140,7 @@ def test_programs_err_as_often_as_they_should():
 
 
 def asker(tmp_path, points=100, **settings):
-    plan = Plan(100, points, 16, 0, 1)
+    plan = AskingPlan(100, points, 16, 0, 1)
     made = scene()
     return Cycle(replace(ASK, **settings), made.algorithm, made.env, ENV, plan, tmp_path)
 

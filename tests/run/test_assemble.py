@@ -33,15 +33,54 @@ def count(monkeypatch):
     return calls
 
 
-def test_every_command_assembles_a_run_once(count, tmp_path, capsys):
-    out = str(tmp_path)
-    words = ["train", "dqn", "CartPole-v1", "--steps", "2200", "--out", out, "--name", "a"]
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of a small run."""
+    run = train(tiny(ALGORITHMS["dqn"]), "CartPole-v1", 40, out=tmp_path_factory.mktemp("small"))
+    return str(run.path)
+
+
+def test_training_assembles_a_run_once(count, tmp_path, capsys):
+    words = ["train", "dqn", "CartPole-v1", "--steps", "2200", "--out", str(tmp_path)]
     assert command.main([*words, "--warmup", "200", "--explore-steps", "500"]) == 0
     assert len(count) == 1
-    for words in (["resume"], ["evaluate", "--episodes", "2"], ["report"], ["plot"]):
-        count.clear()
-        assert command.main([words[0], f"{out}/a", *words[1:]]) == 0
-        assert len(count) <= 1, words
+
+
+COMMANDS = (  # on a run; those of games and of language models are below
+    "resume RUN",
+    "evaluate RUN --episodes 2",
+    "evaluate RUN --episodes 2 --env CartPole-Endless",
+    "report RUN",
+    "plot RUN",
+    "watch RUN --frames 2 --out OUT.gif",
+    "export RUN --out OUT",
+    "data record RUN --steps 20 --out OUT",
+    "label RUN --people",
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_assembles_a_run_once(words, small, count, tmp_path, capsys):
+    places = {"RUN": small, "OUT": str(tmp_path / "out")}
+    given = [places.get(w, w.replace("OUT.", f"{places['OUT']}.")) for w in words.split()]
+    code = command.main(given)
+    assert code == 0 or given[0] == "label"  # nobody labels in this run
+    assert len(count) <= 1
+
+
+@pytest.mark.slow
+def test_commands_on_games_assemble_each_run_once(count, tmp_path, capsys, monkeypatch):
+    runs = [
+        str(train(tiny(ALGORITHMS["alphazero"]), "TicTacToe", 8, out=tmp_path, name=name).path)
+        for name in "ab"
+    ]
+    count.clear()
+    assert command.main(["tournament", *runs, "--games", "2"]) == 0
+    assert len(count) == 2
+    count.clear()
+    monkeypatch.setattr("builtins.input", lambda *_: "q")
+    command.main(["play", runs[0]])
+    assert len(count) == 1
     capsys.readouterr()
 
 
@@ -50,15 +89,15 @@ def test_a_language_model_is_opened_once_however_often_it_is_asked_for(count, tm
     sft = train(
         tiny(ALGORITHMS["sft"], start=None, context=64), "Grammar", 2, out=tmp_path, name="sft"
     )
-    judge = train(tiny(ALGORITHMS["reward_model"], start=None), "Grammar", 2, out=tmp_path,
-                  name="judge", model=sft.path)  # fmt: skip
+    scorer = train(tiny(ALGORITHMS["reward_model"], start=None), "Grammar", 2, out=tmp_path,
+                  name="scorer", model=sft.path)  # fmt: skip
     count.clear()
     place.trained_at.cache_clear()
     from spinward.rewards.reward_model_score import RewardModelScore
 
     algorithm = tiny(ALGORITHMS["ppo_tokens"], start=None)
     train(algorithm, "Grammar", 16, out=tmp_path, name="ppo", model=sft.path,
-          reward=RewardModelScore(str(judge.path)))  # fmt: skip
+          reward=RewardModelScore(str(scorer.path)))  # fmt: skip
     opened = [experiment.algorithm.__class__.__name__ for experiment in count]
     assert sorted(opened) == ["PPOTokens", "RewardModel", "SFT"]
     assert place.trained_at.cache_info().misses == 2
@@ -66,6 +105,18 @@ def test_a_language_model_is_opened_once_however_often_it_is_asked_for(count, tm
     hits = place.trained_at.cache_info().hits
     assert place.of_run(str(sft.path))[0] is first
     assert place.trained_at.cache_info().hits == hits + 1
+    place.trained_at.cache_clear()
+    for words in (
+        ["generate", str(sft.path), "--prompt", "<bos> the film", "--tokens", "4", "--best-of", "2",
+         "--reward-model", str(scorer.path)],
+        ["export", str(sft.path), "--out", str(tmp_path / "out")],
+        ["evaluate", str(tmp_path / "ppo"), "--episodes", "4"],
+        ["resume", str(tmp_path / "ppo")],
+    ):  # fmt: skip
+        count.clear()
+        assert command.main(words) == 0
+        opened = [experiment.algorithm.__class__.__name__ for experiment in count]
+        assert len(opened) == len(set(opened)), words
 
 
 def test_a_model_that_has_changed_is_read_anew(tmp_path):

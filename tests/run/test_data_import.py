@@ -11,7 +11,7 @@ from spinward.cli import main
 from spinward.core import Box, Dict, Discrete
 from spinward.data import store, tables
 from spinward.data.importing import import_table
-from spinward.data.plan import Options
+from spinward.data.plan import ImportOptions
 from spinward.data.steps import read_data
 from spinward.errors import DamagedFileError, SettingsError
 
@@ -94,12 +94,12 @@ def test_every_format_and_every_size_of_block_gives_the_same_steps(
     monkeypatch.setattr(tables, "BLOCK", block)
     monkeypatch.setattr(tables, "ROWS", 5 if block == 600 else 2**16)
     path = write(tmp_path / name, rows)
-    plan, notes = import_table(path, tmp_path / "d", Options())
+    plan, notes = import_table(path, tmp_path / "d", ImportOptions())
     assert plan.roles.obs == (*(f"obs_{i}" for i in range(11)), "device") or plan.roles.obs
     found = assert_same(tmp_path / "d", expected(rows)) if "device" in plan.roles.obs else None
     if found is None:  # the guess takes columns that begin with obs; the rest is named
         said = {"obs": "obs_*,device"}
-        plan, notes = import_table(path, tmp_path / "e", Options(roles=said))
+        plan, notes = import_table(path, tmp_path / "e", ImportOptions(roles=said))
         found = assert_same(tmp_path / "e", expected(rows))
     assert "4 last rows" in notes[0] and found.card.repaired == notes
     assert found.card.action == Discrete(3) and found.card.features[-3:] == (
@@ -114,17 +114,17 @@ def test_rows_in_any_order_are_sorted_on_request(tmp_path):
     mixed = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     path = write(tmp_path / "x.csv", mixed)
     with pytest.raises(SettingsError, match=r"--repair sort would sort the rows"):
-        import_table(path, tmp_path / "d", Options(SAID))
+        import_table(path, tmp_path / "d", ImportOptions(SAID))
     assert not (tmp_path / "d").exists()
-    import_table(path, tmp_path / "d", Options(SAID, repair=("sort",)))
+    import_table(path, tmp_path / "d", ImportOptions(SAID, repair=("sort",)))
     steps = expected(rows)
     order = list(dict.fromkeys(row["episode"] for row in mixed))  # as they first appear
     steps = [s for name in order for s in steps if s[2]["episode"] == name]
     assert_same(tmp_path / "d", steps)
     again = write(tmp_path / "y.csv", [*mixed, dict(mixed[0])])
     with pytest.raises(SettingsError, match="second step of its time"):
-        import_table(again, tmp_path / "e", Options(SAID, repair=("sort",)))
-    import_table(again, tmp_path / "e", Options(SAID, repair=("sort", "duplicates")))
+        import_table(again, tmp_path / "e", ImportOptions(SAID, repair=("sort",)))
+    import_table(again, tmp_path / "e", ImportOptions(SAID, repair=("sort", "duplicates")))
     assert_same(tmp_path / "e", steps)
 
 
@@ -134,8 +134,8 @@ def test_steps_with_a_missing_cell_cut_their_episode_on_request(tmp_path):
     rows[7]["reward"] = float("nan")
     path = write(tmp_path / "x.csv", rows)
     with pytest.raises(SettingsError, match=r"row 3, column obs_3: a missing.*1 more"):
-        import_table(path, tmp_path / "d", Options(SAID))
-    _, notes = import_table(path, tmp_path / "d", Options(SAID, repair=("missing",)))
+        import_table(path, tmp_path / "d", ImportOptions(SAID))
+    _, notes = import_table(path, tmp_path / "d", ImportOptions(SAID, repair=("missing",)))
     assert "2 rows left out" in notes[0]
     found = store.opened(tmp_path / "d")
     fields = found.at(np.arange(found.rows))
@@ -153,19 +153,19 @@ def test_only_done_is_refused_until_its_kind_is_said(tmp_path):
         del row["terminated"]
     path = write(tmp_path / "x.csv", rows)
     with pytest.raises(SettingsError, match="done does not say which kind of end it is"):
-        import_table(path, tmp_path / "d", Options(SAID))
-    import_table(path, tmp_path / "d", Options(SAID, ends="terminated"))
+        import_table(path, tmp_path / "d", ImportOptions(SAID))
+    import_table(path, tmp_path / "d", ImportOptions(SAID, ends="terminated"))
     fields = store.opened(tmp_path / "d").at(np.arange(7))
     assert np.flatnonzero(fields["terminated"]).tolist() == [2, 6]
-    import_table(path, tmp_path / "e", Options(SAID, ends="truncated"))
+    import_table(path, tmp_path / "e", ImportOptions(SAID, ends="truncated"))
     fields = store.opened(tmp_path / "e").at(np.arange(5))
     assert np.flatnonzero(fields["truncated"]).tolist() == [1, 4] and not fields["terminated"].any()
     for row in rows:
         del row["done"]
     path = write(tmp_path / "y.csv", rows)
     with pytest.raises(SettingsError, match="no column says where episodes end"):
-        import_table(path, tmp_path / "f", Options(SAID))
-    import_table(path, tmp_path / "f", Options(SAID, ends="terminated"))
+        import_table(path, tmp_path / "f", ImportOptions(SAID))
+    import_table(path, tmp_path / "f", ImportOptions(SAID, ends="terminated"))
     fields = store.opened(tmp_path / "f").at(np.arange(7))
     assert np.flatnonzero(fields["terminated"]).tolist() == [2, 6]
 
@@ -179,7 +179,7 @@ def test_masks_continuous_actions_and_given_successors_are_understood(tmp_path):
         for i in range(5)
     ]  # fmt: skip
     path = write(tmp_path / "x.jsonl", rows)
-    import_table(path, tmp_path / "d", Options(low=-2.0, high=2.0))
+    import_table(path, tmp_path / "d", ImportOptions(low=-2.0, high=2.0))
     found = store.opened(tmp_path / "d")
     assert isinstance(found.card.obs, Dict) and found.card.action.bounded
     fields = found.at(np.arange(5))
@@ -198,13 +198,13 @@ def test_lists_are_vectors(tmp_path):
             for i in range(4)]  # fmt: skip
     for name in ("x.jsonl", "x.parquet"):
         path = write(tmp_path / name, rows)
-        import_table(path, tmp_path / name[2:], Options())
+        import_table(path, tmp_path / name[2:], ImportOptions())
         found = store.opened(tmp_path / name[2:])
         assert found.card.obs == Box((2,))
         np.testing.assert_array_equal(found.at(np.arange(4))["obs"][:, 0], np.arange(4))
     rows[2]["obs"] = [1.0]
     with pytest.raises(SettingsError, match="row 3, column obs: a list of another length than 2"):
-        import_table(write(tmp_path / "y.jsonl", rows), tmp_path / "d", Options())
+        import_table(write(tmp_path / "y.jsonl", rows), tmp_path / "d", ImportOptions())
 
 
 def at(rows, number, **change):
@@ -246,12 +246,12 @@ def test_a_bad_table_is_told_by_row_and_column_and_leaves_nothing(kind, tmp_path
     plain = [{k: int(v) if isinstance(v, bool) else v for k, v in r.items()} for r in rows]
     path = write(tmp_path / "x.csv", plain)
     with pytest.raises((SettingsError, DamagedFileError), match=message):
-        import_table(path, tmp_path / "d", Options())
+        import_table(path, tmp_path / "d", ImportOptions())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv"]
 
 
 def test_the_good_table_is_good(tmp_path):
-    import_table(write(tmp_path / "x.csv", GOOD), tmp_path / "d", Options())
+    import_table(write(tmp_path / "x.csv", GOOD), tmp_path / "d", ImportOptions())
     assert store.opened(tmp_path / "d").rows == 12
 
 
@@ -264,7 +264,7 @@ def test_a_file_that_was_cut_is_told_wherever_it_was(name, tmp_path):
         path.write_bytes(whole[:size])
         lines = whole[: size + 1].count(b"\n")
         try:
-            import_table(path, tmp_path / f"d{size}", Options())
+            import_table(path, tmp_path / f"d{size}", ImportOptions())
         except (SettingsError, DamagedFileError) as error:
             told += 1
             assert str(path) in str(error) or "column" in str(error)
@@ -277,8 +277,8 @@ def test_a_last_line_without_an_end_is_left_out_on_request(tmp_path):
     path = write(tmp_path / "x.csv", GOOD)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(SettingsError, match="row 12: the last line has no end"):
-        import_table(path, tmp_path / "d", Options())
-    import_table(path, tmp_path / "d", Options(repair=("last-line",)))
+        import_table(path, tmp_path / "d", ImportOptions())
+    import_table(path, tmp_path / "d", ImportOptions(repair=("last-line",)))
     assert store.opened(tmp_path / "d").rows == 10  # the step before it has no successor
 
 
@@ -292,19 +292,19 @@ def test_mixed_schemas_and_broken_lines_are_told_by_row(tmp_path):
     ):
         path.write_text("\n".join([*lines[:3], bad, *lines[4:]]) + "\n")
         with pytest.raises((DamagedFileError, SettingsError), match=message):
-            import_table(path, tmp_path / "d", Options())
+            import_table(path, tmp_path / "d", ImportOptions())
     path = tmp_path / "x.csv"
     write(path, GOOD)
     text = path.read_text().splitlines()
     text[4] = text[4] + ",7"
     path.write_text("\n".join(text) + "\n")
     with pytest.raises(DamagedFileError, match=r"row 4 has 9 columns; expected 8|Row #5"):
-        import_table(path, tmp_path / "d", Options())
+        import_table(path, tmp_path / "d", ImportOptions())
 
 
 def test_formulas_in_texts_are_refused(tmp_path):
     rows = at([r | {"device": "ab"[i % 2]} for i, r in enumerate(GOOD)], 5, device="=cmd|'/c calc'")
-    said = Options({"obs": "obs_0,device"})
+    said = ImportOptions({"obs": "obs_0,device"})
     with pytest.raises(SettingsError, match=r"row 6, column device: .*is a formula"):
         import_table(write(tmp_path / "x.csv", rows), tmp_path / "d", said)
 
@@ -312,7 +312,7 @@ def test_formulas_in_texts_are_refused(tmp_path):
 def test_repairs_are_done_and_noted(tmp_path):
     rows = [r | {"action": 1} for r in at(GOOD, 3, truncated=True)]
     path = write(tmp_path / "x.csv", [*rows[:5], *rows[4:]])
-    options = Options(repair=("both-ends", "constant-action", "duplicates"))
+    options = ImportOptions(repair=("both-ends", "constant-action", "duplicates"))
     _, notes = import_table(path, tmp_path / "d", options)
     assert len(notes) == 2 and "both ends" in " ".join(notes)
     steps = read_data(tmp_path / "d", store.opened(tmp_path / "d").card.spec)
@@ -345,7 +345,7 @@ def test_without_pyarrow_the_command_that_installs_it_is_told(tmp_path, monkeypa
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install -e '\.\[data\]'"):
-        import_table(write_csv(tmp_path), tmp_path / "d", Options())
+        import_table(write_csv(tmp_path), tmp_path / "d", ImportOptions())
 
 
 def write_csv(folder):

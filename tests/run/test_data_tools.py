@@ -17,7 +17,7 @@ from spinward.data.card import Card
 from spinward.data.formats import converted, exported
 from spinward.data.inspection import inspected, of_steps
 from spinward.data.mixing import Filter, mix, split
-from spinward.data.plan import Options
+from spinward.data.plan import ImportOptions
 from spinward.errors import DamagedFileError, SettingsError
 
 h5py = pytest.importorskip("h5py")
@@ -132,7 +132,7 @@ def test_npz_files_are_inspected_and_converted(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", **logged(60))
     assert main.main(["data", "inspect", str(tmp_path / "x.npz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 60
-    converted(tmp_path / "x.npz", tmp_path / "d", Options())
+    converted(tmp_path / "x.npz", tmp_path / "d", ImportOptions())
     names = ("obs", "action", "reward", "next_obs", "terminated")
     assert_equal(read(tmp_path / "d"), logged(60), names)
 
@@ -226,7 +226,7 @@ def test_minari_reads_what_we_write_and_we_read_it_back(spec, tmp_path):
             action = spec.action.from_unit(fields["action"][rows])
             np.testing.assert_allclose(episode.actions, action, rtol=1e-6)
         first += len(episode)
-    converted(tmp_path / "m", tmp_path / "back", Options())
+    converted(tmp_path / "m", tmp_path / "back", ImportOptions())
     found = store.opened(tmp_path / "back")
     assert found.card.obs == spec.obs and found.card.action == spec.action
     back = read(tmp_path / "back")
@@ -255,7 +255,7 @@ def test_what_minari_itself_wrote_is_read(tmp_path, monkeypatch):
             obs, done = after, terminated or truncated
     env.create_dataset("test/cartpole-v0", algorithm_name="random")
     env.close()
-    options = Options(repair=("both-ends",))
+    options = ImportOptions(repair=("both-ends",))
     converted(tmp_path / "test/cartpole-v0", tmp_path / "d", options)
     found = read(tmp_path / "d")
     names = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
@@ -294,12 +294,12 @@ def test_d4rl_files_are_read_with_their_ends(block, tmp_path, monkeypatch):
 
     monkeypatch.setattr(place, "BLOCK", block)
     fields = flat_steps(np.random.default_rng(0))
-    converted(d4rl(tmp_path / "x.hdf5", fields, True), tmp_path / "a", Options())
+    converted(d4rl(tmp_path / "x.hdf5", fields, True), tmp_path / "a", ImportOptions())
     found = read(tmp_path / "a")
     np.testing.assert_allclose(found.pop("action"), fields["action"], atol=1e-6)
     assert_equal(found, {k: v for k, v in fields.items() if k != "action"})
     # Without successors, step 8 has none, because time ran out; it is that of step 7.
-    notes = converted(d4rl(tmp_path / "y.hdf5", fields), tmp_path / "b", Options())
+    notes = converted(d4rl(tmp_path / "y.hdf5", fields), tmp_path / "b", ImportOptions())
     found, kept = read(tmp_path / "b"), np.delete(np.arange(15), 8)
     assert "1 last rows" in notes[0]
     np.testing.assert_array_equal(found["reward"], fields["reward"][kept])
@@ -324,19 +324,19 @@ def test_broken_hdf5_files_are_told(tmp_path):
         ({"rewards": np.array(["a"] * 15, "S1")}, "not numbers"),
     ):
         with pytest.raises((DamagedFileError, SettingsError), match=message):
-            converted(d4rl(path, fields, **change), tmp_path / "d", Options())
+            converted(d4rl(path, fields, **change), tmp_path / "d", ImportOptions())
     whole = d4rl(path, fields).read_bytes()
     for size in (0, 10, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(DamagedFileError, match=r"x\.hdf5"):
-            converted(path, tmp_path / "d", Options())
+            converted(path, tmp_path / "d", ImportOptions())
     d4rl(path, fields, rewards=None)
     with h5py.File(tmp_path / "other.hdf5", "w") as file:
         file["rewards"] = fields["reward"]
     with h5py.File(path, "a") as file:
         file["rewards"] = h5py.ExternalLink("other.hdf5", "/rewards")
     with pytest.raises(DamagedFileError, match="rewards is a link, which is not followed"):
-        converted(path, tmp_path / "d", Options())
+        converted(path, tmp_path / "d", ImportOptions())
     assert sorted(os.listdir(tmp_path)) == ["other.hdf5", "x.hdf5"]
 
 

@@ -10,7 +10,7 @@ from twin import ALGORITHMS, home, needs_data, parts, tiny
 import spinward as sw
 from spinward.cli.main import main
 from spinward.errors import SettingsError, SpinwardError
-from spinward.experience.wanted import Lives, Prompts, Texts
+from spinward.experience.wanted import Population, Prompts, Texts
 from spinward.run import exporting
 from spinward.run.policy import TrainedPolicy
 
@@ -19,7 +19,7 @@ def acts(kind):
     """Whether it learns a policy of an environment, and not of texts or of learning rules."""
     algorithm = tiny(kind)
     want = algorithm.wants(home(algorithm).spec)
-    return not isinstance(want, Prompts | Texts | Lives)
+    return not isinstance(want, Prompts | Texts | Population)
 
 
 ACT = [name for name, kind in ALGORITHMS.items() if acts(kind)]
@@ -85,7 +85,9 @@ def test_arrays_have_all_that_acting_reads(tmp_path):
 
 def test_a_policy_that_differs_is_told(tmp_path, monkeypatch):
     policy = policy_of("sac")
-    other = exporting.Actor(policy.algorithm, policy_of("sac", hidden=(8,)).agent, policy.spec)
+    other = exporting.ExportedPolicy(
+        policy.algorithm, policy_of("sac", hidden=(8,)).agent, policy.spec
+    )
     other = other._replace(agent=jax.tree.map(lambda x: x + 1, other.agent))
     monkeypatch.setattr(exporting, "reopened", lambda *_: jax.jit(exporting.flat(other)))
     with pytest.raises(

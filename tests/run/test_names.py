@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 
+import numpy as np
 import pytest
 from twin import ALGORITHMS, tiny
 
@@ -11,12 +12,15 @@ from spinward.algorithms.a2c import A2C
 from spinward.cli import main
 from spinward.errors import SettingsError
 from spinward.models.imagined import hopper, never
+from spinward.networks.critic import DeterministicActor
+from spinward.networks.heads import PolicyNetwork
 from spinward.networks.recurrent import RecurrentActorCritic, with_memory
 from spinward.networks.towers import Separate
 from spinward.rewards.environment import Environment
 from spinward.rewards.reward_model_score import RewardModelScore
+from spinward.rewards.verifier import Verifier
 from spinward.run.experiment import Experiment
-from spinward.store import names, settings
+from spinward.store import checkpoint, log, names, parameters, settings
 
 HOSTILE = (
     "spinward.egg-info/../{folder}/payload.py:Environment",
@@ -120,3 +124,31 @@ def test_the_reward_of_an_older_run_with_a_reward_model_opens():
     content = settings.to_json(reward)
     assert content["class"] == names.place(RewardModelScore)
     assert settings.from_json({**content, "class": "spinward.rewards.judge:Judge"}) == reward
+
+
+def test_settings_of_older_runs_open_under_their_present_names():
+    reward = Verifier("module:function")
+    content = settings.to_json(reward)
+    older = {("judge" if k == "scorer" else k): v for k, v in content["fields"].items()}
+    assert "judge" in older and settings.from_json({**content, "fields": older}) == reward
+    assert names.function("spinward.networks.heads:Policy.init") == PolicyNetwork.init
+    assert names.function("spinward.networks.critic:Actor.init") == DeterministicActor.init
+
+
+def test_states_of_older_runs_open_under_the_present_names_of_their_leaves(tmp_path):
+    older = {"apart": np.ones(2, np.float32), "own": {"there": np.int32(3), "w": np.zeros(1)}}
+    path = checkpoint.save(tmp_path, 1, older, {})
+    like = {"distance": older["apart"], "own": {"present": np.int32(0), "w": np.zeros(1)}}
+    state, _ = checkpoint.load(path, like)
+    assert state["distance"].tolist() == [1.0, 1.0] and int(state["own"]["present"]) == 3
+    state, _ = checkpoint.load(path, older)  # somebody's own leaf of such a name
+    assert state["apart"].tolist() == [1.0, 1.0]
+    read, _ = parameters.read(path)
+    assert {"apart", "distance", "own.there", "own.present", "own.w"} == set(read)
+
+
+def test_the_sums_in_an_older_checkpoint_have_their_maxima():
+    saved = {"count": 2, "sums": {"loss": [1.0]}, "peaks": {"max_abs_q": [5.0]}}
+    interval = log.Interval(saved)
+    assert interval.running_max["max_abs_q"].tolist() == [5.0]
+    assert log.Interval(interval.to_json()).running_max["max_abs_q"].tolist() == [5.0]

@@ -80,7 +80,7 @@ def test_settings_of_an_environment_are_checked_too(own, said, tmp_path):
 
 
 def test_defaults_of_our_environments_are_in_range():
-    for name in ids.OWN:
+    for name in ids.own_names():
         assert check(ids.make(name)) is None
 
 

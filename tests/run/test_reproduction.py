@@ -140,7 +140,7 @@ def test_a_maze_that_is_won_without_a_memory_says_nothing_of_memory(
     held_out, learned_in, memoryless, verdict
 ):
     rows = Row("LSTM", *held_out), Row("known", learned_in, 0.0, 0.0), Row("none", *memoryless)
-    assert a3c_maze.judged(*rows, chance=6.484)[0] == verdict
+    assert a3c_maze.verdict_of(*rows, chance=6.484)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_maze_that_is_won_without_a_memory_says_nothing_of_memory(
     ],
 )
 def test_rules_that_are_level_with_the_like_a2c_do_not_beat_it(ratio, times, verdict):
-    found, why = lpg.judged(Row("ratio", *ratio), times)
+    found, why = lpg.verdict_of(Row("ratio", *ratio), times)
     assert found == verdict
     assert ("level" in why) == (verdict == "cannot tell")
 

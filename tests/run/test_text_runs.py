@@ -199,7 +199,7 @@ def test_a_function_of_two_texts_is_given_no_more(home):
     experiment = made(home, "plain")
     experiment.parts.reward.try_once(experiment.parts.source)
     task = experiment.env
-    found = experiment.parts.reward.judge(*completions(task, [0, 4]))
+    found = experiment.parts.reward.scorer(*completions(task, [0, 4]))
     assert found.tolist() == [len("w5 w0"), len("w5 w5 w5")]
 
 
@@ -208,7 +208,7 @@ def test_a_conversation_is_given_as_it_was(home):
     rows = [{"prompt": talk, "answer": "w2"}, {"prompt": talk, "answer": "w3"}]
     made_of = made(home, "talks", lines(home / "talks.jsonl", rows))
     made_of.parts.reward.try_once(made_of.parts.source)
-    assert made_of.parts.reward.judge(*completions(made_of.env, [0, 1, 1])).tolist() == [1, 0, 0]
+    assert made_of.parts.reward.scorer(*completions(made_of.env, [0, 1, 1])).tolist() == [1, 0, 0]
 
 
 def test_a_column_that_a_reward_needs_and_a_row_lacks_is_told_before_training(home):

@@ -261,7 +261,7 @@ function progress(p) {
   at("bar").max = Math.max(p.budget, 1);
   at("bar").value = Math.min(p.answered, p.budget);
   const parts = [`${p.answered} of ${p.budget} answers, ${p.mine} of them yours`, `${p.waiting} wanted now`];
-  if (p.pace) parts.push(`${p.pace} a minute`, `about ${Math.ceil(p.minutes_left)} minutes left`);
+  if (p.answers_per_minute) parts.push(`${p.answers_per_minute} a minute`, `about ${Math.ceil(p.minutes_left)} minutes left`);
   at("numbers").textContent = parts.join(" · ");
   const points = p.accuracy;
   at("curve").hidden = points.length < 2;
