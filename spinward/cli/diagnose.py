@@ -18,14 +18,14 @@ def run(words: list[str]) -> int:
     from spinward.run import diagnosis
     from spinward.run.run import load
 
-    told = load(ask.run, older=ask.older)
-    result = diagnosis.diagnose(told, load(ask.twin, older=ask.older) if ask.twin else None)
-    path = Path(ask.out) if ask.out else told.path / "diagnosis.png"
-    plot.save(drawing.figure(diagnosis.curves_of(told), result, told.path.name), path)
-    written = diagnosis.write(told, result)
+    diagnosed = load(ask.run, older=ask.older)
+    result = diagnosis.diagnose(diagnosed, load(ask.twin, older=ask.older) if ask.twin else None)
+    path = Path(ask.out) if ask.out else diagnosed.path / "diagnosis.png"
+    plot.save(drawing.figure(diagnosis.curves_of(diagnosed), result, diagnosed.path.name), path)
+    numbers = diagnosis.write(diagnosed, result)
     if ask.json:
         print_json(result)
         return 0
-    print("\n".join(diagnosis.lines(told, result)))
-    print(f"picture: {path}; numbers: {written}")
+    print("\n".join(diagnosis.lines(diagnosed, result)))
+    print(f"picture: {path}; numbers: {numbers}")
     return 0

@@ -83,15 +83,15 @@ def diagnose(
 ) -> Diagnosis:
     """The verdict on one seed. `conservative` says that the algorithm pushes values down on actions
     that the data lack. `twin` are the curves of the same run with wider networks."""
-    found = (
+    diagnosis = (
         over_estimated(curves, gamma)
         or not_settled(curves, settling)
         or over_fitted(curves, settling, gamma)
         or changing(curves)
         or under_fitted(curves, conservative, twin)
     )
-    if found:
-        return found
+    if diagnosis:
+        return diagnosis
     end = int(curves.updates[-1])
     return Diagnosis(
         WELL_FITTED, "values are within the data's returns, have settled and do not fall", (), end
@@ -144,9 +144,9 @@ def over_fitted(curves: Curves, settling: float, gamma: float) -> Diagnosis | No
     end = int(updates[-1])
     settled = np.flatnonzero(updates >= settling)
     peak = int(settled[0] + np.argmax(q[settled[0] :]))
-    fall, rise = q[peak] - q[-1], q[peak] - curves.values["q_data"][0]
-    least_fall = max(FALL * rise, NOISE * noise(curves.values["q_data"]))
-    if rise > 0 and fall > least_fall and updates[peak] < LATEST * end:
+    fall, increase = q[peak] - q[-1], q[peak] - curves.values["q_data"][0]
+    least_fall = max(FALL * increase, NOISE * noise(curves.values["q_data"]))
+    if increase > 0 and fall > least_fall and updates[peak] < LATEST * end:
         because = (
             f"the values of the logged actions rose to {q[peak]:.4g} after {updates[peak]:,} "
             f"updates and fell to {q[-1]:.4g}"
@@ -201,15 +201,15 @@ def changing(curves: Curves) -> Diagnosis | None:
     late = curves.updates >= 0.8 * end
     if late.sum() < 3:
         return None
-    slope = np.polyfit(curves.updates[late] / end, q[late], 1)[0]
-    moved, range_ = 0.1 * abs(float(slope)), float(np.ptp(curves.smooth("q_data")))
-    if moved <= max(0.1 * range_, NOISE * noise(q), 1e-9):
+    gradient = np.polyfit(curves.updates[late] / end, q[late], 1)[0]
+    change, range_ = 0.1 * abs(float(gradient)), float(np.ptp(curves.smooth("q_data")))
+    if change <= max(0.1 * range_, NOISE * noise(q), 1e-9):
         return None
     because = (
-        f"the values of the logged actions move by {moved:.4g} in the last tenth of the run, of "
+        f"the values of the logged actions move by {change:.4g} in the last tenth of the run, of "
         f"{range_:.4g} in all of it"
     )
-    return Diagnosis(NOT_SETTLED, because, (Evidence("q_data", moved, 0.1 * range_, end),))
+    return Diagnosis(NOT_SETTLED, because, (Evidence("q_data", change, 0.1 * range_, end),))
 
 
 def under_fitted(curves: Curves, conservative: bool, twin: Curves | None) -> Diagnosis | None:
@@ -217,22 +217,24 @@ def under_fitted(curves: Curves, conservative: bool, twin: Curves | None) -> Dia
     others."""
     end, size = int(curves.updates[-1]), SMALL * abs(curves.last("q_data"))
     share = curves.last("td_error") / max(curves.last("target_variance"), size**2, 1e-12)
-    found = []
+    evidence = []
     if share > UNEXPLAINED:
-        found.append(Evidence("td_error / target_variance", share, UNEXPLAINED, end))
+        evidence.append(Evidence("td_error / target_variance", share, UNEXPLAINED, end))
     gap = curves.smooth("gap")
     early = gap[int(0.1 * (len(gap) - 1))]
     if conservative and gap[-1] >= early + NOISE * noise(curves.values["gap"]):
-        found.append(Evidence("gap", float(gap[-1]), float(early), end))
-    words = " and ".join(f"{e.metric} is {e.value:.3g} (above {e.threshold:.3g})" for e in found)
+        evidence.append(Evidence("gap", float(gap[-1]), float(early), end))
+    words = " and ".join(f"{e.metric} is {e.value:.3g} (above {e.threshold:.3g})" for e in evidence)
     if twin is None:
-        return Diagnosis(SUSPECTED, words, tuple(found), end) if found else None
+        return Diagnosis(SUSPECTED, words, tuple(evidence), end) if evidence else None
     error, other = curves.last("td_error"), twin.last("td_error")
     closer = not conservative or twin.last("gap") < curves.last("gap")
-    if (other < BETTER * error and closer and found) or other < FAR_BETTER * error:
-        found.append(Evidence("td_error of the twin", other, error, end))
+    if (other < BETTER * error and closer and evidence) or other < FAR_BETTER * error:
+        evidence.append(Evidence("td_error of the twin", other, error, end))
         because = f"the TD error is {error:.3g}, and {other:.3g} with wider networks"
-        return Diagnosis(UNDER_FITTED, because, tuple(found), None)
-    if not found:
+        return Diagnosis(UNDER_FITTED, because, tuple(evidence), None)
+    if not evidence:
         return None
-    return Diagnosis(DATA_LIMITED, f"{words}, and wider networks do no better", tuple(found), end)
+    return Diagnosis(
+        DATA_LIMITED, f"{words}, and wider networks do no better", tuple(evidence), end
+    )

@@ -75,13 +75,13 @@ class OfflineProbes:
             return {}
         discrete = isinstance(parts.source.spec.action, Discrete)
         run = compiled(of_seeds(discrete, isinstance(parts.algorithm, Likelihood)), 1)
-        found = run(parts.algorithm, parts.reward, state.agent, state.reward, self.fixed)
-        found = {name: np.asarray(x, np.float64) for name, x in jax.device_get(found).items()}
-        seeds = len(found[f"{PREFIX}q_data"])
+        metrics = run(parts.algorithm, parts.reward, state.agent, state.reward, self.fixed)
+        metrics = {name: np.asarray(x, np.float64) for name, x in jax.device_get(metrics).items()}
+        seeds = len(metrics[f"{PREFIX}q_data"])
         constant = {f"{PREFIX}{name}": np.full(seeds, x) for name, x in self.facts.items()}
         return {
             name: [float(x) if np.isfinite(x) else None for x in values]
-            for name, values in (found | constant).items()
+            for name, values in (metrics | constant).items()
         }
 
 
@@ -101,15 +101,15 @@ def returns(
 
 def facts(reward: np.ndarray, returns: np.ndarray, known: np.ndarray) -> dict[str, float]:
     """What is known of the data: its rewards, and the returns that followed its steps."""
-    found = {"reward_min": float(reward.min()), "reward_max": float(reward.max())}
+    metrics = {"reward_min": float(reward.min()), "reward_max": float(reward.max())}
     returns = returns[known]
     if len(returns):
-        found |= {
+        metrics |= {
             "return_mean": float(returns.mean()),
             "return_std": float(returns.std()),
             "return_max": float(returns.max()),
         }
-    return found
+    return metrics
 
 
 def fixed(source: Any) -> Fixed:
@@ -148,17 +148,17 @@ def of_seeds(discrete: bool, likely: bool) -> Callable[..., Metrics]:
     """`of_one` over seeds; the same function for the same kind, so that it compiles once."""
 
     def one(algorithm: Any, reward: Any, agent: Any, rewarding: Any, fixed: Fixed) -> Metrics:
-        found: Metrics = {}
+        metrics: Metrics = {}
         for prefix, steps in ((PREFIX, fixed.training), (HELD, fixed.held_out)):
             if isinstance(steps, tuple):
                 continue
             _, steps, _ = reward.label(
                 rewarding, steps, jax.random.PRNGKey(0), Context(replayed=True)
             )
-            metrics = of_steps(algorithm, agent, steps, discrete, likely)
-            found |= {f"{prefix}{name}": x for name, x in metrics.items()}
-        found[f"{PREFIX}q_start"] = valued(algorithm, agent, fixed.training, fixed.start)
-        return found
+            each = of_steps(algorithm, agent, steps, discrete, likely)
+            metrics |= {f"{prefix}{name}": x for name, x in each.items()}
+        metrics[f"{PREFIX}q_start"] = valued(algorithm, agent, fixed.training, fixed.start)
+        return metrics
 
     return jax.vmap(one, (None, None, 0, 0, None))
 
@@ -182,8 +182,8 @@ def of_steps(
     action, after = (greedy(algorithm, agent, obs) for obs in (steps.obs, steps.next_obs))
     data = algorithm.probe(agent, steps)
     policy = algorithm.probe(agent, replace(steps, action=action))
-    following = algorithm.probe(agent, replace(steps, obs=steps.next_obs, action=after))
-    lagged = pick(following.lagged, after) if discrete else following.lagged[:, 0]
+    successor = algorithm.probe(agent, replace(steps, obs=steps.next_obs, action=after))
+    lagged = pick(successor.lagged, after) if discrete else successor.lagged[:, 0]
     target = steps.reward + algorithm.gamma * (1.0 - steps.terminated) * lagged
     distance = (action != steps.action) if discrete else jnp.abs(action - steps.action)
     allowed = jnp.maximum(jnp.abs(data.value), jnp.abs(lagged)) < FORBIDDEN  # by the policy
@@ -202,7 +202,7 @@ def of_steps(
         "gap": gap,
         "action_distance": distance.mean(),
         "feature_norm": jnp.linalg.norm(data.features, axis=-1).mean(),
-        "feature_dot": (data.features * following.features).sum(-1).mean(),
+        "feature_dot": (data.features * successor.features).sum(-1).mean(),
     }
     if likely:
         metrics["log_prob"] = likelihood(algorithm, agent, steps.obs, steps.action).mean()

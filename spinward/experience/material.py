@@ -57,7 +57,7 @@ class Data(NamedTuple):
     note: str = ""  # how many steps there are, and where they are held
     held_out: Any = None  # steps of other episodes, as `steps`, to measure with
 
-    def apart(self, share: float) -> "Data":
+    def hold_out(self, share: float) -> "Data":
         """The same data with this share of its episodes held out, where it is in memory."""
         if self.reader is not None:
             return self

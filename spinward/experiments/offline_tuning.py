@@ -102,10 +102,10 @@ CASES = (
     Case("CQL, 2 episodes", CONSERVATIVE, tops(400, 2), 16_000, (OVER_FITTED,)),
     Case("CQL, 2 episodes, weight 5", replace(CONSERVATIVE, weight=5.0), tops(400, 2), 16_000,
          (OVER_FITTED,)),
-    Case("TD3, narrow data", TD3(**LONG), swings(2_000, 10, 0.05, 0.0), 10_000, (OVER_ESTIMATED,)),
-    Case("DDPG, narrow data", DDPG(**LONG), swings(2_000, 10, 0.05, 0.0), 10_000,
+    Case("TD3, narrow data", TD3(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
+    Case("DDPG, narrow data", DDPG(**LONG), swings(400, 2, 0.02, 0.0), 10_000,
          (OVER_ESTIMATED,)),
-    Case("SAC, narrow data", SAC(**LONG), swings(2_000, 10, 0.05, 0.0), 10_000, (OVER_ESTIMATED,)),
+    Case("SAC, narrow data", SAC(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
     Case("TD3+BC, hidden layer of 1", TD3BC(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
          (UNDER_FITTED,), TD3BC(**{**NARROW, "hidden": (64, 64)})),
     Case("IQL, hidden layer of 1", IQL(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
@@ -130,20 +130,20 @@ SETS = {"laptop": 1, "paper": 5}
 
 def watched(algorithm: Any, data: Data, updates: int, seed: int) -> Curves:
     """The probes of a run on data."""
-    data = data.apart(0.05)
+    data = data.hold_out(0.05)
     parts = Parts(algorithm, source_for(algorithm.wants(data.spec), None, data), Environment())
     run = program(parts)
     state = run.start(jax.random.PRNGKey(seed)[None])
     probes = OfflineProbes(parts, state)
     iterations = max(1, updates // algorithm.updates // POINTS)
-    found, at = [], []
+    lines, at = [], []
     for point in range(1, POINTS + 1):
         state, _ = run.advance(state, iterations)
-        found.append(probes.measure(parts, state))
+        lines.append(probes.measure(parts, state))
         at.append(point * iterations * algorithm.updates)
     columns = {
-        name.removeprefix(PREFIX): np.array([line[name][0] for line in found], float)
-        for name in found[0]
+        name.removeprefix(PREFIX): np.array([line[name][0] for line in lines], float)
+        for name in lines[0]
     }
     return Curves(np.array(at), columns)
 

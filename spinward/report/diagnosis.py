@@ -31,7 +31,7 @@ def figure(seeds: list[Curves], result: dict[str, Any], title: str) -> "Figure":
             label = NAMES.get(
                 metric, "held-out episodes" if metric.startswith("held") else "learned from"
             )
-            drawn(panel, seeds, metric, label, LIGHT.curves[n])
+            draw(panel, seeds, metric, label, LIGHT.curves[n])
         panel.set_title(name, loc="left", fontsize=9, color=LIGHT.ink)
         if result["checkpoint_updates"] is not None:
             panel.axvline(result["checkpoint_updates"], color=LIGHT.faint, linewidth=1)
@@ -47,7 +47,7 @@ def figure(seeds: list[Curves], result: dict[str, Any], title: str) -> "Figure":
     return picture
 
 
-def drawn(panel: Any, seeds: list[Curves], metric: str, label: str, colour: str) -> None:
+def draw(panel: Any, seeds: list[Curves], metric: str, label: str, colour: str) -> None:
     for i, curves in enumerate(seeds):
         if metric in curves.values:
             name = {"label": label} if i == 0 else {}

@@ -145,7 +145,7 @@ class Assembled:
             return None
         sizes = choice.share, choice.memory_gib
         data = open_data(Path(choice.path), self.spec, *sizes, str(self.experiment.env))
-        return data.apart(choice.held_out if choice.share == 1.0 else 0.0)
+        return data.hold_out(choice.held_out if choice.share == 1.0 else 0.0)
 
     def texts(self) -> TextBatches | None:
         """The texts to learn from, if the algorithm wants texts."""

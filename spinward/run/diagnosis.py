@@ -128,14 +128,14 @@ def curves_of(run: Run) -> list[Curves]:
         )
     updates = np.array([p["env_steps"] for p in points])
     names = [name for name in points[-1] if name.startswith(PREFIX)]
-    found = []
+    seeds = []
     for seed in range(run.config["seeds"]):
         columns = {
             name.removeprefix(PREFIX): np.array([p[name][seed] for p in points], float)
             for name in names
         }
-        found.append(Curves(updates, columns))
-    return found
+        seeds.append(Curves(updates, columns))
+    return seeds
 
 
 def checkpoint(run: Run, seeds: list[Diagnosis]) -> int | None:
@@ -159,14 +159,14 @@ def confidence(curves: Curves, agreeing: int, seeds: int) -> str:
 
 def warnings(curves: Curves) -> list[str]:
     """What the verdict cannot rest on."""
-    found = []
+    notes = []
     if "held_td_error" not in curves.values:
-        found.append("no episodes were held out, so errors on others are not known")
+        notes.append("no episodes were held out, so errors on others are not known")
     if "return_mean" not in curves.values:
-        found.append("no episode of the data ended, so its returns are not known")
+        notes.append("no episode of the data ended, so its returns are not known")
     if len(curves.updates) < FEW_POINTS:
-        found.append(f"the curves have {len(curves.updates)} points; {FEW_POINTS} tell more")
-    return found
+        notes.append(f"the curves have {len(curves.updates)} points; {FEW_POINTS} tell more")
+    return notes
 
 
 def change(run: Run, verdict: str, settling: float) -> dict[str, Any] | None:

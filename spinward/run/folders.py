@@ -137,13 +137,13 @@ def named(run: Path, which: str | int, older: bool | None = False) -> list[integ
 def numbered(run: Path) -> dict[int, list[Path]]:
     """The place in each shard of the agents of every iteration that all shards have: checkpoints,
     and the agents that a run on logged data keeps."""
-    found: list[dict[int, Path]] = []
+    places: list[dict[int, Path]] = []
     for folder in folders(run):
         paths = [*checkpoint.checkpoints(folder / "candidates"),
                  *checkpoint.checkpoints(folder / "checkpoints")]  # fmt: skip
-        found.append({checkpoint.number(path): path for path in paths})
-    known = set(found[0]).intersection(*found) if found else set()
-    return {number: [each[number] for each in found] for number in sorted(known)}
+        places.append({checkpoint.number(path): path for path in paths})
+    known = set(places[0]).intersection(*places) if places else set()
+    return {number: [each[number] for each in places] for number in sorted(known)}
 
 
 def last_agents(
