@@ -18,7 +18,7 @@ unfinished: set[str] = set()  # temporary files and folders of this process, whi
 _runs: list[str] = []  # the run that is being made or trained, if there is one
 
 
-def begun(run: Any) -> None:
+def set_run(run: Any) -> None:
     """Names the folder of the run that this process makes or trains."""
     _runs[:] = [str(run)]
 

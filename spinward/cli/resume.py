@@ -25,7 +25,7 @@ def run(words: list[str]) -> int:
     from spinward.store import checkpoint
 
     began = time.monotonic()
-    interrupts.begun(ask.run)
+    interrupts.set_run(ask.run)
     run = load(ask.run, ask.trust, ask.older)
     if ask.steps:
         run.extend(ask.steps)

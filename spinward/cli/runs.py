@@ -14,8 +14,8 @@ def run(words: list[str]) -> int:
     from spinward.store import files
 
     folder = Path(ask.out)
-    found = [p.parent for p in sorted(folder.glob("*/config.json"))]
-    rows = [describe(p) for p in found if not files.TEMPORARY.fullmatch(p.name)]
+    paths = [p.parent for p in sorted(folder.glob("*/config.json"))]
+    rows = [describe(p) for p in paths if not files.TEMPORARY.fullmatch(p.name)]
     if ask.json:
         print_json(rows)
         return 0

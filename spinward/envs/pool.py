@@ -175,9 +175,9 @@ class Pool:
         self.reasons[why] += 1
         self.failures[env] = self.failures[env] + 1 if count <= 1 else 0
         if self.failures[env] < MOST_FAILURES and self.losses <= self.restarts:
-            told = f"env {env} of {self.name} was lost at step {count}: {why}"
+            message = f"env {env} of {self.name} was lost at step {count}: {why}"
             used = f"restart {self.losses} of {self.restarts}"
-            print(f"spinward: {told}; it begins anew ({used})", file=sys.stderr, flush=True)
+            print(f"spinward: {message}; it begins anew ({used})", file=sys.stderr, flush=True)
             return
         times = "once" if self.deaths[env] == 1 else f"{self.deaths[env]} times"
         budget = f"; all restarts={self.restarts} are used" if self.losses > self.restarts else ""

@@ -253,8 +253,8 @@ class ActorPool:
             raise EnvironmentFailedError(
                 f"worker {worker} died {MOST_FAILURES} times in a row: {why}"
             )
-        told = f"worker {worker} was lost (number {self.losses}), and another takes its place"
-        print(f"spinward: {told}: {why}", file=sys.stderr, flush=True)
+        message = f"worker {worker} was lost (number {self.losses}), and another takes its place"
+        print(f"spinward: {message}: {why}", file=sys.stderr, flush=True)
         self.ray.kill(self.actors[worker])
         self.first_keys[worker] = numbered(self.key, len(self.actors) + self.losses)
         self.actors[worker] = self.actor()

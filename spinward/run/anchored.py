@@ -25,7 +25,7 @@ def anchored(experiment: Experiment) -> Experiment:
     algorithm = experiment.algorithm
     if isinstance(algorithm, LPG):
         algorithm = replace(algorithm, rule=absolute(algorithm.rule))
-    found = replace(
+    absolute_paths = replace(
         experiment,
         algorithm=algorithm,
         env=replace(env, name=code(env.name)),
@@ -35,8 +35,8 @@ def anchored(experiment: Experiment) -> Experiment:
         model=absolute(experiment.model),
         start_from=absolute(experiment.start_from),
     )
-    require_readable(found)
-    return found
+    require_readable(absolute_paths)
+    return absolute_paths
 
 
 def absolute(name: str) -> str:

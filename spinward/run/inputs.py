@@ -30,8 +30,8 @@ def places(experiment: Experiment) -> dict[str, str]:
         "rule": algorithm.rule if isinstance(algorithm, LPG) else "",
         "start_from": experiment.start_from,
     }
-    found = {role: str(gguf.smollm2()) if x == gguf.SMOLLM2 else x for role, x in named.items()}
-    return {role: path for role, path in found.items() if path and Path(path).exists()}
+    paths = {role: str(gguf.smollm2()) if x == gguf.SMOLLM2 else x for role, x in named.items()}
+    return {role: path for role, path in paths.items() if path and Path(path).exists()}
 
 
 def digests(experiment: Experiment) -> dict[str, str]:
@@ -45,9 +45,9 @@ def require(experiment: Experiment, roles: Iterable[str]) -> None:
     Raises:
         DamagedFileError: something was changed; it is named.
     """
-    found = places(experiment)
+    paths = places(experiment)
     for role in roles:
-        expected, path = experiment.inputs.get(role), found.get(role)
+        expected, path = experiment.inputs.get(role), paths.get(role)
         if expected and path and (now := digest(Path(path), role)) != expected:
             raise DamagedFileError(
                 f"{path}: expected the {role.replace('_', ' ')} with SHA-256 {expected:.12}, which "
@@ -80,7 +80,9 @@ def files_of_model(path: Path) -> list[Path]:
     shards = files.numbered(path / "shards")
     saved = [checkpoint.checkpoints(shard / "checkpoints")[:1] for shard in shards]
     if shards:
-        manifests = [each / checkpoint.MANIFEST for found in saved for each in found]
+        manifests = [each / checkpoint.MANIFEST for newest in saved for each in newest]
         return [path / integrity.CONFIG, *manifests]
-    found = {file for pattern in OF_MODEL for file in path.glob(pattern) if file.is_file()}
-    return sorted(found) or [each / checkpoint.MANIFEST for each in checkpoint.checkpoints(path)]
+    files_of_folder = {f for pattern in OF_MODEL for f in path.glob(pattern) if f.is_file()}
+    return sorted(files_of_folder) or [
+        each / checkpoint.MANIFEST for each in checkpoint.checkpoints(path)
+    ]

@@ -25,7 +25,7 @@ def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> 
     files.remove_leftovers(out)
     for folder in (out / n for n in ([name] if name else taken)):
         if not folder.exists():
-            interrupts.begun(folder)
+            interrupts.set_run(folder)
         try:
             files.new_folder(folder, {"config.json": experiment.to_json().encode()})
         except FileExistsError:

@@ -12,7 +12,7 @@ from spinward.errors import SpinwardError, Stopped
 
 
 def main(words: list[str]) -> int:
-    interrupts.begun(words[0])
+    interrupts.set_run(words[0])
     interrupts.install(lambda line: tell(Stopped(line)))
     threading.Thread(target=stop_with_parent, daemon=True).start()
     try:

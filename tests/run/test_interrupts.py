@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,13 +65,22 @@ with files.temporary(Path({str(tmp_path / "x")!r})) as name:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("delay_s", [0.12, 0.5])
+def handles(process, number):
+    """Whether a process has taken a signal over."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the files of Linux")
+@pytest.mark.parametrize("delay_s", [0.0, 0.5])
 def test_a_command_that_is_stopped_while_it_starts_leaves_nothing(delay_s, tmp_path):
     words = ["train", "ppo", "CartPole-v1", "--out", "runs", "--name", "x"]
     process = subprocess.Popen(
         [sys.executable, "-m", "spinward", *words], stderr=subprocess.PIPE, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )  # fmt: skip
+    while not handles(process, signal.SIGTERM):  # before this, it is Python's own start
+        time.sleep(0.001)
     time.sleep(delay_s)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
