@@ -84,6 +84,9 @@ def test_a_campaign_goes_on_where_it_was_and_begins_anew_for_another_commit(tmp_
     content = ledger.begun(tmp_path / "flips.json", 0, commit)
     assert content["done"] == 40 and content["outcomes"] == {"silent": 1, "told": 39}
     assert content["wrong"] == [{"case": 1, "outcome": "silent", "what": "case 2"}]
+    assert ledger.repeat("flips", case, tmp_path) and drawn.pop() == drawn[1]
+    content = ledger.begun(tmp_path / "flips.json", 0, commit)
+    assert content["wrong"] == [] and content["mended"][0]["now"] == "told"
     commit = "b" * 40
     assert ledger.carry_out("flips", 2, 0, case, tmp_path)
     assert drawn[40:] == drawn[:2]

@@ -18,10 +18,13 @@ def main() -> int:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--count", type=int, default=0, help=f"of cases; otherwise of {KINDS}")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="the cases that were wrong")
     ask = parser.parse_args()
     module = importlib.import_module(f"campaigns.faults.{ask.kind}")
     with tempfile.TemporaryDirectory() as folder:
         campaign = vars(module)[ask.kind.capitalize()](Path(folder).resolve())
+        if ask.again:
+            return 0 if ledger.repeat(ask.kind, campaign.case) else 1
         count = ask.count or KINDS[ask.kind]
         return 0 if ledger.carry_out(ask.kind, count, ask.seed, campaign.case) else 1
 

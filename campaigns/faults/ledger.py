@@ -32,6 +32,20 @@ def begun(path: Path, seed: int, commit: str) -> dict[str, Any]:
     return {"commit": commit, "seed": seed, "done": 0, "cpu_s": 0.0, **empty}
 
 
+def repeat(kind: str, case: Case, folder: Path = FOLDER) -> bool:
+    """Repeats the cases that were wrong; those that are as they may be count as mended."""
+    path = folder / f"{kind}.json"
+    record = json.loads(path.read_text())
+    left, mended = [], record.get("mended", [])
+    for wrong in record["wrong"]:
+        outcome, _, what = case(random.Random(f"{record['seed']}-{wrong['case']}"))
+        fine = outcome in FINE
+        (mended if fine else left).append(wrong | {"now": outcome, "at": provenance.commit()})
+        print(wrong["case"], outcome, what[:200], flush=True)
+    path.write_text(json.dumps(record | {"wrong": left, "mended": mended}, indent=1) + "\n")
+    return not left
+
+
 def carry_out(kind: str, count: int, seed: int, case: Case, folder: Path = FOLDER) -> bool:
     """Carries out the cases of a campaign that are left. Returns whether all are as they may be."""
     path = folder / f"{kind}.json"

@@ -11,6 +11,7 @@ from typing import Any
 import spinward
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.run import folders
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
 from spinward.store import files, names, ranges, settings
 from spinward.store.integrity import CONFIG, LIMIT
@@ -258,10 +259,12 @@ def from_config(
         SettingsError: the config needs such code, and `trust` is False.
         DamagedFileError: `path` names a class or a setting that does not exist.
     """
-    for env in (choices(content)[0], choice(EnvChoice, "evaluate_env", content["evaluate_env"])):
-        if ids.is_own_code(env.name) and not trust:
-            raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
-    if (others := foreign(content)) and not trust:
+    named_envs = (choices(content)[0], choice(EnvChoice, "evaluate_env", content["evaluate_env"]))
+    own, others = [e for e in named_envs if ids.is_own_code(e.name)], foreign(content)
+    if not trust and (own or others):
+        folders.verify(path.parent, content)  # a name of ours that was damaged is no code of others
+        if own:
+            raise SettingsError(f"this run uses the environment {own[0]}; --trust runs its code")
         names.anybodys(others[0], trust)
     return built(content, trust, path)
 
