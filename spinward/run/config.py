@@ -15,7 +15,7 @@ from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.run import folders, strict_json
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
-from spinward.run.strict_json import WHOLE, Malformed
+from spinward.run.strict_json import TEXT, WHOLE, Malformed, check_size, whole
 from spinward.store import files, names, ranges, settings
 from spinward.store.integrity import CONFIG, LIMIT
 
