@@ -96,6 +96,23 @@ def test_a_refused_command_is_one_line_and_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ppo", "CartPole-v1", "--timeout", 5], "no worker process that --timeout could wait for"),
+        (["ppo", "CartPole-v1", "--stack", 0], "stack=0 must be a whole number, at least 1"),
+        (["dqn", f"{FILE}:Matrix", "--env.matrices", "image", "--stack", 2], "as --env.stack 2"),
+    ],
+)
+def test_flags_of_the_environment_that_do_not_fit_are_refused_in_words(
+    words, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    code, found = said(capsys, "train", *words, "--steps", 64)
+    assert code == 2 and message in found.err and found.err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_run_that_fails_in_its_first_step_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, found = said(capsys, "train", "ppo", f"{FILE}:Breaks", *SMALL, "--minibatches", 2)
