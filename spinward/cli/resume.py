@@ -24,8 +24,10 @@ def run(words: list[str]) -> int:
     began = time.monotonic()
     run = load(ask.run, ask.trust, ask.older)
     if ask.steps:
-        run.extend(ask.steps)
-    say(f"resuming {run.path}: {resume_note(run)}")
+        run.extend(ask.steps)  # which says how the run differs from one of this length at once
+        say(f"resuming {run.path}, to {ask.steps:,} steps of each seed")
+    else:
+        say(f"resuming {run.path}: {resume_note(run)}")
     run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)
     return 0

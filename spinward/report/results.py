@@ -178,7 +178,7 @@ def resume_note(run: Run) -> str:
             "A resumed run goes on with the same agent, data and keys, but its environments, which "
             "cannot be saved in mid-episode, start anew (statistical resume)."
         )
-    return "A resumed run equals the undisturbed one bit for bit (exact resume)."
+    return "A resumed run equals one that was not interrupted, bit for bit (exact resume)."
 
 
 def newest_video(run: Run) -> Path | None:

@@ -1,6 +1,8 @@
 """Reads a run's config.json as an untrusted file: each value is checked before use."""
 
+import copy
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -30,12 +32,24 @@ PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes e
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The content of a run's config.json, with the defaults of settings that older runs lack.
+    """The content of a run's config.json, with the defaults of settings that older runs lack. A
+    file that did not change is parsed once.
 
     Raises:
         SettingsError: there is no run here, or it is from a newer version.
         DamagedFileError: the file is damaged, or a value is impossible.
     """
+    try:
+        stat = path.lstat()
+    except OSError:
+        return parsed.__wrapped__(path)
+    stamp = path.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return copy.deepcopy(parsed(path, stamp))
+
+
+@functools.lru_cache(maxsize=8)
+def parsed(path: Path, stamp: Any = None) -> dict[str, Any]:
+    """The same, read from the file. `stamp` identifies the file's version for the cache."""
     run = path.parent
     if not path.is_symlink() and not path.exists():
         if (run / "shards").exists():
