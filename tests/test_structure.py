@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
+    ("errors", "interrupts", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
     ("networks",), ("targets", "losses"),
     ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
@@ -210,7 +210,7 @@ def test_importing_the_package_is_quick_because_it_imports_nothing_heavy():
 
 def test_the_page_on_architecture_has_the_order_and_the_jit_sites_of_this_file():
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
-    line = page[page.index("errors ← spaces") :].partition("```")[0]
+    line = page[page.index("errors, interrupts ← spaces") :].partition("```")[0]
     shown = [tuple(names.replace(",", " ").split()) for names in line.split("←")]
     order = [tuple(n for n in names if not n.startswith("__")) for names in ORDER]
     assert [set(names) for names in shown] == [set(names) for names in order if names]

@@ -11,6 +11,8 @@ from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.episodes import PROBABILITY
 
+FAR = 10.0  # a policy with noise leaves [-1, 1], and is clipped; this is another unit
+
 
 def check_fit(path: Path, card: Card, spec: Spec, env: str = "the environment") -> None:
     """Raises SettingsError where the spaces of a data set are not those of an environment."""
@@ -66,6 +68,7 @@ def check_values(path: Path, card: Card, first: int, fields: Fields) -> None:
             value, where = values.reshape(len(values), -1)[tuple(bad)], first + int(bad[0])
             column = f"{name}[{bad[1]}]" if values.ndim > 1 else name
             raise DamagedFileError(f"{path}: {column} of row {where:,} is {value}, not finite")
+    refuse_odd_flags(path, first, fields)
     refuse_both(path, first, fields)
     action = fields["action"]
     if isinstance(card.action, Hybrid):
@@ -74,12 +77,23 @@ def check_values(path: Path, card: Card, first: int, fields: Fields) -> None:
         sizes = card.action.n if isinstance(card.action, Discrete) else card.action.sizes
         wrong = ((action < 0) | (action >= np.asarray(sizes))).reshape(len(action), -1).any(1)
         refuse_rows(path, first, wrong, f"the action is outside {described(card.action)}")
+    elif card.action.bounded:
+        wrong = (np.abs(action) > FAR).reshape(len(action), -1).any(1)
+        why = "the action is far outside -1 to 1, the scale of a policy, for the bounds "
+        refuse_rows(path, first, wrong, f"{why}{described(card.action)}; convert it")
     if PROBABILITY in fields:
         probability = fields[PROBABILITY]
         wrong = probability <= 0.0
         if not isinstance(card.action, Box | Hybrid):  # of numbers it is a density
             wrong |= probability > 1.0
         refuse_rows(path, first, wrong, f"{PROBABILITY} is outside (0, 1]")
+
+
+def refuse_odd_flags(path: Path, first: int, fields: Fields) -> None:
+    """Raises DamagedFileError for a byte that is neither true nor false, as in a file of others."""
+    for name in ("terminated", "truncated"):
+        wrong = np.ascontiguousarray(fields[name], bool).view(np.uint8) > 1
+        refuse_rows(path, first, wrong, f"{name} is neither true nor false")
 
 
 def refuse_both(path: Path, first: int, fields: Fields) -> None:

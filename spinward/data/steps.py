@@ -140,6 +140,10 @@ def check_kind(path: Path, name: str, values: np.ndarray, spec: Any) -> None:
     discrete = not isinstance(spec.action, Box | Hybrid)
     image = name in (OBS, "next_obs") and spec.obs.dtype == "uint8"
     kinds = "iu" if name == "action" and discrete else "u" if image else "fiub"
+    flags = name in ("terminated", "truncated")
+    if flags and values.dtype.kind in kinds and not np.isin(values, (0, 1)).all():
+        odd = values[~np.isin(values, (0, 1))][0]
+        raise DamagedFileError(f"{path}: {name} has the value {odd}; expected true or false")
     if values.dtype.kind not in kinds:
         wanted = {"iu": "whole numbers", "u": "uint8 images", "fiub": "numbers"}[kinds]
         raise DamagedFileError(f"{path}: {name} has values of {values.dtype}; expected {wanted}")

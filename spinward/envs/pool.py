@@ -53,6 +53,7 @@ class Pool:
         self.settings = settings | {"task": "serve", "shared_file": shared_file, "layout": layout}
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.losses = 0
         self.workers: list[EnvWorker] = []
         self.close = weakref.finalize(self, stop, self.workers, shared_file)
@@ -181,11 +182,17 @@ class Pool:
             raise EnvironmentFailedError(f"env {env} of {self.name} {why}{LONGER}")
         self.losses += 1
         self.deaths[env] += 1
+        self.reasons[why] += 1
         self.failures[env] = self.failures[env] + 1 if count <= 1 else 0
         if self.failures[env] < MOST_FAILURES and self.losses <= self.restarts:
+            message = f"env {env} of {self.name} was lost at step {count}: {why}"
+            used = f"restart {self.losses} of {self.restarts}"
+            print(f"spinward: {message}; it begins anew ({used})", file=sys.stderr, flush=True)
             return
         times = "once" if self.deaths[env] == 1 else f"{self.deaths[env]} times"
         budget = f"; all restarts={self.restarts} are used" if self.losses > self.restarts else ""
+        earlier = ", ".join(reason for reason in self.reasons if reason != why)
+        others = f"; others before: {earlier:.500}" if earlier else ""
         raise EnvironmentFailedError(
-            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}"
+            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}{others}"
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spinward import interrupts
 from spinward.envs import workers
 from spinward.errors import EnvironmentFailedError, SettingsError, install
 
@@ -56,13 +57,15 @@ def start(settings: dict[str, Any], share: int | None = None) -> EnvWorker:
         raise SettingsError(f"kwargs cannot be sent to a worker process: {error}") from error
     ours, theirs = socket.socketpair()
     descriptors = [theirs.fileno(), *([share] if share is not None else [])]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parent), str(theirs.fileno())],
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=2,  # standard output is for the answers of commands
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parent)]
+    with interrupts.held_back():
+        process = subprocess.Popen(
+            [*command, str(theirs.fileno())],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # standard output is for the answers of commands
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
     theirs.close()
     with contextlib.suppress(OSError):  # a worker that is dead already is found when it is read
         ours.sendall(struct.pack("<I", len(message)) + message)

@@ -193,6 +193,7 @@ def follow(link: socket.socket) -> None:
 def main(descriptor: int) -> None:
     """Reads what to do from the socket with this file descriptor, and does it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # held back so far
     link = socket.socket(fileno=descriptor)
     threading.Thread(target=follow, args=(link,), daemon=True).start()
     settings: dict[str, Any] = {}

@@ -95,7 +95,12 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
         )
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    with files.filled(out) as folder:
+        return write(policy, folder, kind, about)
+
+
+def write(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
+    """Writes a policy to an empty folder, checks what was written, and returns the contract."""
     program = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
     obs, memory = shapes(policy, 1)
     contract = {
@@ -114,7 +119,7 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
     error = compare(policy, reopened(policy, out, kind))
     if not error <= TOLERANCE:
         raise SpinwardError(
-            f"{out}: the exported policy differs from the run's by {error:.3g} on {OBSERVATIONS} "
+            f"the exported policy differs from the run's by {error:.3g} on {OBSERVATIONS} "
             f"observations; expected at most {TOLERANCE:g}"
         )
     contract["check"] = {"observations": OBSERVATIONS, "largest_difference": error}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from spinward.core import Box, Dict, Discrete, HostEnv, MultiDiscrete
-from spinward.envs import processes
+from spinward.envs import ids, processes
 from spinward.envs.envpool import EnvPool
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.gymnasium import Gymnasium
@@ -145,12 +145,34 @@ def test_crash_loop_is_given_up_before_the_budget():
     assert said == "env 0 of BAD died 5 times, last at step 1: exited with code 7 in step"
 
 
-def test_budget_of_restarts_is_kept():
+def test_budget_of_restarts_is_kept(capsys):
     said, _ = broken(bad("DiesInStep4", restarts=2), 50)
     assert said == (
         "env 0 of BAD died 3 times, last at step 4: exited with code 7 in step; "
         "all restarts=2 are used"
     )
+    for i, line in enumerate(capsys.readouterr().err.splitlines(), 1):  # each when it happened
+        told = "spinward: env 0 of BAD was lost at step 4: exited with code 7 in step; it begins"
+        assert line.replace(f"{BAD}:DiesInStep4", "BAD") == f"{told} anew (restart {i} of 2)"
+    assert i == 2
+
+
+def test_the_budget_of_restarts_is_a_setting_of_the_command_line():
+    env = ids.make(f"{BAD}:Counting", {"restarts": 3, "timeout_s": 7, "cut": True})
+    assert (env.restarts, env.timeout_s, env.kwargs) == (3, 7, (("cut", True),))
+
+
+def test_reasons_of_earlier_losses_are_kept():
+    stepper = bad("Counting", restarts=1).open(1)
+    stepper.reset(np.arange(1))
+    stepper.step(np.zeros(1))
+    os.kill(stepper.staff[0].process.pid, signal.SIGKILL)
+    assert stepper.step(np.zeros(1)).weight == 0
+    stepper.step(np.zeros(1))
+    os.kill(stepper.staff[0].process.pid, signal.SIGTERM)
+    told = "SIGTERM in step; all restarts=1 are used; others before: killed by SIGKILL in step"
+    with pytest.raises(EnvironmentFailedError, match=told):
+        stepper.step(np.zeros(1))
 
 
 def test_the_right_env_and_the_first_line_of_its_message_are_named():
