@@ -48,7 +48,12 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         short.append(above(rows[-1], mean - std))
     picture = out / "returns.png"
     plot.save(plot.figure(curves, f"PPO, {len(curves[0].returns)} seeds"), picture)
-    return Reproduction("ppo-mujoco", scale, rows, verdict_of(low, short), RULE, [picture])
+    why = why_of(envs)
+    return Reproduction("ppo-mujoco", scale, rows, verdict_of(low, short), why, [picture])
+
+
+def why_of(envs: tuple[str, ...]) -> str:
+    return f"of {' and '.join(envs)} alone ({RULE})" if len(envs) < len(PUBLISHED) else RULE
 
 
 def verdict_of(low: list[str], short: list[str]) -> str:
