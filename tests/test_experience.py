@@ -16,7 +16,7 @@ from spinward.experience.material import Data, source_for
 from spinward.experience.replay import Replay
 from spinward.experience.rollout import Rollout
 from spinward.experience.vector import Vector
-from spinward.experience.wanted import Logged
+from spinward.experience.wanted import Logged, Samples
 from spinward.programs.choose import program
 
 ENVS, STEPS = 4, 12
@@ -215,3 +215,30 @@ def test_random_actions_of_dqn_obey_the_mask():
     obs = {"x": jnp.ones((200, 2)), MASK: jnp.tile(jnp.array([1, 0, 1], jnp.int8), (200, 1))}
     action, _, _ = jax.jit(partial(algorithm.act, agent))(obs, (), jax.random.key(1))
     assert set(np.asarray(action).tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("env", [Clock, HostClock])
+def test_a_program_is_traced_once(env, monkeypatch):
+    """Tracing a step takes longer than to run hundreds of them."""
+    algorithm, calls = tiny(ALGORITHMS["ppo"], lr=3.5e-3), []
+    update = type(algorithm).update
+    monkeypatch.setattr(type(algorithm), "update", lambda *a: calls.append(a) or update(*a))
+    ready = program(parts(algorithm, env()))
+    state, _ = ready.advance(ready.start(keys(2)), 2)
+    ready.advance(state, 3, 2)
+    ready.close()
+    assert len(calls) == 1
+
+
+def test_logged_data_are_handed_to_the_device_once():
+    """What a compiled program is given is there already, so no call transfers it again."""
+    want, data = (
+        Samples(1, 1, 2, 8, 100, 10),
+        Transition(**logged(), weight=np.ones(200), extras={}),
+    )
+    source = source_for(want, None, Data(data, CartPole().spec))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(source.ring))
+    state, held = source.init(jax.random.key(0), ()), jax.tree.leaves(source.ring)
+    source.collect(state, None, jax.random.key(1))
+    again = jax.tree.leaves(source.ring)
+    assert all(a is b for a, b in zip(held, again, strict=True)) and not jax.tree.leaves(state)

@@ -35,6 +35,7 @@ GYMNASIUM = {
         "gymnasium",
         "opening",
         "ids",
+        "masks",
         "workers",
         "inspection",
     )
@@ -53,6 +54,7 @@ FOREIGN = {
     "envs/envpool.py": "private fields of a pool that tell what it takes",
     "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
     "envs/processes.py": "what the operating system has",
+    "envs/masks.py": "a method that environments of anybody's may have",
     "envs/given.py": "an object of the user's own, before it is known what it is",
     "envs/ids.py": "a class of the user's own, before it is known what it is",
     "store/arrays.py": "leaves that may be numbers",

@@ -104,8 +104,11 @@ def guarded(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        lines = str(error).strip().splitlines() or [""]
-        return fail(f"unexpected {type(error).__name__}: {lines[0]} (--debug shows where)", 1)
+        from spinward.envs.places import place_of
+
+        lines, place = str(error).strip().splitlines() or [""], place_of(error)
+        said = f"unexpected {type(error).__name__}: {lines[0]}{place} (--debug shows where)"
+        return fail(said, 1)
 
 
 def missing(error: ImportError) -> str:

@@ -28,10 +28,11 @@ def run(words: list[str]) -> int:
     interrupts.set_run(ask.run)
     run = load(ask.run, ask.trust, ask.older)
     if ask.steps:
-        run.extend(ask.steps)
+        run.extend(ask.steps)  # which says how the run differs from one of this length at once
     kept = [checkpoint.checkpoints(f / "checkpoints") for f in folders(run.path)]
     note = resume_note(run) if any(kept) else "no step is saved yet, so it begins anew"
-    say(f"resuming {run.path}: {note}")
+    longer = f"to {ask.steps:,} steps of each seed"
+    say(f"resuming {run.path}: {longer if ask.steps and any(kept) else note}")
     run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)
     return 0

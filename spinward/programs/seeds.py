@@ -92,7 +92,8 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, step: Callable[..., Any], state: Any, most: int) -> "Rows":
         """The rows for the metrics of `step(state, iteration)`."""
-        return cls(jax.eval_shape(step, state, 0)[1], most)
+        number = jax.ShapeDtypeStruct((), jnp.int32)  # as in the loop, or `step` is traced again
+        return cls(jax.eval_shape(step, state, number)[1], most)
 
     def empty(self) -> Array:
         """[iteration, metric, seed]."""

@@ -19,6 +19,7 @@ from spinward.core import Game, Opens, Spec, replace
 from spinward.data import recorder, store
 from spinward.data.steps import open_data
 from spinward.envs import boards, recorded
+from spinward.envs.check import try_once
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -88,6 +89,7 @@ class Assembled:
     def parts(self) -> Parts:
         """The parts of the loop."""
         experiment = self.experiment
+        try_once(experiment.env.name, self.env)
         inputs.require(experiment, ("data", "reward_model"))
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)

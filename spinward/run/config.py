@@ -1,6 +1,8 @@
 """Reads a run's config.json as an untrusted file: each value is checked before use."""
 
+import copy
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -11,20 +13,15 @@ from typing import Any
 import spinward
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
-from spinward.run import folders
+from spinward.run import folders, strict_json
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
+from spinward.run.strict_json import TEXT, WHOLE, Malformed, check_size, whole
 from spinward.store import files, names, ranges, settings
 from spinward.store.integrity import CONFIG, LIMIT
 
-DEPTH = 16  # of objects and lists within each other
-LENGTH = 256  # of a list
-TEXT = 4096  # characters
-WHOLE = 2**63  # whole numbers are smaller
-SIZE = 2**24  # and so are those in lists, which are sizes of layers
 RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": (1, WHOLE)}
 RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
 RANGES |= {"evaluate_episodes": (1, 2**20), "evaluate_limit": (1, WHOLE)}
-CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
 ROLE, DIGEST = re.compile("[a-z_]{1,32}"), re.compile("[0-9a-f]{64}")
 CHOICES = (EnvChoice, DataChoice)
 ALONE: dict[Any, dict[str, Any]] = {DataChoice: {"held_out": 0.0}}  # what a text alone stands for
@@ -32,12 +29,24 @@ PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes e
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The content of a run's config.json, with the defaults of settings that older runs lack.
+    """The content of a run's config.json, with the defaults of settings that older runs lack. A
+    file that did not change is parsed once.
 
     Raises:
         SettingsError: there is no run here, or it is from a newer version.
         DamagedFileError: the file is damaged, or a value is impossible.
     """
+    try:
+        stat = path.lstat()
+    except OSError:
+        return parsed.__wrapped__(path)
+    stamp = path.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return copy.deepcopy(parsed(path, stamp))
+
+
+@functools.lru_cache(maxsize=8)
+def parsed(path: Path, stamp: Any = None) -> dict[str, Any]:
+    """The same, read from the file. `stamp` identifies the file's version for the cache."""
     run = path.parent
     if not path.is_symlink() and not path.exists():
         if (run / "shards").exists():
@@ -45,10 +54,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{run} is no run: it has no {path.name}")
     text = files.read(path, run, LIMIT)
     try:
-        content = json.loads(
-            text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole
-        )
-        check_size(content)
+        content = strict_json.read(text)
         check_format(content, run)
         content = checked(content)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
@@ -59,51 +65,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if not foreign(content):  # what is not ours is looked up once it is trusted
         built(content, False, path)
     return content
-
-
-class Malformed(SettingsError):
-    """A config with an impossible value; the message names the value."""
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys differ."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise Malformed(f"found {double!a:.80} twice")
-    return content
-
-
-def constant(name: str) -> float:
-    """An infinity, which a threshold may be; NaN is no setting."""
-    if name == "NaN":
-        raise Malformed("found NaN")
-    return float(name.replace("Infinity", "inf"))
-
-
-def whole(text: str) -> int:
-    if len(text) > 20 or not -WHOLE < int(text) < WHOLE:
-        raise Malformed(f"found the number {text:.20}...")
-    return int(text)
-
-
-def check_size(value: Any, depth: int = 0) -> None:
-    """Raises Malformed for texts, lists and nesting that no settings have."""
-    if depth > DEPTH:
-        raise Malformed(f"found values nested deeper than {DEPTH}")
-    if isinstance(value, str):
-        if len(value) > TEXT or CONTROL.search(value):
-            raise Malformed(f"found the text {value!a:.80}")
-    elif isinstance(value, dict | list):
-        if len(value) > LENGTH:
-            raise Malformed(f"found {len(value)} values in one place")
-        if isinstance(value, list):
-            sizes = [x for x in value if isinstance(x, int) and not -SIZE < x < SIZE]
-            if sizes:
-                raise Malformed(f"found the size {sizes[0]}")
-        for each in [*value, *value.values()] if isinstance(value, dict) else value:
-            check_size(each, depth + 1)
 
 
 def check_format(content: Any, run: Path) -> None:

@@ -18,7 +18,6 @@ from spinward.experience.wanted import (
     Want,
 )
 from spinward.networks.recurrent import REWARD
-from spinward.people import filming
 from spinward.rewards.environment import Environment
 from spinward.rewards.preferences import PEOPLE, Preferences
 from spinward.run.experiment import Experiment
@@ -135,6 +134,8 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
                 f"seeds={experiment.seeds}: people teach one agent at a time; use 1"
             )
         if reward.show == "pictures":
+            from spinward.people import filming  # and Gymnasium, which few runs need
+
             filming.check_drawn(env, str(experiment.env))
 
 

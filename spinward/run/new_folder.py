@@ -1,16 +1,23 @@
 """The folder of a new run, with its settings."""
 
+import contextlib
 import itertools
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from spinward import interrupts
-from spinward.errors import SettingsError
-from spinward.run.config import CONTROL, read_config
+from spinward.errors import SettingsError, Stopped
+from spinward.run.config import read_config
 from spinward.run.experiment import Experiment
+from spinward.run.strict_json import CONTROL
 from spinward.store import files, settings
 
 LONGEST = 200  # letters of a run's name; file systems take 255 bytes
+
+UNBEGUN = {"config.json", "stderr"}  # what a run has written that has logged and saved nothing
 
 
 def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> Path:
@@ -34,6 +41,23 @@ def new_folder(experiment: Experiment, out: Path, name: str, exist_ok: bool) -> 
             require_same(experiment, folder, exist_ok)
         return folder
     raise AssertionError("names never run out")
+
+
+@contextlib.contextmanager
+def removed_if_refused(folder: Path | None) -> Iterator[None]:
+    """Removes the folder of a new run that fails before it has logged or saved anything."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception:
+        places = [Path(at) / name for at, _, names in os.walk(folder or "") for name in names]
+        files_with_content = {place.name for place in places if place.lstat().st_size}
+        if folder is not None and files_with_content <= UNBEGUN:
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # it has other runs
+                folder.parent.rmdir()
+        raise
 
 
 def check_name(out: Path, name: str) -> None:

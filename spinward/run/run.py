@@ -29,7 +29,7 @@ from spinward.run.contradictions import check_asking
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
-from spinward.run.new_folder import check_name, new_folder
+from spinward.run.new_folder import check_name, new_folder, removed_if_refused
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.progress import watched
@@ -100,14 +100,13 @@ def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = F
         warm_start.check(made)
     experiment = replace(made.experiment, inputs=inputs.digests(experiment))
     run = Run(new_folder(experiment, out, name, exist_ok))
-    run.__dict__["made"] = made
+    run.__dict__ |= {"made": made, "fresh": True}
     return run
 
 
 def load(path: str | Path, trust: bool = False, older: bool = False, env: Any = None) -> "Run":
     """The run in a folder. With `trust`, the run may use code from outside Spinward. With `older`,
-    an older checkpoint replaces a damaged newest one. `env` is the environment of a run that was
-    trained in an object of its program, given again."""
+    an older checkpoint replaces a damaged one. `env` is that of a run in a given object."""
     run = Run(Path(path), trust or env is not None, older)
     name = choices(run.config)[0].name
     if env is not None:
@@ -121,7 +120,7 @@ class Run:
     """A folder with settings, metrics and checkpoints."""
 
     def __init__(self, path: Path, trust: bool = False, older: bool = False):
-        self.path, self.trust, self.older = path, trust, older
+        self.path, self.trust, self.older, self.fresh = path, trust, older, False
         self.warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -154,7 +153,8 @@ class Run:
             self.checkpoint_paths()
         watch = watched(self.made.experiment, self.path.name, watch)
         options = Options(watch, checkpoint_s, between, self.older)
-        shards.train(self.made, self.path, options, self.trust)
+        with removed_if_refused(self.path if self.fresh else None):
+            shards.train(self.made, self.path, options, self.trust)
         return self
 
     def extend(self, steps: int) -> "Run":

@@ -71,7 +71,11 @@ def test_every_command_assembles_a_run_once(words, small, count, tmp_path, capsy
 @pytest.mark.slow
 def test_commands_on_games_assemble_each_run_once(count, tmp_path, capsys, monkeypatch):
     runs = [
-        str(train(tiny(ALGORITHMS["alphazero"]), "TicTacToe", 8, out=tmp_path, name=name).path)
+        str(
+            train(
+                tiny(ALGORITHMS["alphazero"], game=None), "TicTacToe", 8, out=tmp_path, name=name
+            ).path
+        )
         for name in "ab"
     ]
     count.clear()
