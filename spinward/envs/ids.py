@@ -125,6 +125,8 @@ def with_settings(name: str, env: Any, settings: dict[str, Any]) -> Any:
         return env
     fields = [f.name for f in dataclasses.fields(env)] if dataclasses.is_dataclass(env) else []
     for setting in settings:
+        if setting not in fields and setting == "timeout_s":
+            raise SettingsError(f"{name} has no worker process that --timeout could wait for")
         if setting not in fields:
             near = difflib.get_close_matches(setting, fields, 1)
             known = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields) or 'none'}"
@@ -176,7 +178,10 @@ def is_package_id(package: str, name: str) -> bool:
         return False
     import gymnasium
 
-    importlib.import_module(package)
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        return False  # `imported` says what is missing
     return name in gymnasium.registry
 
 

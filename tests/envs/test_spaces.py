@@ -351,6 +351,16 @@ def test_an_id_of_a_package_is_opened_by_both_names(on_path):
     assert [f for f in check(env, steps=20) if not f.ok] == []
 
 
+def test_minigrid_is_opened_by_its_package():
+    pytest.importorskip("minigrid", exc_type=ImportError)
+    env = ids.make("minigrid:MiniGrid-Empty-5x5-v0", {"processes": 1})
+    assert dict(env.spec.obs.items) == {
+        "direction": Box((4,), 0.0, 1.0),
+        "image": Box((7, 7, 3), 0.0, 255.0, "uint8"),
+    }
+    assert env.notes == ("observation mission is a text, which is left out",)
+
+
 def test_an_unknown_id_is_told_the_form_of_packages(on_path):
     with pytest.raises(SettingsError, match=r"is named highway_env:highway-fast-v0$"):
         ids.make("highway-fast-v0")

@@ -40,7 +40,7 @@ QUICK = {"envs": 32, "hidden": (16,), "normalise_obs": False}
 LEARNERS = [
     sw.PPO(**QUICK, rollout=8, lr=1e-2, minibatches=2, log_std=-0.5, entropy_coef=0.0),
     sw.A2C(**QUICK, rollout=4, lr=3e-3),
-    sw.VPG(**QUICK, rollout=4, lr=5e-3, minibatches=1),
+    sw.VPG(**QUICK, rollout=8, lr=5e-3, minibatches=1),
     sw.TRPO(**QUICK, rollout=8, minibatches=1, log_std=-0.5, kl_limit=0.05),
 ]
 
@@ -51,7 +51,8 @@ LEARNERS = [
     ids=lambda algorithm: type(algorithm).__name__,
 )
 def test_policy_gradients_learn_a_choice_and_a_number_together(algorithm, tmp_path):
-    run = sw.train(algorithm, GearAndPush(), 15_000, 1, out=tmp_path, shards=1)
+    steps = 40_000 if isinstance(algorithm, sw.VPG) else 15_000  # one step of its policy a batch
+    run = sw.train(algorithm, GearAndPush(), steps, 1, out=tmp_path, shards=1)
     gear, push = run.policy()(np.ones(1, np.float32))
     assert gear == 2.0 and push == pytest.approx(0.5, abs=0.2)
 
@@ -93,6 +94,23 @@ def test_a_refused_command_is_one_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     code, found = said(capsys, "train", algorithm, f"{FILE}:{env}", "--steps", 64)
     assert code == 2 and words in found.err and found.err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ppo", "CartPole-v1", "--timeout", 5], "no worker process that --timeout could wait for"),
+        (["ppo", "CartPole-v1", "--stack", 0], "stack=0 must be a whole number, at least 1"),
+        (["dqn", f"{FILE}:Matrix", "--env.matrices", "image", "--stack", 2], "as --env.stack 2"),
+    ],
+)
+def test_flags_of_the_environment_that_do_not_fit_are_refused_in_words(
+    words, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    code, found = said(capsys, "train", *words, "--steps", 64)
+    assert code == 2 and message in found.err and found.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
 
