@@ -215,6 +215,14 @@ OTHERS = {  # file, what, command, seeds, and the date where the file has none
     "benchmarks/workers.json": ("what workers cost", "python -m benchmarks.workers", "0", ""),
     "workers.json": ("workers that are killed", "python -m campaigns.workers", "0 to 7", ""),
     "kill.json": ("runs that are killed", "python -m campaigns.kill --kills 25", "0", ""),
+    **{
+        f"faults/{kind}.json": (what, f"python -m campaigns.faults {kind}", "0", "")
+        for kind, what in (
+            ("flips", "flipped bits in the files of a run"), ("configs", "malformed settings"),
+            ("links", "links and pipes in a run"), ("kills", "kills within saves"),
+            ("signals", "signals at random times"),
+        )
+    },
     "labellers.json": (
         "answers of labellers whose server is killed", "python -m campaigns.labellers", "0",
         "2026-11-30",

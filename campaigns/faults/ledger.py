@@ -13,7 +13,7 @@ from spinward.run import provenance
 
 FOLDER = Path("results/faults")
 FINE = ("told", "harmless", "refused", "stopped", "done", "resumed")  # outcomes that may be
-EVERY = 20  # cases between two writes
+EVERY = 5  # cases between two writes
 
 Case = Callable[[random.Random], tuple[str, str, str]]  # outcome, kind, and what the case was
 
