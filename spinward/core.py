@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jax import Array
 
-from spinward.spaces import MASK, PRIVILEGED, Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.spaces import MASK, PRIVILEGED, Box, Dict, Discrete, Hybrid, MultiDiscrete, Spec
 from spinward.structs import config, static, struct
 
-__all__ = ["MASK", "PRIVILEGED", "Box", "Dict", "Discrete", "MultiDiscrete", "Spec"]
+__all__ = ["MASK", "PRIVILEGED", "Box", "Dict", "Discrete", "Hybrid", "MultiDiscrete", "Spec"]
 __all__ += ["config", "static", "struct"]
 
 replace = dataclasses.replace

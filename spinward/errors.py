@@ -22,6 +22,7 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "imageio": "mujoco",
     "imageio_ffmpeg": "video",
     "jinja2": "language",
+    "jumanji": "jumanji",
     "mujoco": "mujoco",
     "ray": "ray",
     "six": "gymnax",

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "spinward"
 TREES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in ROOT.rglob("*.py")}
 ORDER = (
-    ("errors", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
+    ("errors", "interrupts", "__init__"), ("spaces", "structs", "trees"), ("core", "schedules"),
     ("networks",), ("targets", "losses"),
     ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
@@ -35,6 +35,7 @@ GYMNASIUM = {
         "gymnasium",
         "opening",
         "ids",
+        "masks",
         "workers",
         "inspection",
     )
@@ -53,6 +54,7 @@ FOREIGN = {
     "envs/envpool.py": "private fields of a pool that tell what it takes",
     "envs/gymnasium.py": "the file of `__main__`, which a notebook lacks",
     "envs/processes.py": "what the operating system has",
+    "envs/masks.py": "a method that environments of anybody's may have",
     "envs/given.py": "an object of the user's own, before it is known what it is",
     "envs/ids.py": "a class of the user's own, before it is known what it is",
     "store/arrays.py": "leaves that may be numbers",
@@ -208,7 +210,7 @@ def test_importing_the_package_is_quick_because_it_imports_nothing_heavy():
 
 def test_the_page_on_architecture_has_the_order_and_the_jit_sites_of_this_file():
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
-    line = page[page.index("errors ← spaces") :].partition("```")[0]
+    line = page[page.index("errors, interrupts ← spaces") :].partition("```")[0]
     shown = [tuple(names.replace(",", " ").split()) for names in line.split("←")]
     order = [tuple(n for n in names if not n.startswith("__")) for names in ORDER]
     assert [set(names) for names in shown] == [set(names) for names in order if names]

@@ -128,7 +128,8 @@ class DQN:
         """`batches` with the importance weights' exponents after so many updates."""
         if not self.importance_steps:
             return batches
-        progress = jnp.clip(q_learning.env_steps(self, updates) / self.importance_steps, 0.0, 1.0)
+        share = q_learning.env_steps(self, updates) / float(self.importance_steps)
+        progress = jnp.clip(share, 0.0, 1.0)
         exponent = self.importance_exponent + progress * (1.0 - self.importance_exponent)
         # Replay's weights have the first exponent and are over the largest: the power fits both.
         weight = batches.extras["importance"] ** (exponent / self.importance_exponent)

@@ -9,6 +9,7 @@ OTHERS = {
     "ALE/ID": "Atari by Gymnasium, 84x84, sticky actions; needs the extra atari",
     "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs the extra envpool",
     "gymnax:ID": "gymnax's, on device; needs the extra gymnax",
+    "jumanji:ID": "Jumanji's, on device; needs the extra jumanji",
     "module:Class": "anybody's: a gymnasium.Env, or one with reset and step in JAX",
 }
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spinward.cli.parser import Parser, print_json
+from spinward.cli.parser import Parser, print_json, say
 
 
 def run(words: list[str]) -> int:
@@ -91,6 +91,7 @@ def from_data(ask: argparse.Namespace) -> int:
     from spinward.run.off_policy import evaluate_offline
     from spinward.run.run import load
 
+    say(f"fitting two models of the values, {ask.fit_updates:,} updates each")
     result = evaluate_offline(
         load(ask.run, ask.trust, ask.older),
         Path(ask.offline),

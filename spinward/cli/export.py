@@ -48,13 +48,15 @@ def of_model(ask: Any, out: Path) -> int:
     from spinward.language.tokenizer import Tokenizer
     from spinward.networks.language_policy import Direction
     from spinward.run.assemble import of_run
+    from spinward.store import files
 
     trained, made = of_run(ask.run, ask.seed, ask.older, ask.checkpoint)
     vocabulary = made.env.vocabulary
     public = isinstance(vocabulary, Tokenizer)
     score = trained.head.w if isinstance(trained.head, Direction) else None
-    pretrained.save(out, trained.decoder, vocabulary.special() if public else None, score)
-    if public:
-        vocabulary.save(out)
+    with files.filled(out) as folder:
+        pretrained.save(folder, trained.decoder, vocabulary.special() if public else None, score)
+        if public:
+            vocabulary.save(folder)
     print(f"{out} holds the model: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return 0

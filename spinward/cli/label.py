@@ -5,6 +5,7 @@ import getpass
 from pathlib import Path
 from typing import Any
 
+from spinward import interrupts
 from spinward.cli.parser import Parser, say
 
 
@@ -99,7 +100,8 @@ def serve(database: Any, ask: argparse.Namespace) -> None:
             print(f"{labeller.name}: {base}/enter#{people.give_token(labeller)}", flush=True)
     say("Ctrl-C ends the page; answers are kept")
     try:
-        serving.serve(database, address, opened, lambda line: say(line))
+        with interrupts.raised():
+            serving.serve(database, address, opened, lambda line: say(line))
     except KeyboardInterrupt:
         say("the page is closed; all answers are kept")
 

@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from spinward import interrupts
+
 COMMANDS = {
     "train": "train an algorithm in an environment, or on logged data",
     "resume": "continue a run where it stopped",
@@ -45,8 +47,18 @@ def usage() -> str:
     )
 
 
+def command() -> int:
+    """The command of this process, which Ctrl-C and SIGTERM may end at any time."""
+    interrupts.install()
+    code = main(sys.argv[1:])
+    interrupts.ended()
+    return code
+
+
 def main(arguments: list[str] | None = None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        return command()
+    words = arguments
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0 if words else 2
@@ -78,7 +90,7 @@ def guarded(words: list[str], debug: bool) -> int:
             raise
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return fail("stopped at once; the last checkpoint is good", 130)
+        return fail(f"stopped at once; {interrupts.saved()}", interrupts.CODE)
     except BrokenPipeError:
         return 0
     except OSError as error:
@@ -92,8 +104,11 @@ def guarded(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        lines = str(error).strip().splitlines() or [""]
-        return fail(f"unexpected {type(error).__name__}: {lines[0]} (--debug shows where)", 1)
+        from spinward.envs.places import place_of
+
+        lines, place = str(error).strip().splitlines() or [""], place_of(error)
+        said = f"unexpected {type(error).__name__}: {lines[0]}{place} (--debug shows where)"
+        return fail(said, 1)
 
 
 def missing(error: ImportError) -> str:

@@ -2,6 +2,7 @@
 
 import time
 
+from spinward import interrupts
 from spinward.cli.parser import OLDER, Parser, say
 from spinward.cli.train import add_running, finish
 from spinward.store import settings
@@ -19,13 +20,19 @@ def run(words: list[str]) -> int:
     ask = parser.read(words)
     from spinward.cli.progress import Progress
     from spinward.report.results import resume_note
+    from spinward.run.folders import folders
     from spinward.run.run import load
+    from spinward.store import checkpoint
 
     began = time.monotonic()
+    interrupts.set_run(ask.run)
     run = load(ask.run, ask.trust, ask.older)
     if ask.steps:
-        run.extend(ask.steps)
-    say(f"resuming {run.path}: {resume_note(run)}")
+        run.extend(ask.steps)  # which says how the run differs from one of this length at once
+    kept = [checkpoint.checkpoints(f / "checkpoints") for f in folders(run.path)]
+    note = resume_note(run) if any(kept) else "no step is saved yet, so it begins anew"
+    longer = f"to {ask.steps:,} steps of each seed"
+    say(f"resuming {run.path}: {longer if ask.steps and any(kept) else note}")
     run.train(Progress(run.made.experiment), ask.checkpoint_every)
     finish(run, began, ask)
     return 0

@@ -11,8 +11,11 @@ def run(words: list[str]) -> int:
     parser.add_argument("--out", default="runs", help="the folder")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
+    from spinward.store import files
+
     folder = Path(ask.out)
-    rows = [describe(p.parent) for p in sorted(folder.glob("*/config.json"))]
+    paths = [p.parent for p in sorted(folder.glob("*/config.json"))]
+    rows = [describe(p) for p in paths if not files.TEMPORARY.fullmatch(p.name)]
     if ask.json:
         print_json(rows)
         return 0

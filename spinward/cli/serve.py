@@ -1,8 +1,10 @@
 """`spinward serve FOLDER`: an exported policy over HTTP, for this machine and with a token."""
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
+from spinward import interrupts
 from spinward.cli.parser import Parser, say
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -30,5 +32,6 @@ def run(words: list[str]) -> int:
     say(f"serving {ask.folder} at http://{ask.host}:{ask.port}/act; Ctrl-C ends it")
     if token and not ask.token:
         say(f"token: {token}")
-    uvicorn.run(app, host=ask.host, port=ask.port, log_level="warning")
+    with suppress(KeyboardInterrupt), interrupts.raised():
+        uvicorn.run(app, host=ask.host, port=ask.port, log_level="warning")
     return 0

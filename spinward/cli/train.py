@@ -26,7 +26,7 @@ def run(words: list[str]) -> int:
     if name and not env and any(word.partition("=")[0] == "--data" for word in words):
         words = [*words, NAME]  # the card of the data stands in for an environment
     kind = settings.find("algorithms", name) if name else None
-    ask = make_parser(kind).read(words)
+    ask = train_flags.with_env(make_parser(kind).read(words))
     began = time.monotonic()
     choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"], ask.data)
     experiment, online = phases(experiment_of(kind, ask, choice), ask)
@@ -84,6 +84,7 @@ def is_environment(name: str) -> bool:
 
 def notes_of(made: Any) -> tuple[str, ...]:
     """The notes on texts that a run leaves out."""
+    from spinward.envs.gymnasium import Gymnasium
     from spinward.envs.prompts import FilePrompts
     from spinward.envs.recorded import Recorded
     from spinward.experience.texts import TextBatches
@@ -94,7 +95,7 @@ def notes_of(made: Any) -> tuple[str, ...]:
         return (f"{made.logged.note}{alone if isinstance(made.env, Recorded) else ''}",)
     if isinstance(source, TextBatches):
         return source.notes
-    return made.env.notes if isinstance(made.env, FilePrompts) else ()
+    return made.env.notes if isinstance(made.env, FilePrompts | Gymnasium) else ()
 
 
 def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
@@ -110,6 +111,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--reward", default="", help="of `spinward rewards`, or module:function")
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
+    train_flags.add_env(parser, kind)
     train_flags.add_start(parser)
     parser.add_argument("--reward-model", default="", help="run of one, to score completions by")
     parser.add_argument("--skip", action="store_true", help="leave out texts that cannot be used")

@@ -32,6 +32,26 @@ def add_start(parser: Parser) -> None:
     )
 
 
+def add_env(parser: Parser, kind: Any) -> None:
+    """Adds the flags that are settings of the environment. An algorithm may have a `stack` of its
+    own, for images that are stacks already."""
+    group = parser.add_argument_group("environment", "Its own settings are flags: --env.KEY VALUE.")
+    group.add_argument(
+        "--timeout", type=int, help="seconds after which a worker hangs; default: 60"
+    )
+    if "stack" not in {name for name, *_ in settings.flags(kind)} if kind else True:
+        group.add_argument(
+            "--stack", type=int, help="newest observations that the agent sees side by side"
+        )
+
+
+def with_env(ask: argparse.Namespace) -> argparse.Namespace:
+    """The flags, with those of `add_env` among the environment's settings."""
+    given = {"timeout_s": ask.timeout, "stack": vars(ask).get("stack")}
+    ask.own["env"] |= {name: value for name, value in given.items() if value is not None}
+    return ask
+
+
 def add_evaluations(parser: Parser) -> None:
     """Adds the flags of evaluations during training."""
     group = parser.add_argument_group("evaluations during training")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.core import Box, Dict, Discrete, Hybrid, MultiDiscrete, Spec
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.spaces import ActionSpace
 from spinward.store import files
 
 FILE = "card.json"
@@ -27,7 +28,7 @@ class Card:
     """What a data set says of itself."""
 
     obs: Box | Dict
-    action: Box | Discrete | MultiDiscrete  # stored in the policy's scale, [-1, 1] if bounded
+    action: ActionSpace  # stored in the policy's scale, [-1, 1] if bounded
     source: str = ""  # who acted, or the file that the steps were read from
     env: str = ""  # the environment's name; empty where there is none
     licence: str = ""
@@ -116,6 +117,8 @@ def space_to_json(space: Any) -> dict[str, Any]:
         return {"kind": "discrete", "n": space.n}
     if isinstance(space, MultiDiscrete):
         return {"kind": "choices", "sizes": list(space.sizes)}
+    if isinstance(space, Hybrid):
+        return {"kind": "hybrid", "sizes": list(space.sizes), "box": space_to_json(space.box)}
     bounds = {"low": bound(space.low), "high": bound(space.high)}
     return {"kind": "box", "shape": list(space.shape), **bounds, "dtype": space.dtype}
 
@@ -140,6 +143,8 @@ def space_from_json(content: dict[str, Any]) -> Any:
         return Discrete(whole(content["n"]))
     if kind == "choices":
         return MultiDiscrete(tuple(whole(n) for n in content["sizes"]))
+    if kind == "hybrid":
+        return Hybrid(tuple(whole(n) for n in content["sizes"]), space_from_json(content["box"]))
     if kind != "box" or content["dtype"] not in ("float32", "uint8", "int32", "bool", "int8"):
         raise ValueError(f"found a space of kind {kind!r:.40}")
     shape = tuple(whole(n) for n in content["shape"])

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Box, Dict, Discrete, MultiDiscrete, Spec
+from spinward.core import Box, Dict, Discrete, Hybrid, MultiDiscrete, Spec
 from spinward.data.card import Card
 from spinward.data.writer import Fields
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.experience.episodes import PROBABILITY
+
+FAR = 10.0  # a policy with noise leaves [-1, 1], and is clipped; this is another unit
 
 
 def check_fit(path: Path, card: Card, spec: Spec, env: str = "the environment") -> None:
@@ -35,7 +37,7 @@ def fits(ours: Any, theirs: Any, bounds: bool) -> bool:
         return bool(ours == theirs)
     if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
         return False
-    if not bounds or not (ours.bounded or theirs.bounded):
+    if not bounds:
         return True
     pairs = (ours.low, theirs.low), (ours.high, theirs.high)
     return all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
@@ -49,6 +51,8 @@ def described(space: Any) -> str:
         return f"0 to {space.n - 1}"
     if isinstance(space, MultiDiscrete):
         return f"of {len(space.sizes)} choices among {', '.join(map(str, space.sizes))}"
+    if isinstance(space, Hybrid):
+        return f"{described(space.choices)}, and numbers {described(space.box)}"
     shape = " x ".join(map(str, space.shape)) or "1"
     low, high = (np.asarray(x) for x in (space.low, space.high))
     within = f" within {low.min():.4g} to {high.max():.4g}" if space.bounded else ""
@@ -64,18 +68,32 @@ def check_values(path: Path, card: Card, first: int, fields: Fields) -> None:
             value, where = values.reshape(len(values), -1)[tuple(bad)], first + int(bad[0])
             column = f"{name}[{bad[1]}]" if values.ndim > 1 else name
             raise DamagedFileError(f"{path}: {column} of row {where:,} is {value}, not finite")
+    refuse_odd_flags(path, first, fields)
     refuse_both(path, first, fields)
     action = fields["action"]
-    if isinstance(card.action, Discrete | MultiDiscrete):
+    if isinstance(card.action, Hybrid):
+        action = card.action.parts(action)[0]
+    if not isinstance(card.action, Box):
         sizes = card.action.n if isinstance(card.action, Discrete) else card.action.sizes
         wrong = ((action < 0) | (action >= np.asarray(sizes))).reshape(len(action), -1).any(1)
         refuse_rows(path, first, wrong, f"the action is outside {described(card.action)}")
+    elif card.action.bounded:
+        wrong = (np.abs(action) > FAR).reshape(len(action), -1).any(1)
+        why = "the action is far outside -1 to 1, the scale of a policy, for the bounds "
+        refuse_rows(path, first, wrong, f"{why}{described(card.action)}; convert it")
     if PROBABILITY in fields:
         probability = fields[PROBABILITY]
         wrong = probability <= 0.0
-        if not isinstance(card.action, Box):  # of a continuous action it is a density
+        if not isinstance(card.action, Box | Hybrid):  # of numbers it is a density
             wrong |= probability > 1.0
         refuse_rows(path, first, wrong, f"{PROBABILITY} is outside (0, 1]")
+
+
+def refuse_odd_flags(path: Path, first: int, fields: Fields) -> None:
+    """Raises DamagedFileError for a byte that is neither true nor false, as in a file of others."""
+    for name in ("terminated", "truncated"):
+        wrong = np.ascontiguousarray(fields[name], bool).view(np.uint8) > 1
+        refuse_rows(path, first, wrong, f"{name} is neither true nor false")
 
 
 def refuse_both(path: Path, first: int, fields: Fields) -> None:

@@ -79,6 +79,11 @@ def arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
     from the name of a chunk, or from the end of a sealed file."""
     try:
         with files.opened(path, path.parent, "rb") as reader:
+            size = os.fstat(reader.fileno()).st_size
+            if size > LARGEST:
+                raise DamagedFileError(
+                    f"{path}: {size:,} bytes are more than {LARGEST:,}; not read"
+                )
             data = reader.read()
         match = NAME.fullmatch(path.name)
         actual = hashlib.sha256(data).hexdigest() if match or digest else ""

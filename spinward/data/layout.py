@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spinward.core import Box, Dict, Spec
+from spinward.core import Box, Dict, Hybrid, Spec
 from spinward.experience.frames import split
 
 STATE, STEP, SEGMENT = "state", "step", "segment"
@@ -94,7 +94,7 @@ def layout_of(
     for name, box in parts:
         shape = (*box.shape[:-1], box.shape[-1] // stack) if stack > 1 else box.shape
         columns.append(Column(f"{OBS}.{name}" if name else OBS, STATE, box.dtype, shape))
-    kind = "float32" if isinstance(spec.action, Box) else "int32"
+    kind = "float32" if isinstance(spec.action, Box | Hybrid) else "int32"
     columns.append(Column("action", STEP, kind, spec.action.shape))
     columns.append(Column("reward", STEP, "float32", ()))
     columns += [Column(name, STEP, kind, ()) for name, kind in FLAGS.items()]

@@ -145,10 +145,7 @@ def scaled(action: Any, values: np.ndarray) -> np.ndarray:
     """Actions as they are stored: choices from 0, and amounts within [-1, 1]."""
     if isinstance(action, tuple):
         return (values - action[1]).astype(np.int32)
-    if not action.bounded:
-        return values.astype(np.float32)
-    low, half = action._scale
-    return ((values - low) / np.where(half > 0, half, 1.0) - 1.0).astype(np.float32)
+    return action.scale.inverse(values)  # type: ignore[no-any-return]
 
 
 def unstarted(action: Any) -> Any:

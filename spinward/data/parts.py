@@ -116,7 +116,8 @@ def order_of(part: Part) -> Order:
     number = np.arange(len(start))
     length = np.diff(start, append=part.rows)
     if len(start) and (start[0] != 0 or (length < 1).any()):
-        raise DamagedFileError(f"{part.folder}: its segments do not follow each other")
+        path = part.folder / f"{next(iter(WHERE))}.bin"
+        raise DamagedFileError(f"{path}: its segments do not follow each other")
     sorted_already = (
         (np.diff(origin) > 0) | ((np.diff(origin) == 0) & (np.diff(place) >= 0))
     ).all()

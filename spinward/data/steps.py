@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spinward.core import Box, Transition
+from spinward.core import Box, Hybrid, Transition
 from spinward.data import chunks, store
 from spinward.data.card import Card
 from spinward.data.checks import PROBABILITY, check_fit, check_values
@@ -137,9 +137,13 @@ def read_arrays(path: Path, spec: Any) -> Transition:
 
 def check_kind(path: Path, name: str, values: np.ndarray, spec: Any) -> None:
     """Raises DamagedFileError for an array whose values are of another kind than they must be."""
-    discrete = not isinstance(spec.action, Box)
+    discrete = not isinstance(spec.action, Box | Hybrid)
     image = name in (OBS, "next_obs") and spec.obs.dtype == "uint8"
     kinds = "iu" if name == "action" and discrete else "u" if image else "fiub"
+    flags = name in ("terminated", "truncated")
+    if flags and values.dtype.kind in kinds and not np.isin(values, (0, 1)).all():
+        odd = values[~np.isin(values, (0, 1))][0]
+        raise DamagedFileError(f"{path}: {name} has the value {odd}; expected true or false")
     if values.dtype.kind not in kinds:
         wanted = {"iu": "whole numbers", "u": "uint8 images", "fiub": "numbers"}[kinds]
         raise DamagedFileError(f"{path}: {name} has values of {values.dtype}; expected {wanted}")

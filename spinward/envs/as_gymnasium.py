@@ -24,7 +24,8 @@ def space_of(space: Any) -> spaces.Space[Any]:
         return spaces.Discrete(space.n)
     if isinstance(space, MultiDiscrete):
         return spaces.MultiDiscrete(list(space.sizes))
-    assert isinstance(space, Box)
+    if not isinstance(space, Box):
+        raise SettingsError(f"Gymnasium has no space for {space} as one array")
     dtype: Any = np.dtype(space.dtype)
     low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))
     if dtype.kind in "iu":

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.core import Box, Dict, Env, Game, HostEnv, Spec
-from spinward.envs import game_law
-from spinward.envs.gymnasium import Gymnasium, registered
+from spinward.core import Dict, Env, Game, HostEnv, Spec, replace
+from spinward.envs import game_law, ids
+from spinward.envs.gymnasium import Gymnasium
+from spinward.envs.places import place_of
 from spinward.envs.processes import ask
-from spinward.errors import SpinwardError
+from spinward.errors import EnvironmentFailedError, SpinwardError
 
 
 class Finding(NamedTuple):
@@ -22,32 +23,39 @@ class Finding(NamedTuple):
     fix: str
 
 
-def check(env: Any, steps: int = 200, timeout_s: int = 60) -> list[Finding]:
+def check(env: Any, steps: int = 200, timeout_s: int | None = None) -> list[Finding]:
     """The findings on an environment, from `steps` random steps.
 
     `env` is the id or `module:Class` of a Gymnasium environment, which is run in a process of
-    its own, or an environment as it is used in an experiment.
+    its own, or an environment as it is used in an experiment. A process hangs after `timeout_s`.
     """
     if isinstance(env, str):
-        env = Gymnasium(env, timeout_s=timeout_s)
+        env = Gymnasium(env)
     if isinstance(env, Gymnasium):
+        env = env if timeout_s is None else replace(env, timeout_s=timeout_s)
         return _gymnasium(env, steps)
     # A HostEnv has `open`; an Env has `reset` and `step`.
     if isinstance(env, HostEnv):
         return _host(env, steps)
     if isinstance(env, Env):
-        return _device(env, steps)
+        try:
+            return _device(env, steps)
+        except SpinwardError:
+            raise
+        except Exception as error:
+            fix = "look at the line that is named"
+            return [Finding(False, "runs", "no error", said_by(error), fix)]
     kind = f"a {type(env).__name__}"
     return [Finding(False, "kind", "an id, an Env or a HostEnv", kind, "see spinward.core")]
 
 
 def _gymnasium(env: Gymnasium, steps: int) -> list[Finding]:
-    kwargs = dict(env.kwargs)
     try:
-        settings = {"task": "inspect", "name": (env.id, kwargs, registered(env.id)), "steps": steps}
+        settings = env.settings | {"task": "inspect", "steps": steps}
+        env.check()
         rows = ask(env.id, settings, env.timeout_s)["findings"]
     except SpinwardError as error:
-        fix = "look at what it does in the method named, or raise timeout_s"
+        fix = "look at what it does in the method named, or raise --timeout"
         return [Finding(False, "survives", "no crash and no hang", str(error), fix)]
     return [Finding(*row) for row in rows]
 
@@ -62,9 +70,7 @@ def _host(env: HostEnv, steps: int) -> list[Finding]:
             key = jax.random.key(0)
             for step in range(steps):
                 action = np.asarray(spec.action.sample(jax.random.fold_in(key, step), (2,)))
-                if isinstance(spec.action, Box):
-                    action = spec.action.from_unit(action)
-                answer = stepper.step(action)
+                answer = stepper.step(spec.action.from_unit(action))
             findings.append(_shapes(spec, answer.obs, "step", (2,)))
             findings.append(_shapes(spec, answer.next_obs, "successor", (2,)))
         finally:
@@ -74,12 +80,35 @@ def _host(env: HostEnv, steps: int) -> list[Finding]:
     return findings
 
 
+def try_once(name: str, env: Any) -> None:
+    """Traces a reset and a step of an environment in JAX that is anybody's own code.
+
+    Raises:
+        EnvironmentFailedError: one of them raises.
+    """
+    if not (isinstance(env, Env) and ids.is_own_code(name)):
+        return
+    method, key = "reset", jax.random.key(0)
+    try:
+        state, _ = jax.eval_shape(env.reset, key)
+        method = "step"
+        jax.eval_shape(env.step, state, env.spec.action.from_unit(env.spec.action.sample(key)), key)
+    except SpinwardError:
+        raise
+    except Exception as error:
+        raise EnvironmentFailedError(f"{name} raised in {method}: {said_by(error)}") from error
+
+
+def said_by(error: Exception) -> str:
+    """The kind of an error, the first line of its message, and its place in the user's code."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line:.200}{place_of(error)}"
+
+
 def _device(env: Env, steps: int) -> list[Finding]:
     """Checks that an environment in JAX can be scanned, and follows its spec."""
     spec, key = env.spec, jax.random.key(0)
-    actions = spec.action.sample(key, (steps,))
-    if isinstance(spec.action, Box):
-        actions = spec.action.from_unit(actions)
+    actions = spec.action.from_unit(spec.action.sample(key, (steps,)))
     state, obs = jax.eval_shape(env.reset, key)
     findings = [_shapes(spec, obs, "reset", ())]
     answer = jax.eval_shape(env.step, state, actions[0], key)

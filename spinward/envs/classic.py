@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 from spinward.core import Obs, Step
-from spinward.envs import encoding
+from spinward.envs import actions
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.pool import SEEDS
 from spinward.errors import SettingsError
@@ -42,7 +42,8 @@ class Singles:
         self, name: str, kwargs: dict[str, Any], form: dict[str, Any], envs: int, timeout_s: float
     ) -> None:
         made = [gymnasium.make(name, disable_env_checker=True, **kwargs) for _ in range(envs)]
-        self.name, self.form, self.envs = name, form, [env.unwrapped for env in made]
+        self.name, self.envs = name, [env.unwrapped for env in made]
+        self.discrete, self.decode = form["kind"] == "Discrete", actions.decoder(form)
         self.limit = made[0].spec.max_episode_steps if made[0].spec else None
         self.watchdog = Watchdog(name, timeout_s)
         self.shape = (envs, *(made[0].observation_space.shape or ()))
@@ -67,12 +68,11 @@ class Singles:
             env.close()
 
     def _step(self, action: np.ndarray) -> Step:
-        discrete = self.form["kind"] == "Discrete"
-        actions = action.tolist() if discrete else [encoding.decode(self.form, x) for x in action]
-        next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(actions), np.float32)
-        terminated, truncated = np.zeros((2, len(actions)), bool)
+        decoded = action.tolist() if self.discrete else map(self.decode, action)
+        next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(self.envs), np.float32)
+        terminated, truncated = np.zeros((2, len(self.envs)), bool)
         ended = []
-        for i, (env, act) in enumerate(zip(self.envs, actions, strict=True)):
+        for i, (env, act) in enumerate(zip(self.envs, decoded, strict=True)):
             next_obs[i], reward[i], over, *_ = env.step(act)
             self.lengths[i] += 1
             if over or self.lengths[i] == self.limit:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spinward.core import Obs, Spec, Step, Stepper, config, replace
-from spinward.envs import encoding
+from spinward.envs import actions, encoding
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.gymnasium import spec_of
 from spinward.envs.pool import SEEDS
@@ -41,7 +41,7 @@ class EnvPool:
     @property
     def spec(self) -> Spec:
         parts, form = self._form()
-        return spec_of([_channels_last(part) for part in parts], form)
+        return spec_of(list(parts), form)
 
     def open(self, envs: int) -> Stepper:
         """`envs` environments in parallel.
@@ -67,7 +67,7 @@ def _form(
 ) -> tuple[tuple[encoding.Leaf, ...], dict[str, Any]]:
     pool = made(name, {"num_envs": 1, **dict(kwargs)})
     try:
-        return encoding.leaves(pool.observation_space, {}), encoding.action_form(pool.action_space)
+        return encoding.leaves(pool.observation_space, {}), actions.action_form(pool.action_space)
     except encoding.Unsupported as error:
         raise SettingsError(f"{name}: {error}") from error
     finally:
@@ -95,18 +95,6 @@ def made(name: str, options: dict[str, Any]) -> Any:
     if unknown:
         raise SettingsError(f"{name} of EnvPool has no setting {unknown[0]!r}")
     return envpool.make(name, env_type="gymnasium", **(defaults | options))
-
-
-def _channels_first(part: encoding.Leaf) -> bool:
-    image = len(part.given_shape) == 3 and part.dtype == "uint8"
-    return image and part.given_shape[0] < min(part.given_shape[1:])
-
-
-def _channels_last(part: encoding.Leaf) -> encoding.Leaf:
-    if not _channels_first(part):
-        return part
-    channels, *size = part.given_shape
-    return part._replace(shape=(*size, channels))
 
 
 def quick_step(pool: Any, envs: int) -> Callable[[np.ndarray], Any]:
@@ -193,13 +181,14 @@ class EnvPoolStepper:
     def _seen(self, raw: Any) -> Obs:
         parts = {}
         for part in self.parts:
-            value = raw[part.name] if part.name else raw
-            if _channels_first(part):
+            value = encoding.at(raw, part.path)
+            if part.channels_first:
                 parts[part.name] = np.empty(
-                    (len(value), *value.shape[2:], value.shape[1]), np.uint8
+                    (len(value), *value.shape[2:], value.shape[1]), part.dtype
                 )
                 for channel in range(value.shape[1]):  # a third of the time of one transposed copy
                     parts[part.name][..., channel] = value[:, channel]
             else:
-                parts[part.name] = np.array(value, part.dtype, order="C")
+                whole = np.array(value, part.dtype, order="C")
+                parts[part.name] = whole.reshape(len(value), *part.shape)
         return parts.get("", parts)

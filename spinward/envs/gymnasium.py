@@ -7,19 +7,23 @@ import sys
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from spinward.core import (
     Box,
     Dict,
     Discrete,
+    Hybrid,
     MultiDiscrete,
+    Obs,
     Spec,
     Stepper,
     config,
     replace,
 )
-from spinward.envs import encoding, given, opening, workers
+from spinward.envs import actions, encoding, given, opening, workers
 from spinward.envs.classic import is_classic, open_classic
+from spinward.envs.encoding import IMAGE, VECTOR, Leaf
 from spinward.envs.pool import Pool
 from spinward.envs.processes import ask
 from spinward.errors import SettingsError
@@ -37,8 +41,15 @@ class Gymnasium:
     processes: int = 0  # 0: one for each core, or none for classic control
     timeout_s: int = 60  # after which a step or a reset counts as hung
     restarts: int = 10  # of lost workers, in all of a run
+    matrices: str = VECTOR  # how observations with two axes are read: vector or image
+    stack: int = 1  # newest values of an observation that an agent sees side by side
 
     def check(self) -> None:
+        if self.matrices not in (VECTOR, IMAGE) or self.stack < 1:
+            raise SettingsError(
+                f"matrices={self.matrices!r} must be {VECTOR} or {IMAGE}, and stack={self.stack} "
+                "at least 1"
+            )
         if self.processes < 0 or self.restarts < 0 or self.timeout_s <= 0:
             raise SettingsError(
                 f"processes={self.processes}, restarts={self.restarts} and "
@@ -48,9 +59,12 @@ class Gymnasium:
     @property
     def spec(self) -> Spec:
         description = self._description()
-        return spec_of(
-            [encoding.Leaf.of(part) for part in description["parts"]], description["form"]
-        )
+        return spec_of([Leaf.of(part) for part in description["parts"]], description["form"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what an agent sees otherwise than the environment gives it."""
+        return tuple(self._description()["notes"])
 
     def open(self, envs: int) -> Stepper:
         """`envs` environments in parallel.
@@ -60,11 +74,11 @@ class Gymnasium:
         """
         self.check()
         description = self._description()
-        if self.processes == 0 and is_classic(self.id):
+        if self.processes == 0 and self.stack == 1 and is_classic(self.id):
             return open_classic(
                 self.id, dict(self.kwargs), description["form"], envs, self.timeout_s
             )
-        settings = self._settings() | description
+        settings = self.settings | description
         processes = self.processes or os.cpu_count() or 1
         return Pool(settings, envs, processes, self.timeout_s, self.restarts)
 
@@ -72,28 +86,61 @@ class Gymnasium:
         """The same environment, limited to one core for a process among others."""
         return self if self.processes or is_classic(self.id) else replace(self, processes=1)
 
-    def open_one(self, render: bool = False) -> gymnasium.Env:
-        """One environment in this process, with the spaces that Gymnasium gives it."""
-        mode = {"render_mode": "rgb_array"} if render else {}
-        return opening.make(self.id, dict(self.kwargs) | mode, registered(self.id))
+    def open_one(self) -> "Shown":
+        """One environment in this process that can be drawn."""
+        mode = {"render_mode": "rgb_array"}
+        description = self._description()
+        made = opening.make(self.id, dict(self.kwargs) | mode, registered(self.id))
+        return Shown(
+            made, tuple(Leaf.of(part) for part in description["parts"]), description["form"]
+        )
 
-    def _settings(self) -> dict[str, Any]:
-        return {"name": (self.id, dict(self.kwargs), registered(self.id))}
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a worker process is told of it."""
+        name = self.id, dict(self.kwargs), registered(self.id)
+        return {"name": name, "reading": (self.matrices, self.stack)}
 
     def _description(self) -> dict[str, Any]:
+        self.check()
         try:
-            return _described(self.id, self.kwargs, self.timeout_s)
+            return _described(replace(self, processes=0, restarts=0))
         except TypeError as error:
             raise SettingsError(
                 f"kwargs={self.kwargs} must be pairs that {self.id} takes: {error}"
             ) from error
 
 
+class Shown:
+    """One environment in this process, with observations and actions as an agent has them."""
+
+    def __init__(self, env: Any, parts: tuple[Leaf, ...], form: dict[str, Any]) -> None:
+        self.env, self.encoder, self.decode = env, encoding.Encoder(parts), actions.decoder(form)
+
+    def reset(self, seed: int | None = None) -> Obs:
+        rows = self.encoder.first(*encoding.two(self.env.reset(seed=seed)))
+        return rows.get("", rows)
+
+    def step(self, action: np.ndarray) -> tuple[Obs, float, bool]:
+        """The observation, the reward, and whether the episode is over."""
+        obs, reward, terminated, truncated, info = encoding.five(self.env.step(self.decode(action)))
+        rows = self.encoder(obs, info)
+        return rows.get("", rows), encoding.number(reward), bool(terminated or truncated)
+
+    def render(self) -> Any:
+        return self.env.render()
+
+    def close(self) -> None:
+        self.env.close()
+
+
 @functools.lru_cache(maxsize=64)
-def _described(name: str, kwargs: tuple[tuple[str, object], ...], timeout_s: int) -> dict[str, Any]:
-    settings = {"task": "describe", "name": (name, dict(kwargs), registered(name))}
+def _described(env: Gymnasium) -> dict[str, Any]:
+    settings = env.settings | {"task": "describe"}
     # What neither hangs nor dies need not be asked for by a process of its own.
-    return workers.describe(settings) if is_classic(name) else ask(name, settings, timeout_s)
+    return (
+        workers.describe(settings) if is_classic(env.id) else ask(env.id, settings, env.timeout_s)
+    )
 
 
 def registered(name: str) -> dict[str, Any] | None:
@@ -130,13 +177,17 @@ def registered(name: str) -> dict[str, Any] | None:
     }
 
 
-def spec_of(parts: list[encoding.Leaf], form: dict[str, Any]) -> Spec:
+def spec_of(parts: list[Leaf], form: dict[str, Any]) -> Spec:
     """The spec of an agent for observations of these parts and this form of actions."""
     boxes = [(p.name, Box(p.shape, p.low, p.high, p.dtype)) for p in parts]
     obs = boxes[0][1] if boxes[0][0] == "" else Dict(tuple(boxes))
-    if form["kind"] == "Box":
-        low, high = (tuple(b) if isinstance(b, list) else b for b in (form["low"], form["high"]))
-        return Spec(obs, Box(tuple(form["shape"]), low, high))
-    if form["kind"] == "Discrete":
-        return Spec(obs, Discrete(form["n"]))
-    return Spec(obs, MultiDiscrete(tuple(form["sizes"])))
+    (shape, _), sizes = actions.array_of(form), tuple(actions.sizes_of(form))
+    low, high = (encoding.bounds(side) for side in actions.limits_of(form))
+    low, high = (tuple(b) if isinstance(b, list) else b for b in (low, high))
+    if not sizes:
+        return Spec(obs, Box(shape, low, high))
+    if shape == ():
+        return Spec(obs, Discrete(*sizes))
+    numbers = shape[0] - len(sizes)
+    hybrid = Hybrid(sizes, Box((numbers,), low, high)) if numbers else None
+    return Spec(obs, hybrid or MultiDiscrete(sizes))

@@ -16,14 +16,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spinward.envs import against, given
+from spinward.envs import against, given, stacked
 from spinward.errors import SettingsError
 
 DECLARED = re.compile(r"^NAMES = (\{[^}]*\})", re.MULTILINE)
+STACK = "stack"  # a setting of all environments: newest observations side by side
+PACKAGES = {  # by the beginnings of ids, the packages that register them
+    "minigrid-": "minigrid",
+    "babyai-": "minigrid",
+    "highway-": "highway_env",
+    "merge-": "highway_env",
+    "roundabout-": "highway_env",
+    "parking-": "highway_env",
+    "intersection-": "highway_env",
+    "racetrack-": "highway_env",
+    "fetch": "gymnasium_robotics",
+    "antmaze": "gymnasium_robotics",
+    "pointmaze": "gymnasium_robotics",
+    "adroit": "gymnasium_robotics",
+    "frankakitchen": "gymnasium_robotics",
+    "panda": "panda_gym",
+    "stocks-": "gym_anytrading",
+    "forex-": "gym_anytrading",
+}
 PREFIXES = {
     "gymnasium": "gymnasium:Gymnasium",
     "envpool": "envpool:EnvPool",
     "gymnax": "gymnax:Gymnax",
+    "jumanji": "jumanji:Jumanji",
 }
 
 
@@ -42,13 +62,20 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
     """The environment called `name`: an `Env` in JAX or a `HostEnv`, with settings of its own.
 
     Ours where we have it, else `gymnasium:ID`, `envpool:ID`, `gymnax:ID`, anybody's `module:Class`
-    or `path.py:Class`, and otherwise an id registered in Gymnasium, whose settings are the keyword
-    arguments of its `make`.
+    or `path.py:Class`, `package:ID`, and otherwise an id registered in Gymnasium, whose settings
+    are the keyword arguments of its `make`.
 
     Raises:
         SettingsError: there is no such environment, or it has no such setting.
     """
-    settings = settings or {}
+    settings = dict(settings or {})
+    stack = settings.pop(STACK, None)
+    env = unstacked(name, settings)
+    return env if stack is None else stacked.wrapped(name, env, stack)
+
+
+def unstacked(name: str, settings: dict[str, Any]) -> Any:
+    """The environment without the setting `stack`, which any environment takes."""
     if name in own_names():
         return own(name, settings)
     prefix, _, rest = name.partition(":")
@@ -58,12 +85,12 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Any:
         return adapted_host(name, settings) if host else with_settings(name, maker(), settings)
     if rest and prefix in PREFIXES:
         return adapted(prefix, rest, settings)
-    if rest:
+    if rest and not is_package_id(prefix, rest):
         maker_class = imported(name)
         acts = hasattr(maker_class, "reset") or hasattr(maker_class, "open")  # an Env or a HostEnv
         if acts and hasattr(maker_class, "spec") and not is_gymnasium(maker_class):
             return with_settings(name, maker_class(), settings)
-    elif not name.startswith("ALE/"):
+    elif not rest and not name.startswith("ALE/"):
         check_registered(name)
     return adapted_host(name, settings)
 
@@ -98,6 +125,8 @@ def with_settings(name: str, env: Any, settings: dict[str, Any]) -> Any:
         return env
     fields = [f.name for f in dataclasses.fields(env)] if dataclasses.is_dataclass(env) else []
     for setting in settings:
+        if setting not in fields and setting == "timeout_s":
+            raise SettingsError(f"{name} has no worker process that --timeout could wait for")
         if setting not in fields:
             near = difflib.get_close_matches(setting, fields, 1)
             known = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields) or 'none'}"
@@ -140,6 +169,22 @@ def imported(place: str) -> Any:
         raise SettingsError(f"{where} has no {name}; it has {near or 'no classes'}") from error
 
 
+def is_package_id(package: str, name: str) -> bool:
+    """Whether importing a package registers an id in Gymnasium, as `minigrid:MiniGrid-Empty-5x5-v0`
+    says."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    if package.endswith(".py") or importlib.util.find_spec(package.partition(".")[0]) is None:
+        return False
+    import gymnasium
+
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        return False  # `imported` says what is missing
+    return name in gymnasium.registry
+
+
 def is_gymnasium(maker_class: Any) -> bool:
     import gymnasium
 
@@ -156,5 +201,11 @@ def check_registered(name: str) -> None:
     raise SettingsError(
         f"there is no environment {name!r}"
         + (f"; the nearest are {near}" if near else "")
-        + ": `spinward envs` lists them"
+        + f": `spinward envs` lists them, and one of a package is named {form_of(name)}"
     )
+
+
+def form_of(name: str) -> str:
+    """How an environment that a package registers is named."""
+    start = next((start for start in PACKAGES if name.lower().startswith(start)), "")
+    return f"{PACKAGES[start]}:{name}" if start else "package:ID, as minigrid:MiniGrid-Empty-5x5-v0"

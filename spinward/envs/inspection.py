@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from . import encoding, opening
+from . import actions, encoding, opening, remarks
+from .places import place_of
 
 Row = tuple[bool, str, str, str, str]  # ok, what, expected, found, fix
 SEED = 7
+READ = "nothing, if this is what you mean"
 REPEATED = 50  # steps that are compared after seeding twice
 
 
@@ -35,76 +37,100 @@ class Inspection:
         except encoding.Fault as fault:
             self.note(False, what, expected, str(fault), fix)
         except Exception as error:
-            self.note(False, what, expected, f"{type(error).__name__}: {error}", fix)
+            actual = f"{type(error).__name__}: {error}{place_of(error)}"
+            self.note(False, what, expected, actual, fix)
         raise Stop
 
 
-def findings(name: str, kwargs: dict[str, Any], known: Any, steps: int) -> list[Row]:
-    """The findings on the environment `name`, from `steps` random steps."""
+def findings(
+    name: str, kwargs: dict[str, Any], known: Any, steps: int, reading: tuple[str, int]
+) -> list[Row]:
+    """The findings on the environment `name`, from `steps` random steps of legal actions.
+
+    A finding is bad if training would refuse it too; other habits are worth a note.
+    """
     report = Inspection()
     with contextlib.suppress(Stop):
         fix = "make the module importable and the class callable with these kwargs"
         env = report.attempt(
             "the environment opens", "no error", fix, opening.make, name, kwargs, known
         )
-        parts = _reset(report, env)
-        _steps(report, env, parts, steps)
-        _repeats(report, env, parts, min(steps, REPEATED))
+        play = _reset(report, env, reading)
+        _steps(report, play, steps)
+        _repeats(report, play, min(steps, REPEATED))
         env.close()
     return report.rows
 
 
-def _reset(report: Inspection, env: Any) -> tuple[encoding.Leaf, ...]:
-    expected = "a Box, Discrete, MultiDiscrete, MultiBinary, or a flat Dict of these"
+class Play:
+    """An environment that is stepped with random actions, and what it is checked against."""
+
+    def __init__(self, env: Any, parts: tuple[encoding.Leaf, ...], form: actions.Form) -> None:
+        self.env, self.parts, self.form = env, parts, form
+        self.decode = actions.decoder(form)
+        self.mask: Any = None  # which choices are legal
+        self.random = np.random.default_rng(SEED)
+        self.bounds, self.outside = remarks.Bounds(parts), ""
+
+    def encode(self, obs: Any, info: Any) -> dict[str, np.ndarray]:
+        """An observation as an agent sees it; its mask says which action may come next."""
+        rows = encoding.encode(self.parts, obs, info)
+        self.mask = rows.get(encoding.MASK)
+        if self.mask is not None and not np.any(self.mask):
+            raise encoding.Fault(f"{encoding.MASK} allows no action, expected at least one")
+        return rows
+
+    def step(self) -> Any:
+        mask = self.mask if actions.sizes_of(self.form) else None
+        return self.env.step(self.decode(actions.random_action(self.form, self.random, mask)))
+
+
+def _reset(report: Inspection, env: Any, reading: tuple[str, int]) -> Play:
     change = "wrap the environment so that its observation is one array or a dict of arrays"
-    space = env.observation_space
-    report.attempt("observation space", expected, change, encoding.leaves, space, {})
+    space, expected = env.observation_space, encoding.SUPPORTED
+    report.attempt("observation space", expected, change, encoding.leaves, space, {}, *reading)
     report.note(True, "observation space", expected, str(space))
     wanted = "(obs, info)"
     fix = "def reset(self, *, seed=None, options=None): super().reset(seed=seed); return obs, {}"
     answer = report.attempt("reset", wanted, fix, lambda: env.reset(seed=SEED))
     obs, info = report.attempt("reset", wanted, fix, encoding.two, answer)
     report.note(True, "reset", wanted, wanted)
-    parts = encoding.leaves(env.observation_space, info)
-    _spaces(report, env, parts)
-    _obs(report, env, parts, obs, info, "the first observation")
-    return parts
+    parts = encoding.leaves(env.observation_space, info, reading[0])
+    play = Play(env, parts, _spaces(report, env, parts))
+    _obs(report, play, obs, info, "the first observation")
+    return play
 
 
-def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> None:
+def _spaces(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...]) -> actions.Form:
+    for said in remarks.notes(env.observation_space, parts):
+        report.note(True, "reading", "a vector, or an image with its channels last", said, READ)
     for part in parts:
-        shape = part.given_shape
         label = f"observation {part.name}".strip()
-        if len(shape) == 3 and shape[0] < min(shape[1:]):
-            fix = "return np.moveaxis(obs, 0, -1)"
-            report.note(False, f"{label}: channel order", "channels last", f"shape {shape}", fix)
         if part.given_dtype == "float64":
             fix = "declare dtype=np.float32 to see what the agent sees"
             actual = "float64, which the agent sees as float32"
             report.note(True, f"{label}: precision", "float32", actual, fix)
-    expected = "a Box, Discrete, MultiDiscrete or MultiBinary"
-    fix = "wrap the environment so that its action is one array or one number"
-    form = report.attempt("action space", expected, fix, encoding.action_form, env.action_space)
+    expected = encoding.SUPPORTED
+    fix = "wrap the environment so that its action is made of these"
+    form = report.attempt("action space", expected, fix, actions.action_form, env.action_space)
+    fix = "give one entry for each choice, 1 where it is legal"
+    report.attempt("action mask", "an entry for each choice", fix, actions.check_mask, parts, form)
     report.note(True, "action space", expected, str(env.action_space))
-    if form["kind"] == "Box" and not np.isfinite([*_flat(form["low"]), *_flat(form["high"])]).all():
+    if np.max(np.abs(actions.limits_of(form)), initial=0.0) >= actions.UNBOUNDED:
         fix = "give the Box finite bounds, so that actions in [-1, 1] can be stretched to them"
-        report.note(False, "action bounds", "finite low and high", str(env.action_space), fix)
-    if np.any(form.get("start", 0)):
-        actual = f"start={form['start']}, which the agent counts from 0"
+        report.note(True, "action bounds", "finite low and high", str(env.action_space), fix)
+    starts = [part["start"] for part in actions.ends(form) if np.any(part.get("start", 0))]
+    if starts:
+        actual = f"start={', '.join(map(str, starts))}, which the agent counts from 0"
         report.note(True, "first action", "start=0", actual, "nothing: it is shifted for you")
+    return form
 
 
-def _flat(values: Any) -> list[float]:
-    return values if isinstance(values, list) else [values]
-
-
-def _obs(
-    report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], obs: Any, info: Any, when: str
-) -> None:
+def _obs(report: Inspection, play: Play, obs: Any, info: Any, when: str) -> None:
     """Adds a finding and stops if the observation is not what its space says."""
-    space = env.observation_space
+    space = play.env.observation_space
     fix = "return what observation_space says, or correct observation_space"
-    rows = report.attempt(when, str(space), fix, encoding.encode, parts, obs, info)
+    rows = report.attempt(when, str(space), fix, play.encode, obs, info)
     for name, value in rows.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             index = [int(i) for i in np.argwhere(~np.isfinite(value))[0]]
@@ -113,30 +139,20 @@ def _obs(
                 False, when, "finite numbers", actual, "look for a division by zero or a log"
             )
             raise Stop
-    if not _inside(space, obs):
-        report.note(False, when, str(space), f"outside the bounds: {obs}", "widen low and high")
-        raise Stop
+    if play.bounds.check({name: value[None] for name, value in rows.items()}):
+        play.outside = f"in {when}, {play.bounds.first}"
 
 
-def _inside(space: Any, obs: Any) -> bool:
-    """Whether an observation of the right shape is within the bounds."""
-    if isinstance(obs, dict):
-        return all(_inside(space.spaces[name], part) for name, part in obs.items())
-    if type(space).__name__ != "Box":
-        return bool(space.contains(obs))
-    return bool(np.all(obs >= space.low) and np.all(obs <= space.high))
-
-
-def _steps(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], steps: int) -> None:
+def _steps(report: Inspection, play: Play, steps: int) -> None:
     wanted = "(obs, reward, terminated, truncated, info)"
     fix = f"return {wanted} from step"
-    env.action_space.seed(SEED)
+    env = play.env
     before, episodes, both, stale = None, 0, False, False
     for step in range(1, steps + 1):
         when = f"step {step}"
-        answer = report.attempt(when, wanted, fix, env.step, env.action_space.sample())
+        answer = report.attempt(when, wanted, fix, play.step)
         obs, reward, ended, cut, info = report.attempt(when, wanted, fix, encoding.five, answer)
-        _obs(report, env, parts, obs, info, f"the observation of {when}")
+        _obs(report, play, obs, info, f"the observation of {when}")
         cast = "return float(reward)"
         value = report.attempt(when, "one finite number", cast, encoding.number, reward)
         if not np.isfinite(value):
@@ -152,16 +168,19 @@ def _steps(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], steps
         if any(flags):
             episodes += 1
             obs, info = report.attempt(when, "(obs, info)", fix, lambda: encoding.two(env.reset()))
-            _obs(report, env, parts, obs, info, f"the first observation of episode {episodes + 1}")
+            _obs(report, play, obs, info, f"the first observation of episode {episodes + 1}")
             before = obs
     report.note(True, "step", wanted, f"{steps} steps as expected")
+    if play.outside:
+        space = str(env.observation_space)
+        report.note(True, "observation bounds", space, play.outside, "widen low and high")
     _habits(report, steps, episodes, both, stale)
 
 
 def _habits(report: Inspection, steps: int, episodes: int, both: bool, stale: bool) -> None:
     own = "an array of its own for each step"
     actual = "the same array object again, overwritten" if stale else own
-    report.note(not stale, "fresh observations", own, actual, "return obs.copy()" if stale else "")
+    report.note(True, "fresh observations", own, actual, "return obs.copy()" if stale else "")
     if both:
         actual = "both in one step, which counts as terminated"
         report.note(True, "flags", "terminated or truncated", actual, "return truncated=False then")
@@ -170,16 +189,16 @@ def _habits(report: Inspection, steps: int, episodes: int, both: bool, stale: bo
         report.note(True, "episodes end", "an end", f"none in {steps} random steps", fix)
 
 
-def _repeats(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], steps: int) -> None:
+def _repeats(report: Inspection, play: Play, steps: int) -> None:
     """Whether the same seed and actions give the same observations and rewards."""
 
     def trace() -> list[Any]:
-        obs, info = env.reset(seed=SEED)
-        env.action_space.seed(SEED)
-        seen = [(encoding.encode(parts, obs, info), 0.0)]
+        obs, info = play.env.reset(seed=SEED)
+        play.random = np.random.default_rng(SEED)
+        seen = [(play.encode(obs, info), 0.0)]
         for _ in range(steps):
-            obs, reward, ended, cut, info = env.step(env.action_space.sample())
-            seen.append((encoding.encode(parts, obs, info), float(reward)))
+            obs, reward, ended, cut, info = play.step()
+            seen.append((play.encode(obs, info), float(reward)))
             if ended or cut:
                 break
         return seen
@@ -190,8 +209,8 @@ def _repeats(report: Inspection, env: Any, parts: tuple[encoding.Leaf, ...], ste
     for step, ((one, gain), (two, other)) in enumerate(zip(*pair, strict=False)):
         if gain != other or any(not np.array_equal(one[name], two[name]) for name in one):
             actual = f"two episodes with seed {SEED} differ at step {step}"
-            report.note(False, "seeding", expected, actual, fix)
+            report.note(True, "seeding", expected, actual, fix)
             return
     same = len(pair[0]) == len(pair[1])
     actual = expected if same else "the lengths of two episodes with one seed differ"
-    report.note(same, "seeding", expected, actual, "" if same else fix)
+    report.note(True, "seeding", expected, actual, "" if same else fix)

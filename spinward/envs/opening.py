@@ -14,10 +14,17 @@ ATARI_INSTALL = "Atari needs ale-py and OpenCV: pip install -e '.[atari]'"
 
 
 def make(name: str, kwargs: dict[str, Any], registered: dict[str, Any] | None = None) -> Any:
-    """The environment called `name`: a registered id, `module:Class` or `path.py:Class`.
+    """The environment called `name`: a registered id, `package:id`, `module:Class` or
+    `path.py:Class`. Its method `action_masks`, if it has one, is told in `info`.
 
     `registered` is how the parent process knows the id, for ids that only it has registered.
     """
+    from .masks import with_mask
+
+    return with_mask(made(name, kwargs, registered))
+
+
+def made(name: str, kwargs: dict[str, Any], registered: dict[str, Any] | None) -> Any:
     import gymnasium
 
     if registered is not None and "packed" in registered:  # an object of the parent process

@@ -2,6 +2,7 @@
 
 import contextlib
 import mmap
+import sys
 import time
 import weakref
 from collections import Counter
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from spinward.core import Obs, Step
-from spinward.envs import workers
+from spinward.envs import actions, workers
+from spinward.envs.encoding import Leaf
 from spinward.envs.guards import require_choice, require_finite
-from spinward.envs.processes import EnvWorker, Lost, answer, memory_of, start, stop, worded
+from spinward.envs.processes import LONGER, EnvWorker, Lost, answer, memory_of, start, stop, worded
+from spinward.envs.remarks import Bounds
 from spinward.errors import EnvironmentFailedError
 
 SEEDS = 0x7FFFFFFF  # the range that all environments take
 MOST_FAILURES = 5  # deaths in a row of one environment in its first step or before
+REPORTED: set[str] = set()  # names of environments whose bounds were found to be wrong
 BACK_OFF_S = 0.1  # before the second restart in a row, doubled for each further one
 
 
@@ -31,12 +35,10 @@ class Pool:
         self.shares = [s.tolist() for s in np.array_split(np.arange(envs), min(processes, envs))]
         parts = settings["parts"]
         row = [(p["name"], (envs, *p["shape"]), p["dtype"]) for p in parts]
-        form = settings["form"]
-        action = "float32" if form["kind"] == "Box" else "int64"
-        sizes = [len(form["sizes"])] if "sizes" in form else form["shape"]
+        shape, dtype = actions.array_of(settings["form"])
         layout: workers.Layout = [
             *((f"{where}:{name}", *rest) for where in ("obs", "final") for name, *rest in row),  # type: ignore[misc]
-            ("action", (envs, *sizes), action),
+            ("action", (envs, *shape), dtype),
             ("seeds", (envs,), "int64"),
             ("reward", (envs,), "float32"),
             ("terminated", (envs,), "bool"),
@@ -45,11 +47,13 @@ class Pool:
             ("where", (len(self.shares), 2), "int64"),
         ]
         self.names = [name for name, *_ in row]
+        self.bounds = Bounds(tuple(Leaf.of(part) for part in parts))
         shared_file = memory_of(workers.size(layout))
         self.shared = workers.views(mmap.mmap(shared_file, workers.size(layout)), layout)
         self.settings = settings | {"task": "serve", "shared_file": shared_file, "layout": layout}
         self.deaths: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.losses = 0
         self.workers: list[EnvWorker] = []
         self.close = weakref.finalize(self, stop, self.workers, shared_file)
@@ -101,8 +105,12 @@ class Pool:
         return parts.get("", parts)
 
     def _read(self, where: str) -> Obs:
-        parts = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
-        return parts.get("", parts)
+        rows = {name: self.shared[f"{where}:{name}"].copy() for name in self.names}
+        if self.name not in REPORTED and self.bounds.check(rows):
+            REPORTED.add(self.name)
+            line = f"spinward: warning: {self.name}: {self.bounds.first}; it is used as it is"
+            print(line, file=sys.stderr, flush=True)
+        return rows.get("", rows)
 
     def _count(self, env: int) -> int:
         return int(self.shared["count"][env])
@@ -123,17 +131,21 @@ class Pool:
         for worker in self.workers:
             with contextlib.suppress(OSError):  # a death is found when the answer is read
                 worker.link.send(command)
-        deadline, gone = time.monotonic() + self.timeout_s, []
-        for share, worker in enumerate(self.workers):
+        began, gone = time.monotonic(), []
+        for share in range(len(self.workers)):
             try:
-                self._accept(worker, deadline)
+                self._accept(share, began)
             except Lost as lost:
                 self._replace(share, lost)
                 gone += self.shares[share]
         return gone
 
-    def _accept(self, worker: EnvWorker, deadline: float) -> None:
-        error = answer(worker, deadline)
+    def _accept(self, share: int, began: float) -> None:
+        def progress() -> bytes:
+            counts = self.shared["count"][self.shares[share]]
+            return self.shared["where"][share].tobytes() + counts.tobytes()
+
+        error = answer(self.workers[share], self.timeout_s, began, progress)
         if error is not None:
             raise worded(self.name, error)
 
@@ -154,7 +166,7 @@ class Pool:
             try:
                 with contextlib.suppress(OSError):
                     worker.link.send(b"r")
-                return self._accept(worker, time.monotonic() + self.timeout_s)
+                return self._accept(share, time.monotonic())
             except Lost as again:
                 lost, pause = again, max(2 * pause, BACK_OFF_S)
 
@@ -167,14 +179,20 @@ class Pool:
         hung = str(lost) == "hung"
         why = f"hung for {self.timeout_s:g} s in {doing}" if hung else f"{lost} in {doing}"
         if hung and method != workers.STEP:
-            raise EnvironmentFailedError(f"env {env} of {self.name} {why}")
+            raise EnvironmentFailedError(f"env {env} of {self.name} {why}{LONGER}")
         self.losses += 1
         self.deaths[env] += 1
+        self.reasons[why] += 1
         self.failures[env] = self.failures[env] + 1 if count <= 1 else 0
         if self.failures[env] < MOST_FAILURES and self.losses <= self.restarts:
+            message = f"env {env} of {self.name} was lost at step {count}: {why}"
+            used = f"restart {self.losses} of {self.restarts}"
+            print(f"spinward: {message}; it begins anew ({used})", file=sys.stderr, flush=True)
             return
         times = "once" if self.deaths[env] == 1 else f"{self.deaths[env]} times"
         budget = f"; all restarts={self.restarts} are used" if self.losses > self.restarts else ""
+        earlier = ", ".join(reason for reason in self.reasons if reason != why)
+        others = f"; others before: {earlier:.500}" if earlier else ""
         raise EnvironmentFailedError(
-            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}"
+            f"env {env} of {self.name} died {times}, last at step {count}: {why}{budget}{others}"
         )

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spinward import interrupts
 from spinward.envs import workers
 from spinward.errors import EnvironmentFailedError, SettingsError, install
 
@@ -26,6 +28,10 @@ sys.modules["spinward_worker"] = package
 from spinward_worker.workers import main
 main(int(sys.argv[2]))
 """
+
+
+LOOK_S = 1.0  # at most between two looks at a worker that has not answered
+LONGER = "; --timeout SECONDS waits longer"
 
 
 class EnvWorker(NamedTuple):
@@ -51,29 +57,37 @@ def start(settings: dict[str, Any], share: int | None = None) -> EnvWorker:
         raise SettingsError(f"kwargs cannot be sent to a worker process: {error}") from error
     ours, theirs = socket.socketpair()
     descriptors = [theirs.fileno(), *([share] if share is not None else [])]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parent), str(theirs.fileno())],
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=2,  # standard output is for the answers of commands
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parent)]
+    with interrupts.held_back():
+        process = subprocess.Popen(
+            [*command, str(theirs.fileno())],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # standard output is for the answers of commands
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
     theirs.close()
     with contextlib.suppress(OSError):  # a worker that is dead already is found when it is read
         ours.sendall(struct.pack("<I", len(message)) + message)
     return EnvWorker(process, ours)
 
 
-def answer(worker: EnvWorker, deadline: float) -> dict[str, Any] | None:
+def answer(
+    worker: EnvWorker, timeout_s: float, began: float, progress: Callable[[], Any] = lambda: None
+) -> dict[str, Any] | None:
     """What a worker has to say: nothing, if all went well.
 
+    `progress` returns a value that changes whenever the worker gets on. `began` is the time of the
+    request.
+
     Raises:
-        Lost: it died, or the deadline passed.
+        Lost: it died, or made no progress for `timeout_s`. Time in which it waited for a core of a
+            busy machine does not count.
     """
     try:
-        worker.link.settimeout(max(deadline - time.monotonic(), 1e-3))
-        if worker.link.recv(1) == b"k":
+        if first_byte(worker, timeout_s, began, progress) == b"k":
             return None
+        worker.link.settimeout(timeout_s)
         length = struct.unpack("<I", workers.receive(worker.link, 4))[0]
         return json.loads(workers.receive(worker.link, length))
     except TimeoutError:
@@ -85,6 +99,35 @@ def answer(worker: EnvWorker, deadline: float) -> dict[str, Any] | None:
                 raise Lost(f"killed by {signal.Signals(-code).name}") from None
             raise Lost(f"exited with code {code}") from None
         raise Lost("closed its connection") from None
+
+
+def first_byte(
+    worker: EnvWorker, timeout_s: float, began: float, progress: Callable[[], Any]
+) -> bytes:
+    since, first, seen, queued = began, True, None, 0.0
+    while True:
+        try:
+            left = since + timeout_s - time.monotonic()
+            worker.link.settimeout(max(min(left, timeout_s / 4, LOOK_S), 1e-3))
+            return worker.link.recv(1)
+        except TimeoutError:
+            state, now = progress(), time.monotonic()
+            if first:
+                first, seen, queued = False, state, queued_s(worker.process.pid)
+            if state != seen:
+                since, seen = now, state
+            waited = queued_s(worker.process.pid) - queued
+            since, queued = min(since + waited, now), queued + waited
+            if now >= since + timeout_s:
+                raise
+
+
+def queued_s(pid: int) -> float:
+    """Seconds for which a process was ready to run and had no core; 0 where nobody counts them."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def stop(running: list[EnvWorker], shared_file: int | None = None) -> None:
@@ -113,11 +156,12 @@ def ask(name: str, settings: dict[str, Any], timeout_s: float) -> dict[str, Any]
     """
     worker = start(settings)
     try:
-        reply = answer(worker, time.monotonic() + timeout_s)
+        reply = answer(worker, timeout_s, time.monotonic())
     except Lost as lost:
         when = " when it was opened and reset" if settings["task"] == "describe" else ""
         hung = str(lost) == "hung"
         fate = f"hung for {timeout_s:g} s{when}" if hung else f"died{when}: {lost}"
+        fate += LONGER if hung and when else ""
         raise EnvironmentFailedError(f"{name} {fate}") from None
     finally:
         worker.process.kill()
@@ -141,7 +185,7 @@ def worded(name: str, error: dict[str, Any]) -> Exception:
     if error["kind"] == "fault":
         text = f"{env} {'at' if step else 'in'} {where}: {error['message']}"
     else:
-        text = f"{env} raised in {where}: {error['kind']}: {error['message']}"
+        text = f"{env} raised in {where}: {error['kind']}: {error['message']}{error['place']}"
     failed = EnvironmentFailedError(text)
     failed.details = error["details"]  # type: ignore[attr-defined]
     return failed

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from . import encoding, inspection, opening
+from . import actions, encoding, inspection, opening, remarks
+from .places import place_of
 
 Layout = list[tuple[str, tuple[int, ...], str]]
 MAKE, RESET, STEP = range(3)  # what a worker is doing, for the post mortem
@@ -55,7 +56,8 @@ class Share:
         self.where = self.arrays["where"][settings["worker"]]
         self.indices: list[int] = settings["indices"]
         self.parts = tuple(encoding.Leaf.of(part) for part in settings["parts"])
-        self.form = settings["form"]
+        self.decode = actions.decoder(settings["form"])
+        self.encoders = {index: encoding.Encoder(self.parts) for index in self.indices}
         self.arrays["count"][self.indices] = 0
         self.envs = []
         for index in self.indices:
@@ -70,26 +72,26 @@ class Share:
         """Starts an episode and writes its first observation."""
         self.where[:] = index, RESET
         obs, info = encoding.two(env.reset(seed=seed))
-        self.write("obs", index, obs, info)
+        self.write("obs", index, self.encoders[index].first(obs, info))
 
     def step(self) -> None:
         arrays = self.arrays
         for index, env in zip(self.indices, self.envs, strict=True):
             self.where[:] = index, STEP
             arrays["count"][index] += 1
-            answer = env.step(encoding.decode(self.form, arrays["action"][index]))
+            answer = env.step(self.decode(arrays["action"][index]))
             obs, reward, ended, cut, info = encoding.five(answer)
             arrays["reward"][index] = encoding.number(reward)
             terminated = encoding.flag(ended, "terminated")
             truncated = encoding.flag(cut, "truncated") and not terminated
             arrays["terminated"][index], arrays["truncated"][index] = terminated, truncated
             done = terminated or truncated
-            self.write("final" if done else "obs", index, obs, info)
+            self.write("final" if done else "obs", index, self.encoders[index](obs, info))
             if done:
                 self.start_episode(index, env, None)
 
-    def write(self, where: str, index: int, obs: Any, info: Any) -> None:
-        for name, value in encoding.encode(self.parts, obs, info).items():
+    def write(self, where: str, index: int, obs: dict[str, np.ndarray]) -> None:
+        for name, value in obs.items():
             self.arrays[f"{where}:{name}"][index] = value
 
     def close(self) -> None:
@@ -108,6 +110,7 @@ def failure(error: BaseException, where: Any = (0, MAKE), count: int = 0) -> dic
         "count": int(count),
         "kind": "fault" if fault else type(error).__name__,
         "message": said,
+        "place": "" if fault else place_of(error),
         "missing": isinstance(error, ImportError) or "NotInstalled" in type(error).__name__,
         "unsupported": isinstance(error, encoding.Unsupported),
         "details": traceback.format_exc(),
@@ -116,23 +119,26 @@ def failure(error: BaseException, where: Any = (0, MAKE), count: int = 0) -> dic
 
 def describe(settings: dict[str, Any]) -> dict[str, Any]:
     """The spaces of an environment as plain data, from one that is opened and reset."""
-    env = opening.make(*settings["name"])
+    env, reading = opening.make(*settings["name"]), settings["reading"]
     try:
-        form = encoding.action_form(env.action_space)
-        encoding.leaves(env.observation_space, {})  # a reset may not survive a strange space
+        form = actions.action_form(env.action_space)
+        encoding.leaves(env.observation_space, {}, *reading)  # which a reset may not survive
         settings["where"] = 0, RESET
         _, info = encoding.two(env.reset(seed=0))
-        parts = encoding.leaves(env.observation_space, info)
+        parts = encoding.leaves(env.observation_space, info, *reading)
+        actions.check_mask(parts, form)
     finally:
         with contextlib.suppress(Exception):
             env.close()
-    return {"parts": [part._asdict() for part in parts], "form": form}
+    notes = remarks.notes(env.observation_space, parts)
+    return {"parts": [part._asdict() for part in parts], "form": form, "notes": notes}
 
 
 def inspect(settings: dict[str, Any]) -> dict[str, Any]:
     """The diagnosis of a failed environment, for its author."""
     name, kwargs, known = settings["name"]
-    return {"findings": inspection.findings(name, kwargs, known, settings["steps"])}
+    findings = inspection.findings(name, kwargs, known, settings["steps"], settings["reading"])
+    return {"findings": findings}
 
 
 def serve(link: socket.socket, settings: dict[str, Any]) -> None:
@@ -187,6 +193,7 @@ def follow(link: socket.socket) -> None:
 def main(descriptor: int) -> None:
     """Reads what to do from the socket with this file descriptor, and does it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # held back so far
     link = socket.socket(fileno=descriptor)
     threading.Thread(target=follow, args=(link,), daemon=True).start()
     settings: dict[str, Any] = {}

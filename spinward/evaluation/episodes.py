@@ -13,7 +13,7 @@ from spinward.envs.against import Against
 from spinward.envs.text import Text
 from spinward.evaluation.statistics import described
 from spinward.experience.generation import Generation
-from spinward.experience.rollout import in_env_units, with_last_reward
+from spinward.experience.rollout import with_last_reward
 from spinward.experience.vector import Vector
 
 OPPONENT = "one_ply"  # in games for two, where none is named
@@ -103,7 +103,7 @@ def on_device(
             key, k_act, k_step = jax.random.split(key, 3)
             action, memory, _ = algorithm.act(agent, obs, memory, k_act, explore)
             state, obs, reward, terminated, truncated = jax.vmap(env.step)(
-                state, in_env_units(env, action), jax.random.split(k_step, episodes)
+                state, env.spec.action.from_unit(action), jax.random.split(k_step, episodes)
             )
             memory = with_last_reward(memory, reward)
             total = total + jnp.where(over, 0.0, reward)

@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array
 
 from spinward.core import (
-    Box,
     HostEnv,
     Key,
     Memory,
@@ -154,8 +153,7 @@ class Host:
     def in_env_units(self, action: np.ndarray) -> np.ndarray:
         """A copy with one action for each environment of all seeds."""
         space = self.spec.action
-        action = action.reshape(-1, *space.shape).copy()
-        return space.from_unit(action) if isinstance(space, Box) else action
+        return np.asarray(space.from_unit(action.reshape(-1, *space.shape).copy()))
 
     def close(self) -> None:
         if self.stepper is not None:

@@ -87,7 +87,8 @@ def require_history(batch: Transition, stack: int) -> None:
     if not np.array_equal(obs[..., one:], next_obs[..., :-one]):
         raise SettingsError(
             f"stack={stack} stores the newest of {stack} images alone, but the last axis of these "
-            "observations is not a history of images: leave stack at 1"
+            "observations is not a history of images: leave stack at 1, or have them stacked with "
+            f"--env.stack {stack}"
         )
 
 

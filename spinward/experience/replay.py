@@ -10,6 +10,7 @@ from jax import Array
 from spinward.core import (
     Box,
     Discrete,
+    Hybrid,
     Key,
     Memory,
     Metrics,
@@ -155,7 +156,7 @@ class Replay:
         spec = self.spec
         shape = self.layout.capacity, spec.envs
         obs: Any = jax.tree.map(jnp.asarray, spec.zeros(*shape))
-        kind = jnp.float32 if isinstance(spec.action, Box) else jnp.int32
+        kind = jnp.float32 if isinstance(spec.action, Box | Hybrid) else jnp.int32
         action = jnp.zeros((*shape, *spec.action.shape), kind)
         number, flag = jnp.zeros(shape), jnp.zeros(shape, bool)
         steps = Transition(obs, action, number, flag, flag, obs, number, {})

@@ -80,6 +80,6 @@ def require_images(spec: Spec, stack: int) -> None:
     fits = isinstance(obs, Box) and len(obs.shape) == 3 and obs.shape[-1] % max(stack, 1) == 0
     if stack < 1 or (stack > 1 and not fits):
         raise SettingsError(
-            f"stack={stack} needs images [height, width, channels] whose channels it divides; "
-            f"this environment shows {obs}"
+            f"stack={stack} needs images [height, width, channels] whose channels it divides, as "
+            f"--env.stack {stack} makes them; this environment shows {obs}"
         )

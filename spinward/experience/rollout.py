@@ -8,8 +8,6 @@ from jax import Array
 
 from spinward.core import (
     MASK,
-    Box,
-    Env,
     Key,
     Memory,
     Metrics,
@@ -74,7 +72,9 @@ class Rollout:
             (k_act, k_step), fresh = x
             action, memory, extras = policy.act(state.obs, state.memory, k_act)
             env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(
-                state.env, in_env_units(self.env, action), jax.random.split(k_step, self.envs)
+                state.env,
+                self.env.spec.action.from_unit(action),
+                jax.random.split(k_step, self.envs),
             )
             weight = jnp.ones_like(reward)
             batch = Transition(
@@ -97,10 +97,6 @@ class Rollout:
 def with_last_reward(memory: Memory, reward: Any) -> Memory:
     """`memory` with the reward [env] of the step, if `memory` is a dict with the key `REWARD`."""
     return {**memory, REWARD: reward} if isinstance(memory, dict) and REWARD in memory else memory
-
-
-def in_env_units(env: Env, action: Array) -> Array:
-    return env.spec.action.from_unit(action) if isinstance(env.spec.action, Box) else action
 
 
 def count(

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from spinward.core import (
-    Box,
     HostEnv,
     Key,
     Memory,
@@ -160,8 +159,7 @@ def stacked(rows: Any) -> Any:
 
 def in_env_units(spec: Spec, action: np.ndarray) -> np.ndarray:
     """One action for each environment of all seeds."""
-    action = action.reshape(-1, *action.shape[2:])
-    return spec.action.from_unit(action) if isinstance(spec.action, Box) else action
+    return np.asarray(spec.action.from_unit(action.reshape(-1, *action.shape[2:])))
 
 
 def begin_again(done: np.ndarray, policy: Policy, envs: int, after: Memory) -> Memory:

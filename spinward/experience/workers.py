@@ -6,6 +6,7 @@ So each batch arrives exactly once and complete, or not at all.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -186,6 +187,8 @@ class ActorPool:
         if room < source.workers:
             raise SettingsError(f"workers={source.workers}, but Ray has {room} CPUs for them")
         self.ray, self.lost, self.source, self.key = ray, ray.exceptions, source, key
+        lost = ray.exceptions
+        self.deaths = lost.RayActorError, lost.ObjectLostError, lost.OutOfMemoryError
         self.losses, self.version, self.agent = 0, 0, None
         self.pending: dict[Any, int] = {}  # from a request to its worker, oldest first
         self.asked: dict[int, tuple[Any, ...]] = {}
@@ -234,7 +237,7 @@ class ActorPool:
                 batch, metrics = self.ray.get(answer)
             except self.lost.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            except (self.lost.RayActorError, self.lost.ObjectLostError) as error:
+            except self.deaths as error:
                 self.replace_actor(worker, error)
                 self.ask(worker, key)
                 continue
@@ -245,11 +248,13 @@ class ActorPool:
         """Replaces a dead actor by a new one with new environments."""
         self.losses += 1
         self.failures[worker] += 1
+        why = " ".join(str(error).split())[-500:]  # Ray tells the cause last
         if self.failures[worker] >= MOST_FAILURES:
-            why = str(error).strip().splitlines()[-1]
             raise EnvironmentFailedError(
                 f"worker {worker} died {MOST_FAILURES} times in a row: {why}"
             )
+        message = f"worker {worker} was lost (number {self.losses}), and another takes its place"
+        print(f"spinward: {message}: {why}", file=sys.stderr, flush=True)
         self.ray.kill(self.actors[worker])
         self.first_keys[worker] = numbered(self.key, len(self.actors) + self.losses)
         self.actors[worker] = self.actor()

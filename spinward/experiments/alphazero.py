@@ -15,7 +15,7 @@ import numpy as np
 from spinward.algorithms.alphazero import AlphaZero
 from spinward.core import Game, replace
 from spinward.evaluation import tournament
-from spinward.evaluation.statistics import wilson
+from spinward.evaluation.statistics import wilson_of_highest
 from spinward.evaluation.tournament import Player
 from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
@@ -60,9 +60,11 @@ def losses(game: Game, agent: Player, games: int) -> tuple[float, float]:
 
 def share_lost(name: str, lost: np.ndarray, games: int) -> Row:
     """The share of games that the worst seed lost, with those of all seeds."""
-    worst, interval = float(lost.max()), f"95 % Wilson interval of {games} games"
+    worst = float(lost.max())
+    interval = f"95 % Wilson interval of the highest of {len(lost)} shares of {games} games"
     what = f"lost to exact play as {name} player, worst seed"
-    return Row(what, worst, *wilson(worst, games), None, interval, tuple(lost.tolist()))
+    bounds = wilson_of_highest(worst, games, len(lost))
+    return Row(what, worst, *bounds, None, interval, tuple(lost.tolist()))
 
 
 def rated(game: Game, early: Run, late: Run, seed: int) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 from spinward.algorithms.alphazero import AlphaZero
 from spinward.core import Game
 from spinward.evaluation import tournament
-from spinward.evaluation.statistics import wilson
+from spinward.evaluation.statistics import wilson_of_lowest
 from spinward.evaluation.tournament import Match, Player
 from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
@@ -44,10 +44,10 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     for i, name in enumerate(FIXED):
         measured = [np.mean(of_seed[i]) for of_seed in shares]
         least = float(min(measured))
-        low, high = wilson(least, games)
+        low, high = wilson_of_lowest(least, games, count)
         worst.append((least, low))
         rows.append(row_of(f"share of points against {name}", measured))
-        interval = f"95 % Wilson interval of {games} games"
+        interval = f"95 % Wilson interval of the lowest of {count} shares of {games} games"
         rows.append(Row(f"the same, worst seed, {name}", least, low, high, None, interval))
     points = np.array([rated(game, runs, seed) for seed in range(count)])
     rows += [row_of(f"Elo after {s:.0%} of training", points[:, i]) for i, s in enumerate(STAGES)]

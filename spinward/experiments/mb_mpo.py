@@ -16,18 +16,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spinward.algorithms.ddpg import DDPG
 from spinward.algorithms.mb_mpo import MBMPO
 from spinward.algorithms.ppo import PPO
+from spinward.algorithms.sac import SAC
+from spinward.algorithms.td3 import TD3
 from spinward.algorithms.trpo import TRPO
 from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.experiments.verdicts import above, all_of
 from spinward.presets.choice import preset
 from spinward.report import plot
 from spinward.run.run import Run
 
 WANTED_FACTOR = 10.0
 RULE = (
-    "the rule: in each environment every seed reaches the return, and the lower bound of the "
-    f"factor in real steps over PPO and over TRPO is {WANTED_FACTOR:g} or more"
+    "the rule: in each environment every seed reaches the return, and the interval of the factor "
+    f"in real steps, seed by seed, lies above {WANTED_FACTOR:g} over PPO and over TRPO, and above "
+    "1 over SAC, DDPG and TD3"
 )
 
 
@@ -38,9 +43,20 @@ class ControlTask(NamedTuple):
     more: dict[str, Any]  # settings of MB-MPO beside its preset
 
 
-POINT = 1_000  # real steps, the fewest for a point of MB-MPO's curve
-PENDULUM = ControlTask("Pendulum-v1", -250.0, {MBMPO: 6_000, PPO: 300_000, TRPO: 600_000}, {})
-REACHER = ControlTask("Reacher-v5", -10.0, {MBMPO: 5_000, PPO: 200_000, TRPO: 200_000}, {})
+POINT = 1_000  # real steps, the fewest for a point of a curve of few
+WANTED = {PPO: WANTED_FACTOR, TRPO: WANTED_FACTOR, SAC: 1.0, DDPG: 1.0, TD3: 1.0}
+PENDULUM = ControlTask(
+    "Pendulum-v1",
+    -250.0,
+    {MBMPO: 6_000, PPO: 300_000, TRPO: 600_000, SAC: 20_000, DDPG: 20_000, TD3: 20_000},
+    {},
+)
+REACHER = ControlTask(
+    "Reacher-v5",
+    -10.0,
+    {MBMPO: 5_000, PPO: 200_000, TRPO: 200_000, SAC: 20_000, DDPG: 20_000, TD3: 20_000},
+    {},
+)
 POLE = ControlTask(
     "InvertedPendulum-v5",
     500.0,  # of the 1000 that an episode can earn
@@ -63,7 +79,7 @@ SIZES: dict[str, tuple[int, list[ControlTask]]] = {
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, tasks = SIZES[scale]
     rows: list[Row] = []
-    pictures, good = [], True
+    pictures, parts = [], []
     for task in tasks:
         reached_at = {}
         curves = []
@@ -80,15 +96,15 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
                 row_of(f"{task.env}: {kind.__name__}, last tenth", done.final()),
             ]
             reached_at[kind] = at
-            good &= kind is not MBMPO or not missed
-        for kind in (PPO, TRPO):
+            if kind is MBMPO and missed:
+                parts.append("not reproduced")
+        for kind in [k for k in WANTED if k in task.steps]:
             factor = row_of(f"{task.env}: factor over {kind.__name__}", factors(reached_at, kind))
             rows.append(factor)
-            good &= factor.low >= WANTED_FACTOR
+            parts.append(above(factor, WANTED[kind]))
         pictures.append(out / f"{task.env.lower()}.png")
         plot.save(plot.figure(curves, f"{task.env}, {seeds or usual} seeds"), pictures[-1])
-    verdict = "reproduced" if good else "not reproduced"
-    return Reproduction("mb-mpo", scale, rows, verdict, RULE, pictures)
+    return Reproduction("mb-mpo", scale, rows, all_of(*parts), RULE, pictures)
 
 
 def one(task: ControlTask, kind: Any, steps: int, seeds: int, out: Path) -> Run:
@@ -96,7 +112,7 @@ def one(task: ControlTask, kind: Any, steps: int, seeds: int, out: Path) -> Run:
     more = task.more if kind is MBMPO else {}
     name = f"mb-mpo-{kind.__name__.lower()}-{task.env}"
     method = kind(**settings | more)
-    logs = min(100, steps // POINT) if kind is MBMPO else 100
+    logs = min(100, steps // POINT)
     return trained(method, task.env, steps, seeds, out, name, reward=reward, shards=1, logs=logs)
 
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spinward.algorithms.bcq_discrete import BCQDiscrete
 from spinward.algorithms.cql import CQL
 from spinward.algorithms.cql_discrete import CQLDiscrete
 from spinward.algorithms.ddpg import DDPG
@@ -98,14 +97,17 @@ CONSERVATIVE = CQL(**{**SMALL, "gamma": 0.95, "tau": 0.02, "samples": 4, "weight
 LONG: dict[str, Any] = {**SMALL, "gamma": 0.95, "tau": 0.02}
 DISCRETE: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "target_every": 1}
 NARROW: dict[str, Any] = {**SMALL, "gamma": 0.9, "tau": 0.02, "lr": 3e-3}
+DISTANT: dict[str, Any] = {**SMALL, "gamma": 0.99, "tau": 0.02}
 CASES = (
     Case("CQL, 2 episodes", CONSERVATIVE, tops(400, 2), 16_000, (OVER_FITTED,)),
     Case("CQL, 2 episodes, weight 5", replace(CONSERVATIVE, weight=5.0), tops(400, 2), 16_000,
          (OVER_FITTED,)),
-    Case("TD3, narrow data", TD3(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
-    Case("DDPG, narrow data", DDPG(**LONG), swings(400, 2, 0.02, 0.0), 10_000,
+    Case("TD3, narrow data", TD3(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000,
          (OVER_ESTIMATED,)),
-    Case("SAC, narrow data", SAC(**LONG), swings(400, 2, 0.02, 0.0), 10_000, (OVER_ESTIMATED,)),
+    Case("DDPG, narrow data", DDPG(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000,
+         (OVER_ESTIMATED,)),
+    Case("SAC, narrow data", SAC(**DISTANT), swings(10_000, 50, 0.1, 0.0), 8_000,
+         (OVER_ESTIMATED,)),
     Case("TD3+BC, hidden layer of 1", TD3BC(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
          (UNDER_FITTED,), TD3BC(**{**NARROW, "hidden": (64, 64)})),
     Case("IQL, hidden layer of 1", IQL(**{**NARROW, "hidden": (1,)}), mixed, 8_000,
@@ -120,9 +122,8 @@ CASES = (
          tops(20_000, 100), 8_000, (WELL_FITTED,)),
     Case("TD3+BC, mixed data", TD3BC(**LONG), mixed, 8_000, (WELL_FITTED,)),
     Case("IQL, mixed data", IQL(**LONG), mixed, 8_000, (WELL_FITTED,)),
-    Case("CQL-discrete, mixed data", CQLDiscrete(**DISCRETE), balanced(20_000), 8_000,
-         (WELL_FITTED,)),
-    Case("BCQ-discrete, mixed data", BCQDiscrete(**DISCRETE), balanced(20_000), 8_000,
+    Case("TD3, mixed data", TD3(**LONG), mixed, 8_000, (WELL_FITTED,)),
+    Case("TD3+BC, 100 episodes, 0 or 1 as reward", TD3BC(**LONG), tops(20_000, 100), 8_000,
          (WELL_FITTED,)),
 )  # fmt: skip
 SETS = {"laptop": 1, "paper": 5}

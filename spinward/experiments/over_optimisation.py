@@ -18,7 +18,8 @@ from spinward.envs.grammar import Grammar, at_distance
 from spinward.evaluation.best_of_n import BestOfN, curve, decline
 from spinward.experience.generation import Generation
 from spinward.experiments import summarise
-from spinward.experiments.reproduction import Reproduction, Row, row_of
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of
+from spinward.experiments.verdicts import above, all_of
 from spinward.networks.language_policy import policy, scores
 from spinward.report import plot
 from spinward.rewards.reward_model_score import RewardModelScore
@@ -55,6 +56,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         row_of("PPO: nats from SFT at the end", climb.kl[:, -3:].mean(1)),
         row_of("PPO: fall of the true score from its peak", peak - end),
         row_of("PPO: rise of the model's score after that peak", after_peak(climb)),
+        first_rise(climb),
         row_of("the most that could be scored at the peak's distance", most_at_peak(climb)),
         row_of("alpha of d (alpha - beta ln d), d the root of the nats", alpha),
         row_of("beta of it", beta),
@@ -87,7 +89,7 @@ def best_of(model: str, scorer: str) -> list[BestOfN]:
         action, memory, _ = writer.step(obs, memory)
         return action.sample(key), memory, {}
 
-    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(0))
+    _, batch, _ = source.collect((), Policy(act, writer.memory), jax.random.PRNGKey(first_seed()))
     scored = np.asarray(scores(assemble.of_run(scorer)[0], batch))
     proxy = (scored - scored.mean()) / scored.std()
     grouped = partial(np.reshape, shape=(PROMPTS, COUNTS[-1]))
@@ -113,19 +115,22 @@ def most_at_peak(climb: Climb) -> list[float]:
     return [at_distance(max(float(k[i]), 1e-3)) for k, i in zip(climb.kl, at, strict=True)]
 
 
+def first_rise(climb: Climb) -> Row:
+    """How far the true score rises above SFT's before it falls."""
+    return row_of("PPO: rise of the true score to its peak", climb.gold.max(1) - climb.gold[:, 0])
+
+
 def verdict(rows: list[Row]) -> tuple[str, str]:
-    fall, growth = rows[4], rows[5]
+    fall, growth, gain = rows[4:7]
     rule = (
-        f"the rule: the true score falls by more than {FALL} from its peak, while the model's "
-        "rises, both with their whole intervals where there are several seeds"
+        f"the rule: the true score first rises by more than {FALL} and then falls by more than "
+        f"{FALL} from its peak, while the model's rises, all with their whole intervals"
     )
-    reproduced = not fall.low <= FALL and fall.measured > FALL
-    reproduced &= not growth.low <= 0.0 and growth.measured > 0.0
     why = (
-        f"the true score fell by {fall.measured:.2f} from its peak of {rows[0].measured:.2f} while "
+        f"the true score rose by {gain.measured:.2f} and fell by {fall.measured:.2f} while "
         f"the model's rose by {growth.measured:.2f} standard deviations ({rule})"
     )
-    return ("reproduced" if reproduced else "not reproduced"), why
+    return all_of(above(gain, FALL), above(fall, FALL), above(growth, 0.0)), why
 
 
 def drawing(climb: Climb, bests: list[BestOfN]) -> Any:

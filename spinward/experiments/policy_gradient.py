@@ -21,20 +21,21 @@ from spinward.algorithms.vpg import FORMS, VPG
 from spinward.core import Key, Policy, replace
 from spinward.evaluation.episodes import Agents
 from spinward.experience.rollout import Rollout
-from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
 from spinward.report import plot
 
 ENV = "CartPole-v1"
 EARLY = 30_000  # env steps after which the policy's gradient is looked at
-SIZES = {"laptop": (5, 100_000, 64), "paper": (20, 300_000, 256)}  # seeds, env steps, batches
+SIZES = {"laptop": (5, 100_000, 256), "paper": (20, 300_000, 1024)}  # seeds, env steps, batches
 NAMES = ("total return", "reward to go", "less an average", "advantage")
+SAME = 0.02  # of the squared length of the mean gradient: means less far apart are one
 
 
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     usual, steps, batches = SIZES[scale]
     count = seeds or usual
     early = trained(VPG(), ENV, EARLY, count, out, "policy-gradient-early")
-    variance, likeness = spread(early.agents(), batches)
+    variance, distance = spread(early.agents(), batches)
     ratios = variance[:, 1:] / variance[:, :-1]  # of each form to the one before, in one policy
     rows = [
         row_of(f"variance, {name}", variance[:, i] / variance[:, 0]) for i, name in enumerate(NAMES)
@@ -44,10 +45,11 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         for i, (before, after) in enumerate(pairwise(NAMES))
     ]
     rows += falls
-    rows += [
-        row_of(f"cosine of mean gradients, {name} and total return", likeness[:, i + 1])
+    means = [
+        row_of(f"squared distance of the mean from the total return's, {name}", distance[:, i + 1])
         for i, name in enumerate(NAMES[1:])
     ]
+    rows += means
     curves = []
     for form, name in zip(FORMS, NAMES, strict=True):
         learned = trained(
@@ -58,35 +60,48 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     pictures = [out / "variance.png", out / "returns.png"]
     plot.save(bars(variance), pictures[0])
     plot.save(plot.figure(curves, f"{ENV}, {count} seeds"), pictures[1])
-    return Reproduction("policy-gradient", scale, rows, *verdict(falls, count), pictures)
+    return Reproduction("policy-gradient", scale, rows, *verdict(falls, means), pictures)
 
 
-def verdict(falls: list[Row], seeds: int) -> tuple[str, str]:
-    rule = "the rule: from form to form, the 95 % interval of the ratio of variances is below 1"
-    if seeds < 2:
+def verdict(falls: list[Row], means: list[Row]) -> tuple[str, str]:
+    rule = (
+        "the rule: from form to form, the 95 % interval of the ratio of variances is below 1, and "
+        f"the interval of each squared distance of means is below {SAME:.0%} of the squared mean"
+    )
+    if any(row.low != row.low for row in [*falls, *means]):
         return "cannot tell", f"one seed has no interval; {rule}"
-    bad = [row.what for row in falls if not row.high < 1.0]
+    limits = [(row, 1.0) for row in falls] + [(row, SAME) for row in means]
+    bad = [row.what for row, limit in limits if not row.high < limit]
     if not bad:
-        return "reproduced", f"the variance falls from each form to the next ({rule})"
-    up = [row.what for row in falls if row.low > 1.0]
-    verdict = "not reproduced" if up else "cannot tell"
-    return verdict, f"it does not surely fall for {', '.join(bad)} ({rule})"
+        return "reproduced", f"the variance falls from form to form, with one mean ({rule})"
+    wrong = any(row.low > limit for row, limit in limits)
+    return "not reproduced" if wrong else "cannot tell", f"not surely: {', '.join(bad)} ({rule})"
 
 
 def spread(agents: Agents, batches: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the gradients of each seed's policy: their variance [seed, form], summed over parameters,
-    and the cosine [seed, form] of their mean with that of the total return."""
-    keys = jax.random.split(jax.random.PRNGKey(0), (agents.seeds, batches))
+    and how far [seed, form] their mean is from that of the total return."""
+    keys = jax.random.split(jax.random.PRNGKey(first_seed()), (agents.seeds, batches))
 
     def one(x: tuple[Any, Key]) -> tuple[Array, Array]:
         agent, keys = x
         gradients = jax.lax.map(partial(gradient, agents, agent), keys)  # [batch, form, dim]
-        mean = gradients.mean(0)
-        lengths = jnp.linalg.norm(mean, axis=-1)
-        return gradients.var(0, ddof=1).sum(-1), mean @ mean[0] / (lengths * lengths[0])
+        distance = squared_mean(gradients - gradients[:, :1])
+        return gradients.var(0, ddof=1).sum(-1), distance / squared_mean(gradients[:, 0])
 
-    variance, likeness = jax.lax.map(one, (agents.agent, keys))
-    return np.asarray(variance, float), np.asarray(likeness, float)
+    variance, distance = jax.lax.map(one, (agents.agent, keys))
+    return np.asarray(variance, float), np.asarray(distance, float)
+
+
+def squared_mean(x: Array) -> Array:
+    """The squared length of the mean of x [sample, ..., dim], estimated without bias: the product
+    of the means of two halves, which may be below 0.
+
+    All pairs of samples would have less noise, but a skewed one, of which Student's interval of 5
+    policies covers 83 to 91 %, where of two halves it covers 95 to 97.
+    """
+    half = len(x) // 2
+    return (x[:half].mean(0) * x[half:].mean(0)).sum(-1)
 
 
 def gradient(agents: Agents, agent: Any, key: Key) -> Array:

@@ -17,7 +17,8 @@ from spinward.algorithms.ppo_tokens import PPOTokens
 from spinward.algorithms.reward_model import RewardModel
 from spinward.algorithms.sft import SFT
 from spinward.envs.grammar import FORM, Grammar, at_distance, entropy, optimum
-from spinward.experiments.reproduction import Reproduction, Row, row_of, trained
+from spinward.experiments.reproduction import Reproduction, Row, first_seed, row_of, trained
+from spinward.experiments.verdicts import above, all_of, below, within
 from spinward.presets.choice import named
 from spinward.report import plot
 from spinward.rewards.reward_model_score import RewardModelScore
@@ -44,7 +45,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     exact = policy(out, model, count, PRICE, "summarise-ppo")
     reward = RewardModelScore(str(scorer.path))
     by_scorer = policy(out, model, count, JUDGED_PRICE, "summarise-ppo-judged", reward=reward)
-    before = sft.evaluate(COMPLETIONS, explore=True).returns[0]
+    before = sft.evaluate(COMPLETIONS, explore=True, seed=first_seed()).returns[0]
     best, nll = optimum(PRICE), last(sft, "nll")
     kls = last(by_scorer, "kl")
     wins = win_rates(by_scorer, before)
@@ -74,7 +75,7 @@ def fine_tuned(out: Path, name: str) -> Run:
 def reward_model(out: Path, sft: Run, labels: int, epochs: int, name: str, seed: int = 1) -> Run:
     """From so many comparisons, which are kept in a file beside the curves."""
     pairs = out / f"{name}.jsonl"
-    rows = [json.dumps(row) for row in Grammar().examples("pairs", labels, seed)]
+    rows = [json.dumps(row) for row in Grammar().examples("pairs", labels, first_seed() + seed)]
     write_atomically(pairs, ("\n".join(rows) + "\n").encode())
     steps = labels * epochs // BATCH
     settings: dict[str, Any] = {**named(RewardModel, "grammar"), "batch": BATCH, "updates": 8}
@@ -101,7 +102,7 @@ def last(run: Run, metric: str, share: float = 0.1) -> np.ndarray:
 
 def win_rates(run: Run, before: np.ndarray) -> np.ndarray:
     """How often [seed] a completion scores higher than one of the policy before, ties halved."""
-    after = run.evaluate(COMPLETIONS, explore=True).returns
+    after = run.evaluate(COMPLETIONS, explore=True, seed=first_seed() + 1).returns
     higher = after[:, :, None] > before + 1e-6
     same = np.abs(after[:, :, None] - before) <= 1e-6
     return (higher + 0.5 * same).mean((1, 2))
@@ -110,17 +111,16 @@ def win_rates(run: Run, before: np.ndarray) -> np.ndarray:
 def verdict(rows: list[Row]) -> tuple[str, str]:
     score, kl, wins, far = rows[3], rows[4], rows[8], rows[6]
     rule = (
-        f"the rule: a score within {NEAR_SCORE} and a distance within {NEAR_KL} nats of the best "
-        f"policy's, and on the reward model wins above one half at less than {FAR} nats"
+        f"the rule: whole intervals, of the score within {NEAR_SCORE} and of the distance within "
+        f"{NEAR_KL} nats of the best policy's, and on the reward model of the wins above one half "
+        f"and of the distance below {FAR} nats"
     )
-    near = abs(score.measured - (score.published or 0.0)) < NEAR_SCORE
-    near &= abs(kl.measured - (kl.published or 0.0)) < NEAR_KL
-    preferred = wins.measured > 0.5 and not wins.low <= 0.5 and far.measured < FAR
+    parts = within(score, NEAR_SCORE), within(kl, NEAR_KL), above(wins, 0.5), below(far, FAR)
     why = (
         f"{score.measured:.3f} at {kl.measured:.2f} nats where {score.published:.3f} at "
         f"{kl.published:.2f} is best, and {wins.measured:.0%} of comparisons with SFT won ({rule})"
     )
-    return ("reproduced" if near and preferred else "not reproduced"), why
+    return all_of(*parts), why
 
 
 def drawing(exact: Run, by_scorer: Run) -> Any:

@@ -2,20 +2,22 @@
 
 import json
 import os
-import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spinward.envs.text import PAD
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.language.chat import Template
+from spinward.language.limited import TooLong, limited
 from spinward.language.weights import read_json
 
 PADDING = 2048  # numbers a model may have beyond its tokenizer's: embeddings are rounded up
 LARGEST = 2**28  # bytes of a tokenizer.json
 TEXT = "Who is it? \u00c9t\u00e9 2\u20ac\n \U0001f98a"  # which a tokenizer is tried on
+one_at_a_time = threading.RLock()  # of those who hide standard error
 PANIC = "PanicException"  # what the package raises, below Exception, where its Rust code panics
 
 
@@ -33,15 +35,15 @@ def panics(message: str, kind: type[Exception] = SettingsError) -> Iterator[None
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hides the text that the package's Rust code writes to standard error in a panic."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+    with one_at_a_time:
+        kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nothing)
 
 
 def tried(own: Any) -> None:
@@ -49,8 +51,12 @@ def tried(own: Any) -> None:
     error of that text alone."""
     for text in ("", TEXT):
         for special in (False, True):
-            with suppress(Exception):
+            try:
                 own.decode(own.encode(text, add_special_tokens=special).ids)
+            except TooLong:
+                raise
+            except Exception:
+                continue
 
 
 class Tokenizer:
@@ -82,13 +88,13 @@ class Tokenizer:
         return self.encoding(text).ids
 
     def encoding(self, text: str) -> Any:
-        with panics(f"the tokenizer fails on {text[:40]!r}"):
+        with quiet(), panics(f"the tokenizer fails on {text[:40]!r}"):
             return self.own.encode(text, add_special_tokens=False)
 
     def decode(self, tokens: Any) -> str:
         """The text of token numbers, without special ones."""
         numbers = [int(i) for i in tokens if i != PAD]
-        with panics(f"the tokenizer fails on the numbers {numbers[:10]}"):
+        with quiet(), panics(f"the tokenizer fails on the numbers {numbers[:10]}"):
             return self.own.decode(numbers, skip_special_tokens=True)
 
     def prompt(self, text: str) -> list[int]:
@@ -185,6 +191,7 @@ def load(folder: Path, vocab: int) -> Tokenizer:
         own = tokenizers.Tokenizer.from_file(str(path))
         own.no_truncation()  # which a file may ask for: a text would be cut without a word
         own.no_padding()
+        own = limited(own, path)
         tried(own)
     config, generation = (
         read_json(folder / f"{name}_config.json")

@@ -119,7 +119,7 @@ def cosine(lr: float | Array, updates: Array, over: int) -> float | Array:
     """`lr` after so many updates, falling to 0 by half a cosine; constant if `over` is 0."""
     if not over:
         return lr
-    return lr * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(updates / over, 1.0)))
+    return lr * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(updates / float(over), 1.0)))
 
 
 def weighted_nll(actor: Any, batch: Transition, weight: Array) -> tuple[Array, Metrics]:

@@ -171,7 +171,7 @@ def clip_by_global_norm(grads: Any, max_norm: float | Array) -> tuple[Any, Array
 
 def linear_schedule(start: float | Array, at: Array, over: int) -> float | Array:
     """`start` falling linearly to 0 while `at` goes from 0 to `over`; constant if `over` is 0."""
-    return start * jnp.maximum(1.0 - at / over, 0.0) if over else start
+    return start * jnp.maximum(1.0 - at / float(over), 0.0) if over else start
 
 
 class Annealed(Protocol):
@@ -188,4 +188,5 @@ class Annealed(Protocol):
 def annealed(settings: Annealed, value: float | Array, updates: Array) -> float | Array:
     """`value` after so many `updates`, each of one rollout: it falls linearly to 0 over the
     `anneal_steps` of the settings, or stays constant if they are 0."""
-    return linear_schedule(value, updates * settings.rollout * settings.envs, settings.anneal_steps)
+    steps = updates * float(settings.rollout * settings.envs)  # as whole numbers they overflow
+    return linear_schedule(value, steps, settings.anneal_steps)

@@ -55,9 +55,10 @@ class Imagined:
     @property
     def spec(self) -> Spec:
         action = self.real.action
-        if isinstance(action, Box) and action.bounded:
-            return replace(self.real, action=Box(action.shape, -1.0, 1.0))
-        return self.real
+        if not isinstance(action, Box):
+            return self.real
+        bounds = (-1.0, 1.0) if action.bounded else ()  # the model learns from unscaled actions
+        return replace(self.real, action=Box(action.shape, *bounds))
 
     def reset(self, key: Key) -> tuple[State, Array]:
         obs = self.starts.seen(key)

@@ -146,7 +146,37 @@ class SquashedGaussian:
         return self.at((before - self.mean) * jnp.exp(-self.log_std))[1]
 
 
-Distribution = Categorical | MultiCategorical | Gaussian
+@struct
+class Joint:
+    """Independent choices and numbers, as one vector: the choices first (see `spaces.Hybrid`)."""
+
+    choices: MultiCategorical
+    numbers: Gaussian
+
+    def sample(self, key: Key) -> Array:
+        k_choices, k_numbers = jax.random.split(key)
+        return side_by_side(self.choices.sample(k_choices), self.numbers.sample(k_numbers))
+
+    def mode(self) -> Array:
+        return side_by_side(self.choices.mode(), self.numbers.mode())
+
+    def log_prob(self, action: Array) -> Array:
+        choices, numbers = jnp.split(action, [len(self.choices.sizes)], -1)
+        return self.choices.log_prob(choices.astype(jnp.int32)) + self.numbers.log_prob(numbers)
+
+    def entropy(self) -> Array:
+        return self.choices.entropy() + self.numbers.entropy()
+
+    def kl_from(self, old: "Joint") -> Array:
+        """KL(old || self)."""
+        return self.choices.kl_from(old.choices) + self.numbers.kl_from(old.numbers)
+
+
+def side_by_side(choices: Array, numbers: Array) -> Array:
+    return jnp.concatenate([choices.astype(numbers.dtype), numbers], -1)
+
+
+Distribution = Categorical | MultiCategorical | Gaussian | Joint
 
 
 def of_each_step(policy: Distribution) -> Distribution:
@@ -154,6 +184,8 @@ def of_each_step(policy: Distribution) -> Distribution:
     indexed; it serves as the `old` of `kl_from`."""
     if isinstance(policy, Gaussian):
         return Gaussian(policy.mean, jnp.broadcast_to(policy.log_std, policy.mean.shape))
+    if isinstance(policy, Joint):
+        return Joint(policy.choices, of_each_step(policy.numbers))  # type: ignore[arg-type]
     return policy
 
 

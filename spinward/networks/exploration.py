@@ -23,4 +23,4 @@ def epsilon_greedy(q: Array, obs: Obs, key: Key, epsilon: float | Array) -> Arra
 
 def linear_epsilon(steps: Array, over: int, final: float | Array) -> Array:
     """The share of random actions: from 1 to `final` within `over` env steps, then constant."""
-    return jnp.maximum(final, 1.0 - (1.0 - final) * steps / over)
+    return jnp.maximum(final, 1.0 - (1.0 - final) * steps / float(over))

@@ -9,6 +9,7 @@ from jax import Array
 from spinward.core import (
     Box,
     Discrete,
+    Hybrid,
     Key,
     Memory,
     MultiDiscrete,
@@ -23,12 +24,14 @@ from spinward.networks.distributions import (
     Categorical,
     Distribution,
     Gaussian,
+    Joint,
     MultiCategorical,
     forbid,
     pick,
 )
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso, mask
+from spinward.spaces import ActionSpace
 
 T = TypeVar("T")
 
@@ -39,25 +42,30 @@ class Actor:
 
     layers: MLP
     log_std: Array  # of a Gaussian, equal in every state; empty for other spaces
-    action: Box | Discrete | MultiDiscrete = static()
+    action: ActionSpace = static()
 
     @classmethod
     def init(
         cls,
         key: Key,
         features: int,
-        action: Box | Discrete | MultiDiscrete,
+        action: ActionSpace,
         hidden: tuple[int, ...],
         activation: str,
     ) -> "Actor":
         sizes = (features, *hidden, width(action))
-        log_std = jnp.zeros(action.shape if isinstance(action, Box) else (0,))
+        numbers = action.box if isinstance(action, Hybrid) else action
+        log_std = jnp.zeros(numbers.shape if isinstance(numbers, Box) else (0,))
         return cls(MLP.init(key, sizes, activation, 0.01), log_std, action)
 
     def __call__(self, features: Array, allowed: Array | None) -> Distribution:
         x = self.layers(features)
         if isinstance(self.action, Box):
             return Gaussian(x.reshape(*x.shape[:-1], *self.action.shape), self.log_std)
+        if isinstance(self.action, Hybrid):
+            logits, mean = jnp.split(x, [sum(self.action.sizes)], -1)
+            choices = MultiCategorical(forbid(logits, allowed), self.action.sizes)
+            return Joint(choices, Gaussian(mean, self.log_std))
         logits = forbid(x, allowed)
         if isinstance(self.action, MultiDiscrete):
             return MultiCategorical(logits, self.action.sizes)
@@ -198,8 +206,10 @@ def of_action(x: Array, action: Array) -> Array:
     return pick(jnp.swapaxes(x, -1, -2), action[..., None])
 
 
-def width(action: Box | Discrete | MultiDiscrete) -> int:
+def width(action: ActionSpace) -> int:
     """The number of outputs of a head for the space `action`."""
     if isinstance(action, Box):
         return action.size
+    if isinstance(action, Hybrid):
+        return sum(action.sizes) + action.box.size
     return action.n if isinstance(action, Discrete) else sum(action.sizes)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Box, Discrete, Key, MultiDiscrete, Obs, Spec, static, struct
+from spinward.core import Discrete, Hybrid, Key, MultiDiscrete, Obs, Spec, static, struct
 from spinward.networks.heads import width
 from spinward.networks.layers import MLP
 from spinward.networks.torso import Torso
+from spinward.spaces import ActionSpace
 
 
 @struct
@@ -16,7 +17,7 @@ class RewardPredictor:
 
     torso: Torso
     layers: MLP
-    action: Box | Discrete | MultiDiscrete = static(Discrete(1))
+    action: ActionSpace = static(Discrete(1))
 
     @classmethod
     def init(cls, key: Key, spec: Spec, hidden: tuple[int, ...]) -> "RewardPredictor":
@@ -30,11 +31,14 @@ class RewardPredictor:
         return self.layers(x)[..., 0]
 
 
-def numbers(space: Box | Discrete | MultiDiscrete, action: Array) -> Array:
+def numbers(space: ActionSpace, action: Array) -> Array:
     """Actions of a space as vectors [..., dim]; a choice is a one-hot vector."""
     if isinstance(space, Discrete):
         return jax.nn.one_hot(action, space.n)
     if isinstance(space, MultiDiscrete):
         parts = [jax.nn.one_hot(action[..., i], n) for i, n in enumerate(space.sizes)]
         return jnp.concatenate(parts, -1)
+    if isinstance(space, Hybrid):
+        choices, amounts = space.parts(action)
+        return jnp.concatenate([numbers(space.choices, choices), amounts], -1)
     return action.reshape(*action.shape[: action.ndim - len(space.shape)], -1)

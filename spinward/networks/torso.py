@@ -11,6 +11,7 @@ from jax import Array
 from spinward.core import MASK, PRIVILEGED, Box, Dict, Key, Obs, Spec, static, struct
 from spinward.errors import SettingsError
 from spinward.networks.layers import ACTIVATIONS, MLP, Conv, outputs
+from spinward.spaces import UNBOUNDED
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # filters, size, stride: Mnih et al., 2015
 MIDDLE = ((16, 8, 4), (32, 4, 2))  # Mnih et al., 2016
@@ -20,7 +21,7 @@ CHUNK = 8  # large images read at once on CPU: as many as fit its cache
 
 @struct
 class Images:
-    """Convolutions over an image whose entries lie in [0, high]; features are flat."""
+    """Convolutions over an image, whose entries are divided by `high`; features are flat."""
 
     layers: tuple[Conv, ...]
     high: float = static(255.0)
@@ -39,7 +40,7 @@ class Images:
         ):
             layers.append(Conv.init(k, channels, filters, size, stride))
             channels = filters
-        return cls(tuple(layers), float(np.max(box.high)), activation)
+        return cls(tuple(layers), brightest(box), activation)
 
     def features(self, box: Box) -> int:
         height, width, _ = box.shape
@@ -61,6 +62,12 @@ class Images:
         for i, layer in enumerate(self.layers):
             x = ACTIVATIONS[self.activation](layer(x, self.high if i == 0 else 1.0))
         return x.reshape(*x.shape[:-3], -1)
+
+
+def brightest(box: Box) -> float:
+    """The largest size of an entry of an image; 1 where the bounds say nothing of it."""
+    size = float(np.max(np.abs([box.scale.low, box.scale.high])))
+    return size if 0.0 < size < UNBOUNDED else 1.0
 
 
 @struct
@@ -128,7 +135,8 @@ def readable(space: Box | Dict, critic: bool) -> dict[str, Box]:
     """
     parts = dict(space.items) if isinstance(space, Dict) else {"": space}
     hidden = {MASK} if critic else {MASK, PRIVILEGED}
-    boxes = {name: box for name, box in parts.items() if name not in hidden}
+    # A part of a dict in a dict has the names of both, as in `privileged.mass`.
+    boxes = {name: box for name, box in parts.items() if name.partition(".")[0] not in hidden}
     if not boxes:
         raise SettingsError(f"a policy can read nothing of these observations: {', '.join(parts)}")
     return boxes
@@ -136,7 +144,8 @@ def readable(space: Box | Dict, critic: bool) -> dict[str, Box]:
 
 def privileged(spec: Spec) -> bool:
     """Whether critics read a privileged part of observations."""
-    return isinstance(spec.obs, Dict) and PRIVILEGED in dict(spec.obs.items)
+    parts = spec.obs.items if isinstance(spec.obs, Dict) else ()
+    return any(name.partition(".")[0] == PRIVILEGED for name, _ in parts)
 
 
 def uniform_choice(key: Key, allowed: Array | None, shape: tuple[int, ...]) -> Array:

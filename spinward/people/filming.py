@@ -11,7 +11,7 @@ from jax import Array
 from spinward.core import Box, HostEnv, Key, Policy, Renders
 from spinward.envs.gymnasium import Gymnasium
 from spinward.errors import SettingsError
-from spinward.experience.rollout import in_env_units, with_last_reward
+from spinward.experience.rollout import with_last_reward
 from spinward.experience.vector import Vector
 from spinward.programs.seeds import compiled
 from spinward.trees import where
@@ -109,7 +109,7 @@ def steps_of(
         key, k_act, k_step, k_reset = jax.random.split(key, 4)
         action, memory, _ = algorithm.act(agent, obs, memory, k_act)
         after, next_obs, reward, terminated, truncated = jax.vmap(env.step)(
-            env_state, in_env_units(env, action), jax.random.split(k_step, envs)
+            env_state, env.spec.action.from_unit(action), jax.random.split(k_step, envs)
         )
         done = terminated | truncated
         fresh = jax.vmap(env.reset)(jax.random.split(k_reset, envs))
@@ -147,23 +147,19 @@ def rendered(scene: Scene, key: Key, steps: int) -> Any:
     """Pieces of one environment of Gymnasium, with a picture of each step."""
     opened = opened_to_draw(scene.env, scene.name)
     act, spec = compiled(act_one, 1), scene.env.spec
-    obs, _ = opened.reset(seed=int(jax.random.bits(key)) >> 1)
+    obs = opened.reset(seed=int(jax.random.bits(key)) >> 1)
     memory, rows = scene.algorithm.memory(scene.agent, 1), []  # type: Any, list[Any]
     try:
         while True:
             frame = np.asarray(opened.render())
-            shown = np.asarray(obs, spec.obs.dtype)
             key, k_act = jax.random.split(key)
-            action, memory = act(scene.algorithm, scene.agent, shown[None], memory, k_act)
-            action = np.asarray(action)[0]
-            box = isinstance(spec.action, Box)
-            obs, reward, terminated, truncated, _ = opened.step(
-                spec.action.from_unit(action) if box else action
-            )
-            done = bool(terminated or truncated)
-            rows.append((Clip(shown, action, np.asarray(reward, np.float32), frame), done))
+            batch = jax.tree.map(lambda x: x[None], obs)
+            action, memory = act(scene.algorithm, scene.agent, batch, memory, k_act)
+            action, seen = np.asarray(action)[0], obs
+            obs, reward, done = opened.step(np.asarray(spec.action.from_unit(action)))
+            rows.append((Clip(seen, action, np.asarray(reward, np.float32), frame), done))
             if done:
-                obs, memory = opened.reset()[0], scene.algorithm.memory(scene.agent, 1)
+                obs, memory = opened.reset(), scene.algorithm.memory(scene.agent, 1)
             if done or len(rows) == steps:
                 clips, ends = zip(*rows, strict=True)
                 piece = jax.tree.map(lambda *x: np.stack(x)[:, None], *clips)
@@ -189,7 +185,7 @@ def opened_to_draw(env: Any, name: str) -> Any:
     if not isinstance(env.spec.obs, Box):
         raise undrawn(name, "its observations have several parts")
     try:
-        opened = env.open_one(render=True)
+        opened = env.open_one()
         opened.reset(seed=0)
         frame = opened.render()
     except Exception as error:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from spinward.core import Box, HostEnv
+from spinward.core import Box, HostEnv, Hybrid
 from spinward.envs import ids
 from spinward.spaces import Dict, Spec
 
@@ -30,7 +30,7 @@ def task_of(name: str, env: Any = None) -> Task:
         SettingsError: there is no such environment.
     """
     env = ids.make(name) if env is None else env
-    action = CONTINUOUS if isinstance(env.spec.action, Box) else DISCRETE
+    action = CONTINUOUS if isinstance(env.spec.action, Box | Hybrid) else DISCRETE
     return Task(bare(name), seen(name, env.spec), action, HOST if is_host(env) else JAX)
 
 

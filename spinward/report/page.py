@@ -9,8 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spinward.errors import SettingsError
 from spinward.report import plot
+from spinward.report.advice import Advice
+from spinward.report.panels import panels, worth_drawing
 from spinward.report.plot import Curve
 from spinward.store.settings import flat
 
@@ -62,12 +66,15 @@ def html(
     video: Path | None,
     notes: Sequence[str],
     values: str = "episode return",
+    measured: Mapping[str, Curve] | None = None,
+    advice: Sequence[Advice] = (),
 ) -> str:
     """The whole page as one string.
 
     `summary` holds the headline, as `statistics.described` has it, and any further facts, `rows`
     the final table, a mapping of column to cell for each seed. `config` may be nested; its entry
     `versions` gets a separate table. `values` is the name of the quantity in headline and curves.
+    `measured` are the other metrics of the log, by their names.
 
     Raises:
         SettingsError: a video that is not a GIF, WebP or MP4.
@@ -77,10 +84,10 @@ def html(
     body = [
         f"<h1>{escape(title)}</h1>",
         headline(summary, values),
-        section(
-            "Learning curve" if len(curves) == 1 else "Learning curves", pictures(curves, values)
-        ),
+        section(f"Learning curve{'s' * (len(curves) != 1)}", pictures(curves, values)),
         section("Result of each seed", grid(rows)),
+        section("What to do next", steps(advice)),
+        section("What updates measured", panelled(measured or {})),
         section("What the policy does", moving(video)),
         section("Notes", "".join(f"<p>{escape(note)}</p>" for note in notes)),
         section("Settings", pairs(settings)),
@@ -151,6 +158,33 @@ def pictures(curves: Sequence[Curve], values: str = "episode return") -> str:
         f'<div class="curve"><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{escape(plot.table(curves))}"></picture></div>'
     )
+
+
+def panelled(measured: Mapping[str, Curve]) -> str:
+    """Small curves of losses, entropies and divergences, and the last values of all metrics."""
+    curves = {name: measured[name] for name in worth_drawing(measured)}
+    rows = [
+        {"metric": name, "at the end, mean over seeds": float(value)}
+        for name, curve in measured.items()
+        if len(curve.steps)
+        and np.isfinite(value := plot.last_seen(np.asarray(curve.returns))[:, -1].mean())
+    ]
+    if not curves:
+        return grid(rows)
+    picture = data_uri(plot.rendered(panels(curves), "svg"), "image/svg+xml")
+    words = escape(", ".join(curves))
+    return f'<div class="curve"><img src="{picture}" alt="{words}"></div>{grid(rows)}'
+
+
+def steps(advice: Sequence[Advice]) -> str:
+    """A table of what to do next."""
+    if not advice:
+        return ""
+    lines = [
+        f'<tr><td>{escape(each.sentence)}</td><td class="code">{escape(each.command)}</td></tr>'
+        for each in advice
+    ]
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def moving(video: Path | None) -> str:

@@ -12,6 +12,8 @@ from spinward.errors import SettingsError, nearest
 from spinward.evaluation.statistics import described
 from spinward.report import page as report
 from spinward.report import plot
+from spinward.report.advice import advice
+from spinward.report.named import named
 from spinward.run.config import choices
 from spinward.run.run import Run
 from spinward.store import files
@@ -104,14 +106,23 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         {**result, **facts},
         lines,
         rows_of(run, result, headline),
-        config,
+        named(config),
         newest_video(run),
         [*notes_of(run, headline), *others_told, resume_note(run)],
         headline.label,
+        measured(run, headline),
+        advice(run, result, headline),
     )
     path = path or run.path / "report.html"
     files.write_atomically(path, page.encode())
     return path
+
+
+def measured(run: Run, headline: Headline) -> dict[str, plot.Curve]:
+    """The metrics of the log but for the headline's, by their names."""
+    names = {n: None for p in run.points for n, v in p.items() if isinstance(v, list)}
+    elsewhere = (headline.metric, "episodes")
+    return {name: curve(run, name) for name in names if name not in elsewhere}
 
 
 def rows_of(run: Run, result: dict[str, Any], headline: Headline) -> list[dict[str, Any]]:
@@ -167,7 +178,7 @@ def resume_note(run: Run) -> str:
             "A resumed run goes on with the same agent, data and keys, but its environments, which "
             "cannot be saved in mid-episode, start anew (statistical resume)."
         )
-    return "A resumed run equals the undisturbed one bit for bit (exact resume)."
+    return "A resumed run equals one that was not interrupted, bit for bit (exact resume)."
 
 
 def newest_video(run: Run) -> Path | None:
@@ -203,12 +214,12 @@ def frames(
     env: Any = agents.env
     require_env(env)
     if isinstance(env, Gymnasium):
-        opened = env.open_one(render=True)
-        obs, _ = opened.reset(seed=0)
+        opened = env.open_one()
+        obs, over = opened.reset(seed=0), False
         for _ in range(limit):
             yield np.asarray(opened.render())
-            obs, _, terminated, truncated, _ = opened.step(policy(obs))
-            if terminated or truncated:
+            obs, _, over = opened.step(policy(obs))
+            if over:
                 break
         opened.close()
         return

@@ -12,6 +12,7 @@ from spinward.core import (
     ROLLOUT,
     Box,
     Context,
+    Hybrid,
     Key,
     Metrics,
     Spec,
@@ -20,6 +21,7 @@ from spinward.core import (
     replace,
 )
 from spinward.errors import SettingsError
+from spinward.spaces import Scale
 
 PARAMETERS = ("obs", "action", "next_obs", "reward", "terminated", "truncated")
 
@@ -46,7 +48,7 @@ class Function:
                 f"parameters among {', '.join(PARAMETERS)}"
             )
         obs = jax.tree.map(lambda x: x[0], spec.zeros(1))
-        dtype = jnp.float32 if isinstance(spec.action, Box) else jnp.int32
+        dtype = jnp.float32 if isinstance(spec.action, Box | Hybrid) else jnp.int32
         action = jnp.zeros(spec.action.shape, dtype)
         step = {"obs": obs, "next_obs": obs, "action": action, "reward": jnp.float32(0.0)}
         step |= {"terminated": jnp.bool_(False), "truncated": jnp.bool_(False)}
@@ -75,19 +77,15 @@ class Function:
         return self.function(**{name: step[name] for name in parameters(self.function)})
 
     def init(self, key: Key, spec: Spec) -> dict[str, Array]:
-        """The bounds of actions, which a batch has in the policy's scale."""
-        if not (isinstance(spec.action, Box) and spec.action.bounded):
+        """The scale of actions, which a batch has in the policy's."""
+        if not isinstance(spec.action, Box | Hybrid):
             return {}
-        ends = (spec.action.from_unit(jnp.full(spec.action.shape, x)) for x in (-1.0, 1.0))
-        return dict(zip(("low", "high"), ends, strict=True))
+        return {name: jnp.asarray(x) for name, x in spec.action.scale._asdict().items()}
 
     def label(
         self, state: dict[str, Array], batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[dict[str, Array], Transition, Metrics]:
-        action = batch.action
-        if state:
-            low, high = state["low"], state["high"]
-            action = low + (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low) / 2.0
+        action = Scale(**state)(batch.action) if state else batch.action  # type: ignore[arg-type]
         steps = {n: getattr(batch, n) for n in PARAMETERS} | {"action": action}
         shape = batch.reward.shape
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), steps)

@@ -19,6 +19,7 @@ from spinward.core import Game, Opens, Spec, replace
 from spinward.data import recorder, store
 from spinward.data.steps import open_data
 from spinward.envs import boards, recorded
+from spinward.envs.check import try_once
 from spinward.envs.prompts import FilePrompts
 from spinward.envs.text import Corpus, Numbered, Text
 from spinward.errors import SettingsError
@@ -35,15 +36,10 @@ from spinward.loop import Freeze, Parts
 from spinward.networks.language_policy import Direction, Trained, whole
 from spinward.networks.lora import merged
 from spinward.programs import choose
-from spinward.run import folders
+from spinward.run import contradictions, folders, inputs
 from spinward.run.actors import actors
 from spinward.run.config import from_config, read_config
-from spinward.run.contradictions import (
-    TEXT,
-    check_fit,
-    check_rewards,
-    check_steps,
-)
+from spinward.run.contradictions import TEXT
 from spinward.run.experiment import Experiment
 from spinward.run.given_prompts import with_prompts
 from spinward.store import parameters as learned
@@ -93,8 +89,8 @@ class Assembled:
     def parts(self) -> Parts:
         """The parts of the loop."""
         experiment = self.experiment
-        check_fit(experiment, self.algorithm, self.want, self.spec.players)
-        check_steps(experiment, self.algorithm, self.logged_only)
+        try_once(experiment.env.name, self.env)
+        inputs.require(experiment, ("data", "reward_model"))
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)
@@ -103,7 +99,7 @@ class Assembled:
         for algorithm, labeller in itertools.product(
             *map(schedules.ends, (self.algorithm, reward))
         ):
-            check_rewards(algorithm, labeller)
+            contradictions.check_rewards(algorithm, labeller)
         if needed := self.store_bytes:
             stored_bytes.require_ram(self.want, needed, experiment.seeds)
         makers = actors(experiment, self.algorithm)
@@ -116,6 +112,7 @@ class Assembled:
         if experiment.log_data:
             source = recorder.recorded(source, experiment.plan(source.stride)[1])
         iterations, _ = experiment.plan(source.stride)
+        contradictions.check_length(experiment, self.algorithm, iterations)
         over = functools.partial(schedules.over, iterations=iterations)
         return Parts(over(self.algorithm), source, over(reward), Freeze(experiment.freeze))
 
@@ -181,6 +178,8 @@ def assemble(experiment: Experiment) -> Assembled:
         DamagedFileError: a file that they name is corrupt.
     """
     experiment.check()
+    stands_in = experiment.env.name == recorded.NAME
+    inputs.require(experiment, ("model", "rule", *(["data"] if stands_in else [])))
     env = env_of(experiment)
     ranges.check(env)
     algorithm = experiment.algorithm
@@ -191,7 +190,10 @@ def assemble(experiment: Experiment) -> Assembled:
     want = schedules.ends(algorithm)[0].wants(env.spec)
     if isinstance(env, FilePrompts) and isinstance(want, Prompts) and experiment.data:
         env = with_prompts(env, experiment.data, want)
-    return Assembled(experiment, env, algorithm, want)
+    made = Assembled(experiment, env, algorithm, want)
+    contradictions.check_fit(experiment, algorithm, want, env.spec.players)
+    contradictions.check_steps(experiment, algorithm, made.logged_only)
+    return made
 
 
 class Materials:
@@ -202,7 +204,7 @@ class Materials:
 
     def start(self) -> Any:
         """The initial decoder of the run; None where no model is named."""
-        return model(self.experiment.model).decoder if self.experiment.model else None
+        return model(self.experiment.model, None).decoder if self.experiment.model else None
 
     def vocabulary(self) -> Any:
         """The vocabulary of the run's texts.
@@ -226,7 +228,7 @@ class Materials:
         return self.env.given if isinstance(self.env, Numbered) else None
 
     def trained(self, run: str) -> Trained:
-        return scorer(run)
+        return scorer(run, None)
 
     arrays = staticmethod(learned.read)
 
@@ -242,11 +244,11 @@ def task(experiment: Experiment) -> FilePrompts:
     """The task of continuing the prompts of a file, in the tokens of the run's model."""
     if not experiment.model:
         raise SettingsError(f"{TEXT} needs a model, which gives its tokens: name one with --model")
-    decoder, vocabulary = model(experiment.model)
+    decoder, vocabulary = model(experiment.model, None)
     return FilePrompts(None, decoder.shape.vocab, vocabulary.end, vocabulary)
 
 
-def scorer(name: str, older: bool = False) -> Trained:
+def scorer(name: str, older: bool | None = False) -> Trained:
     """The language model with its head: of a run, or of a folder with an exported model."""
     if not Path(name).is_dir() or (Path(name) / "shards").is_dir():
         return of_run(name, older=older)[0]
@@ -255,7 +257,7 @@ def scorer(name: str, older: bool = False) -> Trained:
     return Trained(language.public(name).decoder, head)
 
 
-def model(name: str, older: bool = False) -> Model:
+def model(name: str, older: bool | None = False) -> Model:
     """The model in the folder of a public checkpoint, in a GGUF file, of the first seed of a run,
     or `smollm2`, which comes in a package.
 
@@ -270,7 +272,7 @@ def model(name: str, older: bool = False) -> Model:
 
 
 def of_run(
-    name: str, seed: int = 0, older: bool = False, checkpoint: str | int = "last"
+    name: str, seed: int = 0, older: bool | None = False, checkpoint: str | int = "last"
 ) -> tuple[Trained, Assembled]:
     """The model that one seed of a run on texts has learned, and the assembled run. With `older`,
     an older checkpoint replaces a damaged newest one; `checkpoint` is as in `Run.agents`."""

@@ -13,19 +13,16 @@ from typing import Any
 import spinward
 from spinward.envs import ids
 from spinward.errors import DamagedFileError, SettingsError
+from spinward.run import folders, strict_json
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
+from spinward.run.strict_json import TEXT, WHOLE, Malformed, check_size, whole
 from spinward.store import files, names, ranges, settings
 from spinward.store.integrity import CONFIG, LIMIT
 
-DEPTH = 16  # of objects and lists within each other
-LENGTH = 256  # of a list
-TEXT = 4096  # characters
-WHOLE = 2**63  # whole numbers are smaller
-SIZE = 2**24  # and so are those in lists, which are sizes of layers
 RANGES = {"steps": (1, WHOLE), "seeds": (1, 2**20), "seed": (0, 2**32), "logs": (1, WHOLE)}
 RANGES |= {"shards": (0, 2**12), "workers": (0, 2**12)}
 RANGES |= {"evaluate_episodes": (1, 2**20), "evaluate_limit": (1, WHOLE)}
-CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
+ROLE, DIGEST = re.compile("[a-z_]{1,32}"), re.compile("[0-9a-f]{64}")
 CHOICES = (EnvChoice, DataChoice)
 ALONE: dict[Any, dict[str, Any]] = {DataChoice: {"held_out": 0.0}}  # what a text alone stands for
 PARTS = {"algorithm": "wants", "reward": "label"}  # and the method that makes each what it is
@@ -57,10 +54,7 @@ def parsed(path: Path, stamp: Any = None) -> dict[str, Any]:
         raise SettingsError(f"{run} is no run: it has no {path.name}")
     text = files.read(path, run, LIMIT)
     try:
-        content = json.loads(
-            text, object_pairs_hook=unique, parse_constant=constant, parse_int=whole
-        )
-        check_size(content)
+        content = strict_json.read(text)
         check_format(content, run)
         content = checked(content)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
@@ -71,51 +65,6 @@ def parsed(path: Path, stamp: Any = None) -> dict[str, Any]:
     if not foreign(content):  # what is not ours is looked up once it is trusted
         built(content, False, path)
     return content
-
-
-class Malformed(SettingsError):
-    """A config with an impossible value; the message names the value."""
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys differ."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise Malformed(f"found {double!a:.80} twice")
-    return content
-
-
-def constant(name: str) -> float:
-    """An infinity, which a threshold may be; NaN is no setting."""
-    if name == "NaN":
-        raise Malformed("found NaN")
-    return float(name.replace("Infinity", "inf"))
-
-
-def whole(text: str) -> int:
-    if len(text) > 20 or not -WHOLE < int(text) < WHOLE:
-        raise Malformed(f"found the number {text:.20}...")
-    return int(text)
-
-
-def check_size(value: Any, depth: int = 0) -> None:
-    """Raises Malformed for texts, lists and nesting that no settings have."""
-    if depth > DEPTH:
-        raise Malformed(f"found values nested deeper than {DEPTH}")
-    if isinstance(value, str):
-        if len(value) > TEXT or CONTROL.search(value):
-            raise Malformed(f"found the text {value!a:.80}")
-    elif isinstance(value, dict | list):
-        if len(value) > LENGTH:
-            raise Malformed(f"found {len(value)} values in one place")
-        if isinstance(value, list):
-            sizes = [x for x in value if isinstance(x, int) and not -SIZE < x < SIZE]
-            if sizes:
-                raise Malformed(f"found the size {sizes[0]}")
-        for each in [*value, *value.values()] if isinstance(value, dict) else value:
-            check_size(each, depth + 1)
 
 
 def check_format(content: Any, run: Path) -> None:
@@ -150,6 +99,8 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
             check_part(name, value)
         elif dataclasses.is_dataclass(hints[name]):
             choice(hints[name], name, value)
+        elif name == "inputs":
+            check_inputs(value)
         elif not settings.fits(value, hints[name]):
             raise Malformed(f"found {name}={value!a:.80}, not {settings.describe(hints[name])}")
         elif hints[name] is int:
@@ -159,6 +110,27 @@ def checked(content: dict[str, Any]) -> dict[str, Any]:
         elif hints[name] is float and not math.isfinite(value):
             raise Malformed(f"found {name}={value}")
     return content
+
+
+def check_inputs(value: Any) -> None:
+    """Raises Malformed for what is not the digests of models and data by their roles."""
+    pairs = value.items() if isinstance(value, dict) else [("", value)]
+    for role, digest in pairs:
+        known = ROLE.fullmatch(role) and isinstance(digest, str) and DIGEST.fullmatch(digest)
+        if not known:
+            raise Malformed(f"found inputs={value!a:.80}, not the SHA-256 of each")
+
+
+def require_readable(experiment: Experiment) -> None:
+    """Raises SettingsError for settings that `read_config` would refuse: control characters in a
+    name, or numbers beyond all."""
+    try:
+        check_size(json.loads(experiment.to_json(), parse_int=whole))
+    except Malformed as error:
+        raise SettingsError(
+            f"{error}, which a run's {CONFIG} cannot hold: expected texts of at most {TEXT} "
+            "letters without control characters, and numbers below 2**63"
+        ) from None
 
 
 def choice(kind: Any, name: str, value: Any) -> Any:
@@ -248,10 +220,12 @@ def from_config(
         SettingsError: the config needs such code, and `trust` is False.
         DamagedFileError: `path` names a class or a setting that does not exist.
     """
-    for env in (choices(content)[0], choice(EnvChoice, "evaluate_env", content["evaluate_env"])):
-        if ids.is_own_code(env.name) and not trust:
-            raise SettingsError(f"this run uses the environment {env}; --trust runs its code")
-    if (others := foreign(content)) and not trust:
+    named_envs = (choices(content)[0], choice(EnvChoice, "evaluate_env", content["evaluate_env"]))
+    own, others = [e for e in named_envs if ids.is_own_code(e.name)], foreign(content)
+    if not trust and (own or others):
+        folders.verify(path.parent, content)  # a name of ours that was damaged is no code of others
+        if own:
+            raise SettingsError(f"this run uses the environment {own[0]}; --trust runs its code")
         names.anybodys(others[0], trust)
     return built(content, trust, path)
 
@@ -277,7 +251,9 @@ def built(content: dict[str, Any], trust: bool, path: Path) -> Experiment:
             if method not in dir(kind):
                 raise SettingsError(f"{kind.__name__} is no {name}")
             ranges.check(fields[name])
-        return settings.checked(Experiment, fields)
+        experiment: Experiment = settings.checked(Experiment, fields)
+        experiment.check()
+        return experiment
     except SettingsError as error:
         if foreign(content):  # that code may have changed, so the file need not be damaged
             raise

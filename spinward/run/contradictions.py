@@ -22,6 +22,7 @@ from spinward.rewards.environment import Environment
 from spinward.rewards.preferences import PEOPLE, Preferences
 from spinward.run.experiment import Experiment
 
+MOST_UPDATES = 2**31
 TEXT = "text"  # the name of the task whose prompts are in a file
 
 
@@ -65,6 +66,17 @@ def check_steps(experiment: Experiment, algorithm: Any, logged_only: bool) -> No
     if experiment.env.name == recorded.NAME and not logged_only:
         name = type(algorithm).__name__
         raise SettingsError(f"{name} takes steps, and there is none to take them in: name an env")
+
+
+def check_length(experiment: Experiment, algorithm: Any, iterations: int) -> None:
+    """Raises SettingsError for more updates than an agent counts, in 32 bits."""
+    updates = int(dict(vars(algorithm)).get("updates", 1))
+    if iterations * updates >= MOST_UPDATES:
+        each = f" of {updates:,} updates" if updates > 1 else ""
+        raise SettingsError(
+            f"steps={experiment.steps} are {iterations:,} iterations{each}, and a run has fewer "
+            "than 2**31 updates: give fewer steps, more envs or a longer rollout"
+        )
 
 
 def check_texts(experiment: Experiment, name: str, want: Texts | Prompts) -> None:

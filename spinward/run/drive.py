@@ -26,7 +26,7 @@ from spinward.run.config import read_config
 from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
-from spinward.run.stopping import disk_errors, stopping
+from spinward.run.stopping import stopping
 from spinward.run.watching import STOP, Acting, Options, Point
 from spinward.store import checkpoint, integrity
 from spinward.store import log as record
@@ -43,7 +43,7 @@ def drive(made: Assembled, shard: Experiment, folder: Path, options: Options) ->
         DamagedFileError: the checkpoint is damaged, or the settings or the log do not match it.
         Stopped: Ctrl-C, SIGTERM or the watcher stopped the run; everything is saved.
         NonFiniteError: a value was not finite; the last finite state is saved.
-        DiskError: a file could not be written; the last checkpoint is good.
+        DiskError: a file could not be written.
     """
     Driver(made, shard, folder, options).run()
 
@@ -81,7 +81,7 @@ class Driver:
             self.save(state, 0)  # so that the run no longer depends on the other one
         self.began, self.from_iteration = time.monotonic(), self.iteration
         try:
-            with disk_errors(self.folder), stopping() as asked:
+            with stopping() as asked:
                 self.loop(state, asked)
                 if self.data:
                     self.data.finish()
@@ -99,6 +99,7 @@ class Driver:
         """The state to continue from, its iteration, and the size and digest of its log."""
         checkpoints = self.folder / "checkpoints"
         if not checkpoint.checkpoints(checkpoints):
+            integrity.require_kept(self.folder)
             state = self.program.start(self.experiment.keys())
             self.check_rewards(state)
             if self.experiment.start_from:
@@ -264,6 +265,7 @@ class Driver:
             **self.evaluations.save(iteration),
         }
         checkpoint.save(self.folder / "checkpoints", iteration, state, info)
+        integrity.note_saved(run_of(self.folder), self.folder, iteration)
 
 
 def seed_of(state: TrainState, seed: int) -> TrainState:

@@ -118,6 +118,7 @@ class Experiment:
     start_checkpoint: str = "last"  # of that run: last, best, or an iteration
     start_parts: tuple[str, ...] = ()  # of its agents; empty: all but optimisers and counters
     freeze: tuple[str, ...] = ()  # parts of the agents that do not learn
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # SHA-256 of models and data
 
     def __post_init__(self) -> None:
         kinds = (("env", EnvChoice), ("data", DataChoice), ("evaluate_env", EnvChoice))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spinward.core import MASK, Box, Dict, Discrete, MultiDiscrete
+from spinward.core import MASK, Dict, Discrete, Hybrid, MultiDiscrete
 from spinward.errors import SettingsError, SpinwardError, install
 from spinward.store import files
 from spinward.trees import name_of
@@ -70,8 +70,7 @@ def program(policy: ExportedPolicy) -> Any:
     def act(*row: Any) -> tuple[Any, Any]:
         obs, memory = jax.tree.map(lambda x: x[None], row)  # some networks need a known batch
         action, memory, _ = algorithm.act(agent, obs, memory, jax.random.PRNGKey(0), False)
-        action = space.from_unit(action) if isinstance(space, Box) else action
-        return jax.tree.map(lambda x: x[0], (action, memory))  # type: ignore[no-any-return]
+        return jax.tree.map(lambda x: x[0], (space.from_unit(action), memory))  # type: ignore[no-any-return]
 
     return jax.vmap(act)
 
@@ -96,7 +95,12 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
         )
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    with files.filled(out) as folder:
+        return write(policy, folder, kind, about)
+
+
+def write(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
+    """Writes a policy to an empty folder, checks what was written, and returns the contract."""
     program = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
     obs, memory = shapes(policy, 1)
     contract = {
@@ -115,7 +119,7 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
     error = compare(policy, reopened(policy, out, kind))
     if not error <= TOLERANCE:
         raise SpinwardError(
-            f"{out}: the exported policy differs from the run's by {error:.3g} on {OBSERVATIONS} "
+            f"the exported policy differs from the run's by {error:.3g} on {OBSERVATIONS} "
             f"observations; expected at most {TOLERANCE:g}"
         )
     contract["check"] = {"observations": OBSERVATIONS, "largest_difference": error}
@@ -203,8 +207,7 @@ def compare(policy: ExportedPolicy, other: Any) -> float:
     for _ in range(OBSERVATIONS // SIDE_BY_SIDE):
         seen = sample(policy, random)
         action, held, _ = act(policy.agent, seen, held)
-        if isinstance(space, Box):
-            action = space.from_unit(np.array(action))
+        action = space.from_unit(np.array(action))
         other_action, *theirs = other(*jax.tree.leaves(seen), *theirs)
         pairs = [(action, other_action), *zip(jax.tree.leaves(held), theirs, strict=True)]
         for a, b in pairs:
@@ -253,5 +256,11 @@ def action_of(space: Any) -> dict[str, Any]:
         return {"kind": "choice", "of": space.n}
     if isinstance(space, MultiDiscrete):
         return {"kind": "choices", "of": list(space.sizes)}
-    about = {"kind": "numbers", "shape": list(space.shape)}
+    if isinstance(space, Hybrid):
+        return {"kind": "choices, then numbers", "of": list(space.sizes)} | numbers(space.box)
+    return {"kind": "numbers"} | numbers(space)
+
+
+def numbers(space: Any) -> dict[str, Any]:
+    about = {"shape": list(space.shape)}
     return about | {"low": finite_or_text(space.low), "high": finite_or_text(space.high)}

@@ -14,8 +14,10 @@ from spinward.run.experiment import Experiment
 from spinward.store import checkpoint, files, integrity
 from spinward.store import log as record
 
-PARTS = ("lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best",
-         "candidates")  # fmt: skip
+PARTS = (  # of a shard
+    "lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best",
+    "candidates", integrity.SAVED,
+)  # fmt: skip
 DEFAULT = 2  # shards, whatever the number of cores, so that results do not depend on it
 
 
@@ -65,7 +67,7 @@ def points(run: Path) -> list[dict[str, Any]]:
     return [merged(run, lines) for lines in zip(*logs, strict=False)]
 
 
-def verify(run: Path, config: dict[str, Any], older: bool = False) -> list[str]:
+def verify(run: Path, config: dict[str, Any], older: bool | None = False) -> list[str]:
     """Compares a run's settings and logs with its newest checkpoints. Returns a line for each
     damaged checkpoint that is ignored because of `older`.
 
@@ -98,7 +100,7 @@ def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     return whole
 
 
-def newest(run: Path, older: bool = False) -> list[integrity.Usable]:
+def newest(run: Path, older: bool | None = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that has one.
 
     Raises:
@@ -108,7 +110,7 @@ def newest(run: Path, older: bool = False) -> list[integrity.Usable]:
     return [integrity.choose(place, older) for place in places if checkpoint.checkpoints(place)]
 
 
-def named(run: Path, which: str | int, older: bool = False) -> list[integrity.Usable]:
+def named(run: Path, which: str | int, older: bool | None = False) -> list[integrity.Usable]:
     """The checkpoint of each shard that a name means: `last`, `best`, or an iteration.
 
     Raises:

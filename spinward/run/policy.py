@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spinward.core import Algorithm, Box, Obs, Spec
+from spinward.core import Algorithm, Obs, Spec
 from spinward.run import exporting
 
 
@@ -30,9 +30,7 @@ class TrainedPolicy:
     def __call__(self, obs: Obs) -> np.ndarray:
         obs = jax.tree.map(np.asarray, obs, is_leaf=lambda x: isinstance(x, list | tuple))
         action, self.memory, self.key = self.act(self.agent, obs, self.memory, self.key)
-        action = np.asarray(action)
-        box = isinstance(self.spec.action, Box)
-        return self.spec.action.from_unit(action) if box else action  # type: ignore[union-attr]
+        return np.asarray(self.spec.action.from_unit(np.asarray(action)))
 
     def save(self, out: str | Path, to: str = "stablehlo", **about: Any) -> dict[str, Any]:
         """Writes the policy to a new folder, as `stablehlo` or `npz`, checks it on 1,000

@@ -19,7 +19,7 @@ from spinward.evaluation.episodes import Agents, Score, evaluate
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
 from spinward.rewards.function import Function
-from spinward.run import device, folders, shards, warm_start
+from spinward.run import device, folders, inputs, shards, warm_start
 from spinward.run.anchored import anchored
 from spinward.run.asked import experiment_of, needs_one_process
 from spinward.run.assemble import Assembled, assemble
@@ -29,10 +29,11 @@ from spinward.run.contradictions import check_asking
 from spinward.run.evaluations import env_of
 from spinward.run.experiment import DataChoice, Experiment
 from spinward.run.extending import extend
-from spinward.run.new_folder import new_folder
+from spinward.run.new_folder import check_name, new_folder, removed_if_refused
 from spinward.run.other_envs import env_choice_of, fitting, is_given
 from spinward.run.policy import TrainedPolicy
 from spinward.run.progress import watched
+from spinward.run.reopened import reopened
 from spinward.run.watching import Options, Watch
 
 
@@ -82,6 +83,7 @@ def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = F
     """A new folder for `experiment`, which is assembled and checked first. With `exist_ok`, a run
     of this name that has the same settings."""
     device.prepare()
+    check_name(out, name)
     experiment = anchored(experiment)
     made = assemble(experiment)
     reward = made.parts.reward
@@ -96,15 +98,15 @@ def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = F
         env_of(made)
     if experiment.start_from or experiment.freeze:
         warm_start.check(made)
+    experiment = replace(made.experiment, inputs=inputs.digests(experiment))
     run = Run(new_folder(experiment, out, name, exist_ok))
-    run.__dict__["made"] = made
+    run.__dict__ |= {"made": made, "fresh": True}
     return run
 
 
 def load(path: str | Path, trust: bool = False, older: bool = False, env: Any = None) -> "Run":
     """The run in a folder. With `trust`, the run may use code from outside Spinward. With `older`,
-    an older checkpoint replaces a damaged newest one. `env` is the environment of a run that was
-    trained in an object of its program, given again."""
+    an older checkpoint replaces a damaged one. `env` is that of a run in a given object."""
     run = Run(Path(path), trust or env is not None, older)
     name = choices(run.config)[0].name
     if env is not None:
@@ -118,7 +120,7 @@ class Run:
     """A folder with settings, metrics and checkpoints."""
 
     def __init__(self, path: Path, trust: bool = False, older: bool = False):
-        self.path, self.trust, self.older = path, trust, older
+        self.path, self.trust, self.older, self.fresh = path, trust, older, False
         self.warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -134,9 +136,8 @@ class Run:
 
     @cached_property
     def made(self) -> Assembled:
-        """The assembled run; assembled once."""
         device.prepare()
-        return assemble(self.experiment)
+        return reopened(self.experiment, self.path / "config.json", self.older)
 
     def train(
         self,
@@ -152,7 +153,8 @@ class Run:
             self.checkpoint_paths()
         watch = watched(self.made.experiment, self.path.name, watch)
         options = Options(watch, checkpoint_s, between, self.older)
-        shards.train(self.made, self.path, options, self.trust)
+        with removed_if_refused(self.path if self.fresh else None):
+            shards.train(self.made, self.path, options, self.trust)
         return self
 
     def extend(self, steps: int) -> "Run":

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spinward import interrupts
 from spinward.errors import SettingsError, SpinwardError, Stopped
 from spinward.run.asking import asking
 from spinward.run.assemble import Assembled
@@ -22,7 +23,7 @@ from spinward.run.between import both
 from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.folders import folders, merged, run_of
-from spinward.run.stopping import stopping
+from spinward.run.stopping import disk_errors, stopping
 from spinward.run.watching import STOP, Options, Point, Watch
 from spinward.store import files
 from spinward.store import log as record
@@ -51,7 +52,7 @@ def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
 
 
 def train_one(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
-    with alone(folder), asking(made, shard, run_of(folder)) as hook:
+    with disk_errors(folder), alone(folder), asking(made, shard, run_of(folder)) as hook:
         drive(made, shard, folder, options._replace(between=both(hook, options.between)))
 
 
@@ -97,9 +98,11 @@ def supervise(made: Assembled, run: Path, options: Options, trust: bool) -> None
                     c.terminate()  # the child saves and stops
         progress.report()
     codes = [c.returncode for c in children]
-    for kind in (failed_by_itself, killed, bool):  # the cause before its consequences
+    for kind in (failed_by_itself, killed):  # the cause before its consequences
         if wrong := [c for c in codes if kind(c)]:
             raise failure(run / "shards" / str(codes.index(wrong[0])), wrong[0])
+    if any(codes):
+        raise Stopped(f"stopped; {interrupts.saved(run)}")
 
 
 @contextlib.contextmanager
@@ -135,9 +138,10 @@ def child(words: list[str], run: Path, i: int) -> Iterator[subprocess.Popen[byte
     path.unlink(missing_ok=True)  # a hard link to the file keeps its content
     with files.opened(path, run, "xb") as file:
         command = [*words, str(i)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=file, start_new_session=True
-        )
+        with interrupts.held_back():
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stderr=file, start_new_session=True
+            )
     try:
         yield process
     finally:
@@ -187,7 +191,4 @@ def failure(folder: Path, code: int) -> SpinwardError:
         return KINDS.get(failure_read["kind"], SpinwardError)(failure_read["message"])
     last = f": {text[-1]}" if text else ""
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return SpinwardError(
-        f"the process of {folder} {how}{last}; its last checkpoint is good: continue with "
-        f"spinward resume {run_of(folder)}"
-    )
+    return SpinwardError(f"the process of {folder} {how}{last}; {interrupts.saved(run_of(folder))}")

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from spinward import interrupts
 from spinward.errors import DiskError, SpinwardError
 from spinward.run.folders import run_of
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """A list that gets an entry at Ctrl-C or SIGTERM; a second signal stops at once."""
+    """A list that gets an entry at Ctrl-C or SIGTERM. A second signal does what it did before."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -22,10 +25,13 @@ def stopping() -> Iterator[list[int]]:
 
     def ask(number: int, frame: Any) -> None:
         if asked:
+            again = before[signal.Signals(number)]
+            if callable(again):
+                again(number, frame)
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in interrupts.SIGNALS}
     try:
         yield asked
     finally:
@@ -39,10 +45,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, SpinwardError) or error.errno is None:
+        run = run_of(folder)
+        within = Path(run) in Path(str(error.filename)).parents
+        if isinstance(error, SpinwardError) or not (within or error.errno in DISK):
             raise
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise DiskError(
-            f"cannot write {error.filename or folder}: {reason}; the last checkpoint is good: "
-            f"when there is room, continue with spinward resume {run_of(folder)}"
+            f"cannot write {error.filename or folder}: {reason}; {interrupts.saved(run)}"
         ) from error

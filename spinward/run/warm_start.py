@@ -16,7 +16,7 @@ import numpy as np
 from spinward.core import TrainState, replace
 from spinward.errors import SettingsError, nearest
 from spinward.learning.steps import freeze, in_part
-from spinward.run import folders
+from spinward.run import folders, inputs
 from spinward.run.assemble import Assembled
 from spinward.run.config import read_config
 from spinward.run.experiment import Experiment
@@ -65,8 +65,9 @@ def taken(agent: Any, experiment: Experiment) -> dict[str, np.ndarray]:
         DamagedFileError: the other run is damaged.
     """
     source, leaves = Path(experiment.start_from), named(agent)
-    folders.verify(source, read_config(source / "config.json"))
-    places = folders.named(source, experiment.start_checkpoint)
+    inputs.require(experiment, ("start_from",))
+    folders.verify(source, read_config(source / "config.json"), None)
+    places = folders.named(source, experiment.start_checkpoint, None)
     if not places:
         raise SettingsError(f"{source} has no checkpoint to start from")
     names = named_parts(leaves, experiment.start_parts)

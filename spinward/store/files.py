@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from spinward import interrupts
 from spinward.errors import DamagedFileError
 
 TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp")  # .NAME.PROCESS.COUNT.tmp
 _count = itertools.count()
-_writing: set[Path] = set()  # what this process is at work on
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -44,7 +44,7 @@ def temporary(path: Path) -> Iterator[Path]:
     An OSError from within is raised anew with `path` as the file it is about.
     """
     name = path.parent / f".{path.name}.{os.getpid()}.{next(_count)}.tmp"
-    _writing.add(name.absolute())
+    interrupts.unfinished.add(str(name.absolute()))
     try:
         yield name
     except OSError as error:
@@ -54,7 +54,47 @@ def temporary(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the first error is the one to tell; the next save cleans up
             remove(name)
-        _writing.discard(name.absolute())
+        interrupts.unfinished.discard(str(name.absolute()))
+
+
+def new_folder(folder: Path, contents: dict[str, bytes]) -> None:
+    """A new folder with these files. It, and what is missing above it, is there whole or not at
+    all.
+
+    Raises:
+        FileExistsError: there is something of this name.
+        OSError: naming what could not be written.
+    """
+    if os.path.lexists(folder):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    first = folder
+    while not first.parent.exists():
+        first = first.parent
+    try:
+        with temporary(first) as name:
+            inner = name / folder.relative_to(first)
+            inner.mkdir(parents=True)
+            for file, data in contents.items():
+                write_atomically(inner / file, data)
+            os.rename(name, first)
+            sync_folder(first.parent)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        new_folder(folder, contents)  # another process made one of the folders meanwhile
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """A new folder to write into. Once it is complete, it takes the place of `folder`, which is
+    absent or empty."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with temporary(folder) as name:
+        name.mkdir()
+        yield name
+        sync_folder(name)
+        os.rename(name, folder)
+        sync_folder(folder.parent)
 
 
 def discard(path: Path) -> None:
@@ -77,7 +117,8 @@ def remove_leftovers(folder: Path) -> None:
         return
     for path in folder.iterdir():
         match = TEMPORARY.fullmatch(path.name)
-        if match and path.absolute() not in _writing and not lives_elsewhere(int(match[1])):
+        mine = str(path.absolute()) in interrupts.unfinished
+        if match and not mine and not lives_elsewhere(int(match[1])):
             with suppress(OSError):  # the next call removes them; until then they do no harm
                 remove(path)
 

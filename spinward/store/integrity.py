@@ -10,6 +10,7 @@ from spinward.store import checkpoint, files
 from spinward.store import log as record
 
 CONFIG, LOG = "config.json", "metrics.jsonl"
+SAVED = "saved"  # a file of a shard, which has the iteration of its first checkpoint
 LIMIT = 2**20  # bytes of a config; those of the longest settings are a hundredth of it
 
 
@@ -30,21 +31,23 @@ class Usable(NamedTuple):
     damaged: list[str]
 
 
-def choose(folder: Path, older: bool = False) -> Usable:
+def choose(folder: Path, older: bool | None = False) -> Usable:
     """The newest checkpoint of a folder; where that is damaged, the newest whole one if `older`.
+    It is None where nobody can ask for that.
 
     Raises:
         DamagedFileError: none is whole, or an `older` one would have to be asked for.
     """
     path, damaged = checkpoint.latest(folder)
     if damaged and not older:
-        raise refusal(damaged, path)
+        raise refusal(damaged, path, older)
     return Usable(path, damaged)
 
 
-def refusal(damaged: list[str], path: Path) -> DamagedFileError:
+def refusal(damaged: list[str], path: Path, older: bool | None) -> DamagedFileError:
+    way = "" if older is None else "add --older, or "
     return DamagedFileError(
-        f"{'; '.join(damaged)}; {path} is older: to use it, add --older, or remove what is damaged"
+        f"{'; '.join(damaged)}; {path} is older: to use it, {way}remove what is damaged"
     )
 
 
@@ -95,7 +98,7 @@ def check_config(run: Path, path: Path, vouched: Vouched, seed: int, seeds: int)
         )
 
 
-def check(run: Path, shards: list[tuple[Path, int, int]], older: bool = False) -> list[str]:
+def check(run: Path, shards: list[tuple[Path, int, int]], older: bool | None = False) -> list[str]:
     """Compares a run's settings and the logs of its shards (folder, first seed and number of
     seeds) with the manifests of the newest checkpoints. Tells of damaged ones that were passed
     over because `older` ones may be used.
@@ -105,19 +108,32 @@ def check(run: Path, shards: list[tuple[Path, int, int]], older: bool = False) -
     """
     lines = []
     for folder, seed, seeds in shards:
+        require_kept(folder)
         newest_one, damaged = newest(folder / "checkpoints")
         if damaged and not (older and newest_one):
-            raise (
-                refusal(damaged, newest_one[0])
-                if newest_one
-                else DamagedFileError("; ".join(damaged))
-            )
+            lost = DamagedFileError("; ".join(damaged))
+            raise refusal(damaged, newest_one[0], older) if newest_one else lost
         lines += damaged
         if newest_one:
             path, vouches = newest_one
             check_config(run, path, vouches, seed, seeds)
             record.verified(folder / LOG, run, vouches.size, vouches.digest)
     return lines
+
+
+def note_saved(run: Path, shard: Path, iteration: int) -> None:
+    """Notes that a shard has a checkpoint, so that the loss of all of them is detected."""
+    if not (path := files.inside(run, shard / SAVED)).exists():
+        files.write_atomically(path, f"{iteration}\n".encode())
+
+
+def require_kept(shard: Path) -> None:
+    """Raises DamagedFileError where a shard has lost all its checkpoints."""
+    if (shard / SAVED).exists() and not checkpoint.checkpoints(shard / "checkpoints"):
+        raise DamagedFileError(
+            f"{shard / 'checkpoints'}: expected a checkpoint, since {shard / SAVED} says that one "
+            f"was saved, found none; put it back, or remove {shard} to train its seeds anew"
+        )
 
 
 def newest(folder: Path) -> tuple[tuple[Path, Vouched] | None, list[str]]:

@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         folder = files.inside(path, shards[0] / "checkpoints") if shards else path
         if not checkpoint.checkpoints(folder):
             raise SettingsError(f"{path} holds nothing that was learned: no {checkpoint.MANIFEST}")
-        path = integrity.choose(folder).path
+        path = integrity.choose(folder, None).path
     manifest = checkpoint.read_manifest(path)
     try:
         values = {n: np.empty(k[1], k[0]) for n, k in kinds(manifest.leaves).items()}

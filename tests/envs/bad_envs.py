@@ -160,20 +160,21 @@ class Unbounded(Sound):
     action_space = spaces.Box(-np.inf, np.inf, (2,))
 
 
-class Tuples(Sound):
-    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))
+class Texts(Sound):
+    observation_space = spaces.Text(30)
 
 
 class Parts(Sound):
     """A dict observation with a mask, and a MultiDiscrete action whose choices start at 1."""
 
     observation_space = spaces.Dict(
-        {"place": spaces.Box(-1, 1, (2,)), "action_mask": spaces.MultiBinary(3)}
+        {"place": spaces.Box(-1, 1, (2,)), "action_mask": spaces.MultiBinary(7)}
     )
     action_space = spaces.MultiDiscrete([3, 4], start=[1, 1])
 
     def obs(self):
-        return {"place": np.full(2, 0.5, np.float32), "action_mask": np.array([1, 0, 1], np.int8)}
+        mask = np.array([1, 0, 1, 1, 1, 1, 1], np.int8)
+        return {"place": np.full(2, 0.5, np.float32), "action_mask": mask}
 
     def reset(self, *, seed=None, options=None):
         return self.obs(), {}

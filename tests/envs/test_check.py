@@ -1,5 +1,6 @@
 """`check` finds what is wrong with an environment and says what to change."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from spinward.core import Box, Discrete, Spec
+from spinward.envs import ids
 from spinward.envs.cartpole import CartPole
 from spinward.envs.check import Finding, check
 from spinward.envs.gymnasium import Gymnasium
@@ -48,9 +50,15 @@ BROKEN = [
         "the observation of step 1",
         "observation has dtype int64, expected float32",
     ),
+]
+HABITS = [
     ("Stale", "fresh observations", "the same array object again, overwritten"),
     ("Unseeded", "seeding", "two episodes with seed 7 differ at step 1"),
-    ("FirstChannels", "observation: channel order", "shape (3, 32, 32)"),
+    (
+        "FirstChannels",
+        "reading",
+        "observation has its channels first, (3, 32, 32); agents see them last",
+    ),
     ("Unbounded", "action bounds", "Box(-inf, inf, (2,), float32)"),
 ]
 
@@ -58,13 +66,21 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "what", "found"), BROKEN, ids=[row[0] for row in BROKEN])
 def test_one_fault_is_one_finding_with_a_fix(name, what, found):
     (finding,) = faults(f"{BAD}:{name}", steps=60)
-    assert (finding.what, finding.actual) == (what, found)
+    place = r" \(\S*bad_envs\.py:\d+\)"
+    assert (finding.what, re.sub(place, "", finding.actual)) == (what, found)
     assert finding.fix and finding.expected
 
 
+@pytest.mark.parametrize(("name", "what", "found"), HABITS, ids=[row[0] for row in HABITS])
+def test_a_habit_that_training_accepts_is_a_note(name, what, found):
+    rows = check(f"{BAD}:{name}", steps=60)
+    assert [row for row in rows if not row.ok] == []
+    assert (what, found) in [(row.what, row.actual) for row in rows if row.fix]
+
+
 def test_unsupported_space_is_found():
-    (finding,) = faults(f"{BAD}:Tuples")
-    assert finding.what == "observation space" and "Tuple" in finding.actual
+    (finding,) = faults(f"{BAD}:Texts")
+    assert finding.what == "observation space" and "Text" in finding.actual
 
 
 @pytest.mark.parametrize(
@@ -138,6 +154,53 @@ def test_jax_environment_that_never_ends_is_noted():
     (finding,) = [f for f in check(never, steps=10) if f.what == "episodes end"]
     assert finding == Finding(True, "episodes end", "an end", "none in 10 steps", finding.fix)
     assert finding.fix
+
+
+@pytest.mark.parametrize("name", ["Game2048-v1", "Tetris-v0", "Maze-v0"])
+def test_jumanji_environments_keep_to_the_protocol(name):
+    pytest.importorskip("jumanji", exc_type=ImportError)
+    assert faults(ids.make(f"jumanji:{name}"), steps=20) == []
+
+
+def test_a_joint_choice_in_jumanji_is_what_its_mask_and_its_own_step_say():
+    jumanji = pytest.importorskip("jumanji", exc_type=ImportError)
+    ours, theirs, key = ids.make("jumanji:Tetris-v0"), jumanji.make("Tetris-v0"), jax.random.key(3)
+    assert ours.spec.action == Discrete(40)
+    state, obs = ours.reset(key)
+    other, step = theirs.reset(key)
+    assert dict(ours.spec.obs.items)["grid"] == Box((100,), 0.0, 1.0)
+    for _ in range(4):
+        mask = step.observation.action_mask
+        assert obs["action_mask"].tolist() == mask.reshape(-1).tolist()
+        pair = next(zip(*mask.nonzero(), strict=True))  # a rotation and a column
+        state, obs, reward, terminated, truncated = ours.step(
+            state, jnp.int32(10 * pair[0] + pair[1]), key
+        )
+        other, step = theirs.step(other, jnp.array(pair, jnp.int32))
+        assert obs["grid"].tolist() == step.observation.grid.reshape(-1).tolist()
+        assert float(reward) == float(step.reward) and not terminated and not truncated
+
+
+def test_jumanji_tells_an_end_from_a_time_limit_by_the_discount():
+    pytest.importorskip("jumanji", exc_type=ImportError)
+    from jumanji.types import termination, truncation
+
+    from spinward.envs import jumanji
+
+    class Ends:
+        def __init__(self, end):
+            self.end = end
+
+        def step(self, state, action):
+            return state, self.end(reward=jnp.array([1.0, 2.0]), observation=(), shape=(2,))
+
+    for end, expected in ((termination, (True, False)), (truncation, (False, True))):
+        env = jumanji.Jumanji("Ends")
+        found = jumanji.Made(Ends(end), {}, Discrete(2), (), jnp.int32)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jumanji, "made", lambda *_, found=found: found)
+            _, _, reward, *ended = env.step((), jnp.int32(0), None)
+        assert float(reward) == 3.0 and tuple(map(bool, ended)) == expected
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "MetaMaze-misc"])

@@ -5,8 +5,10 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from spinward.core import Box, Dict, Discrete, HostEnv, MultiDiscrete
+from spinward.envs import ids, processes
 from spinward.envs.envpool import EnvPool
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.gymnasium import Gymnasium
@@ -52,7 +55,8 @@ def broken(env, steps):
     """What is said of an environment that breaks."""
     with pytest.raises((EnvironmentFailedError, NonFiniteError)) as caught:
         run(env, steps)
-    return str(caught.value).replace(env.id, "BAD"), caught.value
+    said = re.sub(r" \(\S*bad_envs\.py:\d+\)", "", str(caught.value))  # see the test of lines
+    return said.replace(env.id, "BAD"), caught.value
 
 
 FAULTS = [
@@ -99,6 +103,22 @@ def test_fault_before_the_first_step_is_named_when_the_spec_is_read(name, diagno
     assert broken(bad(name), 1)[0] == diagnosis
 
 
+def test_error_names_the_file_and_the_line_of_the_environment():
+    with pytest.raises(EnvironmentFailedError) as caught:
+        run(bad("RaisesInStep1"), 1)
+    (line,) = (
+        number
+        for number, text in enumerate(Path(BAD).read_text().splitlines(), 1)
+        if "wheel" in text
+    )
+    assert str(caught.value).endswith(f"KeyError: 'wheel' ({place(BAD)}:{line})")
+
+
+def place(path):
+    """A path as messages have it: relative where it is below the working directory."""
+    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+
+
 def test_error_keeps_the_traceback_of_the_environment():
     _, error = broken(bad("RaisesInStep1"), 1)
     assert "bad_envs.py" in error.details and "in spoilt" in error.details
@@ -107,7 +127,7 @@ def test_error_keeps_the_traceback_of_the_environment():
 def test_hang_in_reset_is_found_in_time():
     begin = time.monotonic()
     said, _ = broken(bad("HangsInReset", timeout_s=1), 1)
-    assert said == "BAD hung for 1 s when it was opened and reset"
+    assert said == "BAD hung for 1 s when it was opened and reset; --timeout SECONDS waits longer"
     assert time.monotonic() - begin < 3
 
 
@@ -125,12 +145,34 @@ def test_crash_loop_is_given_up_before_the_budget():
     assert said == "env 0 of BAD died 5 times, last at step 1: exited with code 7 in step"
 
 
-def test_budget_of_restarts_is_kept():
+def test_budget_of_restarts_is_kept(capsys):
     said, _ = broken(bad("DiesInStep4", restarts=2), 50)
     assert said == (
         "env 0 of BAD died 3 times, last at step 4: exited with code 7 in step; "
         "all restarts=2 are used"
     )
+    for i, line in enumerate(capsys.readouterr().err.splitlines(), 1):  # each when it happened
+        told = "spinward: env 0 of BAD was lost at step 4: exited with code 7 in step; it begins"
+        assert line.replace(f"{BAD}:DiesInStep4", "BAD") == f"{told} anew (restart {i} of 2)"
+    assert i == 2
+
+
+def test_the_budget_of_restarts_is_a_setting_of_the_command_line():
+    env = ids.make(f"{BAD}:Counting", {"restarts": 3, "timeout_s": 7, "cut": True})
+    assert (env.restarts, env.timeout_s, env.kwargs) == (3, 7, (("cut", True),))
+
+
+def test_reasons_of_earlier_losses_are_kept():
+    stepper = bad("Counting", restarts=1).open(1)
+    stepper.reset(np.arange(1))
+    stepper.step(np.zeros(1))
+    os.kill(stepper.staff[0].process.pid, signal.SIGKILL)
+    assert stepper.step(np.zeros(1)).weight == 0
+    stepper.step(np.zeros(1))
+    os.kill(stepper.staff[0].process.pid, signal.SIGTERM)
+    told = "SIGTERM in step; all restarts=1 are used; others before: killed by SIGKILL in step"
+    with pytest.raises(EnvironmentFailedError, match=told):
+        stepper.step(np.zeros(1))
 
 
 def test_the_right_env_and_the_first_line_of_its_message_are_named():
@@ -140,7 +182,7 @@ def test_the_right_env_and_the_first_line_of_its_message_are_named():
     for _ in range(4):
         stepper.step(np.zeros(5))
     with pytest.raises(
-        EnvironmentFailedError, match=r"^env 3 of .* raised in step 5: Runtim.*luck$"
+        EnvironmentFailedError, match=r"^env 3 of .* raised in step 5: Runtim.*luck \(.*\)$"
     ):
         stepper.step(np.zeros(5))
     with pytest.raises(EnvironmentFailedError, match="is closed"):
@@ -268,6 +310,47 @@ def test_closed_and_forgotten_pools_leave_no_process_and_no_open_file():
         del stepper
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert files() == before
+
+
+class Slow:
+    """A worker that answers after a while."""
+
+    def __init__(self, after_s):
+        self.link, self.other = socket.socketpair()
+        self.process = subprocess.Popen(["sleep", "5"])
+        threading.Timer(after_s, self.other.sendall, [b"k"]).start()
+
+
+@pytest.mark.parametrize("kind", ["progress", "queued"])
+def test_a_worker_that_gets_on_or_waits_for_a_core_does_not_hang(kind, monkeypatch):
+    began = time.monotonic()
+    queued = kind == "queued"
+    monkeypatch.setattr(processes, "queued_s", lambda pid: (time.monotonic() - began) * queued)
+    worker = Slow(0.9)
+    try:
+        progress = {} if queued else {"progress": time.monotonic}
+        assert processes.answer(worker, 0.3, began, **progress) is None
+        assert 0.8 < time.monotonic() - began < 2.0
+        monkeypatch.setattr(processes, "queued_s", lambda pid: 7.0)
+        with pytest.raises(processes.Lost, match="hung"):
+            processes.answer(worker, 0.3, time.monotonic())
+        assert time.monotonic() - began < 2.0
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+
+
+def test_the_time_that_a_process_waits_for_a_core_does_not_grow_while_it_sleeps():
+    sleeper = subprocess.Popen(["sleep", "5"])
+    try:
+        time.sleep(0.2)
+        before = processes.queued_s(sleeper.pid)
+        time.sleep(0.3)
+        assert processes.queued_s(sleeper.pid) - before < 0.05
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert processes.queued_s(sleeper.pid) == 0.0  # there is no such process
 
 
 def test_worker_starts_without_jax():
@@ -414,13 +497,16 @@ def test_half_cheetah_runs_in_workers():
 
 def test_dict_observation_with_a_mask_and_choices_from_one():
     env = bad("Parts")
-    boxes = (("action_mask", Box((3,), 0.0, 1.0, "uint8")), ("place", Box((2,), -1.0, 1.0)))
+    boxes = (("action_mask", Box((7,), 0.0, 1.0, "uint8")), ("place", Box((2,), -1.0, 1.0)))
     assert env.spec.obs == Dict(boxes) and env.spec.action == MultiDiscrete((3, 4))
     stepper = env.open(2)
     obs = stepper.reset(np.arange(2))
     step = stepper.step(np.array([[0, 3], [2, 1]]))
     stepper.close()
-    assert obs["action_mask"].tolist() == [[1, 0, 1]] * 2 and obs["action_mask"].dtype == np.uint8
+    assert (
+        obs["action_mask"].tolist() == [[1, 0, 1, 1, 1, 1, 1]] * 2
+        and obs["action_mask"].dtype == np.uint8
+    )
     assert step.reward.tolist() == [14, 32]
     assert step.next_obs["place"].tolist() == [[0.5, 0.5]] * 2
 
@@ -442,7 +528,7 @@ WRONG = [
         Gymnasium("CartPoll-v1"),
         r"no environment 'CartPoll-v1' in Gymnasium; the nearest are CartPole",
     ),
-    (bad("Tuples"), r"observation space Tuple.* is not supported: it must be a Box, Discrete"),
+    (bad("Texts"), r"observation space Text.* is not supported: it must be a Box, Discrete"),
     (bad("Sound", kwargs=(("hook", lambda: 0),)), r"kwargs cannot be sent to a worker process"),
     (EnvPool("Pongs-v5"), r"no environment 'Pongs-v5' in EnvPool; the nearest are Pong-v5"),
     (EnvPool("Pong-v5", (("frames", 3),)), r"Pong-v5 of EnvPool has no setting 'frames'"),

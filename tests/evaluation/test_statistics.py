@@ -12,6 +12,10 @@ from spinward.evaluation.statistics import (
     performance_profile,
     probability_of_improvement,
     sentence,
+    t_quantile,
+    wilson,
+    wilson_of_highest,
+    wilson_of_lowest,
 )
 
 
@@ -100,6 +104,7 @@ def test_the_interval_of_few_seeds_covers_the_truth_as_often_as_it_says(seeds):
     rng = np.random.default_rng(seeds)
     assert 0.92 < covered(rng.normal, 0.0, seeds, 20_000) < 0.98
     assert 0.92 < covered(rng.uniform, 0.5, seeds, 20_000) < 0.98
+    assert 0.87 < covered(rng.exponential, 1.0, seeds, 20_000) < 0.92  # as the guide says
 
 
 @pytest.mark.parametrize("seeds", [10, 12, 20])
@@ -161,3 +166,48 @@ def test_probability_of_improvement_counts_pairs():
     assert probability_of_improvement(x, y + 0.3) == pytest.approx(mann_whitney)
     with pytest.raises(ValueError, match="tasks differ"):
         probability_of_improvement(np.ones((3, 2)), np.ones((3, 4)))
+
+
+def coverage_of_share(p: float, n: int) -> float:
+    """How often Wilson's interval of a share of `n` holds the truth, summed exactly."""
+    counts = np.arange(n + 1)
+    holds = [low <= p <= high for low, high in (wilson(k / n, n) for k in counts)]
+    return float(stats.binom.pmf(counts, n, p)[holds].sum())
+
+
+@pytest.mark.parametrize("n", [10, 70, 100, 400, 1000])
+def test_the_interval_of_a_share_covers_the_truth_as_often_as_it_says(n):
+    """In the mean over shares: for a few shares it is off, as every interval of counts is."""
+    shares = np.linspace(0.05, 0.95, 91)
+    assert 0.92 < np.mean([coverage_of_share(p, n) for p in shares]) < 0.98
+
+
+def test_a_share_of_none_or_all_has_bounds_within_0_and_1():
+    assert wilson(0.0, 1000)[0] == 0.0 and 0.003 < wilson(0.0, 1000)[1] < 0.005
+    assert wilson(1.0, 1000)[1] == 1.0
+    expected = stats.binomtest(30, 100).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson(0.3, 100), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shares", [(0.03,) * 5, (0.0, 0.01, 0.01, 0.02, 0.06), (0.4,) * 3])
+def test_the_interval_of_the_highest_share_allows_for_the_choice_of_it(shares):
+    n, rng = 1000, np.random.default_rng(0)
+    found = rng.binomial(n, shares, size=(4000, len(shares)))
+    truth = np.array(shares)[found.argmax(1)]
+    bounds = np.array([wilson_of_highest(k / n, n, len(shares)) for k in found.max(1)])
+    plain = np.array([wilson(k / n, n) for k in found.max(1)])
+    assert 0.92 < np.mean((bounds[:, 0] <= truth) & (truth <= bounds[:, 1])) < 0.985
+    if len(set(shares)) == 1:
+        assert np.mean((plain[:, 0] <= truth) & (truth <= plain[:, 1])) < 0.94
+    mirrored = wilson_of_lowest(1.0 - 0.03, n, 5)
+    np.testing.assert_allclose(mirrored[::-1], 1.0 - np.array(wilson_of_highest(0.03, n, 5)))
+
+
+def test_the_interval_over_many_grids_covers_the_truth_where_few_of_them_differ():
+    """128 differences, of which most are small and some large, as those of learned rules."""
+    rng = np.random.default_rng(0)
+    large = rng.random((20_000, 128)) < 0.2
+    drawn = np.where(large, rng.exponential(0.05, large.shape), rng.normal(0, 0.002, large.shape))
+    mean, spread = drawn.mean(1), drawn.std(1, ddof=1) / np.sqrt(128)
+    reach = t_quantile(128) * spread
+    assert 0.92 < np.mean(np.abs(mean - 0.2 * 0.05) <= reach) < 0.98

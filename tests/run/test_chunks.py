@@ -5,6 +5,7 @@ import io
 import random
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from twin import ALGORITHMS, logged, tiny
 
 from spinward.core import Box, Spec
 from spinward.data import chunks, index
+from spinward.data.card import Card
+from spinward.data.checks import check_values
 from spinward.data.steps import read_data
 from spinward.envs.cartpole import CartPole
 from spinward.errors import DamagedFileError, SettingsError
@@ -179,6 +182,8 @@ def test_both_ends_at_once_are_told(tmp_path):
         ({"obs": np.full((50, 4), np.nan)}, r"obs\[0\] of row 0 is nan, not finite"),
         ({"obs": np.zeros((50, 5))}, r"obs has shape \(50, 5\); expected \(50, 4\)"),
         ({"action_prob": np.linspace(0, 1, 50)}, r"row 0 .*outside \(0, 1\]"),
+        ({"terminated": np.full(50, 0.5)}, "terminated has the value 0.5; expected true or false"),
+        ({"truncated": np.full(50, 2)}, "truncated has the value 2; expected true or false"),
     ],
 )
 def test_arrays_of_another_kind_are_told(change, message, tmp_path):
@@ -186,6 +191,34 @@ def test_arrays_of_another_kind_are_told(change, message, tmp_path):
     path.write_bytes(npz(logged(50) | change))
     with pytest.raises((DamagedFileError, SettingsError), match=message):
         read_data(path, SPEC)
+
+
+def test_actions_in_another_unit_than_the_bounds_are_told(tmp_path):
+    spec, path = Spec(SPEC.obs, Box((1,), -2.0, 2.0)), tmp_path / "x.npz"
+    rows = logged(50) | {"action": np.random.default_rng(0).normal(0, 1.5, (50, 1))}
+    path.write_bytes(npz(rows))
+    assert len(read_data(path, spec).reward) == 50  # a policy with noise, clipped when it acts
+    rows["action"][7] = 255.0
+    path.write_bytes(npz(rows))
+    with pytest.raises(DamagedFileError, match=r"row 7 .*far outside -1 to 1.* within -2 to 2"):
+        read_data(path, spec)
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_told():
+    fields = {n: np.asarray(x) for n, x in logged(9).items()}
+    odd = np.zeros(9, np.uint8)
+    odd[3] = 2
+    fields["truncated"] = odd.view(bool)
+    with pytest.raises(DamagedFileError, match=r"row 3 .*truncated is neither true nor false"):
+        check_values(Path("x"), Card(SPEC.obs, SPEC.action), 0, fields)
+
+
+def test_a_file_as_large_as_a_disk_is_not_read(tmp_path):
+    path = tmp_path / "x.npz"
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # a hole, which takes no room
+    with pytest.raises(DamagedFileError, match="not read"):
+        chunks.read(path)
 
 
 def test_images_as_floats_are_told(tmp_path):

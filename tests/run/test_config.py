@@ -107,7 +107,8 @@ GOOD = {("data", "x"), ("data", ""), ("model", "x"), ("model", ""), ("env", "x")
 GOOD |= {("log_data", True), ("first_come", True), ("keep_best", True), ("evaluate_env", "x")}
 GOOD |= {(name, value) for name in ("start_from", "start_checkpoint") for value in ("x", "")}
 GOOD |= {("evaluate_env", ""), ("stop_at", None), ("stop_at", -1), ("stop_at", 1.5)}
-MALFORMED = {k: v for k, v in MALFORMED.items() if k not in ("start_parts as 8", "freeze as 8")}
+EMPTY = ("start_parts as 8", "freeze as 8", "inputs as 10")  # which may be
+MALFORMED = {k: v for k, v in MALFORMED.items() if k not in EMPTY}
 for name, value in GOOD:
     MALFORMED.pop(f"{name} as {WRONG.index(value)}", None)
 

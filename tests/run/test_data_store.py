@@ -225,6 +225,15 @@ def test_a_probability_outside_its_range_is_told(tmp_path):
             read_data(folder, SPEC)
 
 
+def test_segments_that_do_not_follow_each_other_are_told_by_the_name_of_their_file(tmp_path):
+    written(tmp_path / "data", episodes((3, 4), np.random.default_rng(0)))
+    path = tmp_path / "data/start.bin"
+    starts = np.frombuffer(path.read_bytes(), np.int64)
+    path.write_bytes((starts + (starts > 0) * 2**40).tobytes())
+    with pytest.raises(DamagedFileError, match=r"start\.bin: its segments do not follow"):
+        store.opened(tmp_path / "data")
+
+
 def test_a_card_keeps_its_spaces_and_tells_when_it_was_changed(tmp_path):
     for obs in (
         Box((3,), (-1.0, 0.0, -np.inf), 4.0),

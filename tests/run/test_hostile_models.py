@@ -12,7 +12,7 @@ from test_pretrained import lay
 
 from spinward.cli.main import main
 from spinward.errors import DamagedFileError, SettingsError, SpinwardError
-from spinward.language import gguf, pretrained, tokenizer, weights
+from spinward.language import gguf, limited, pretrained, tokenizer, weights
 from spinward.language.chat import LARGEST, Template
 
 TALK = [{"role": "user", "content": "Who is it?"}]
@@ -130,6 +130,43 @@ def test_a_text_on_which_the_tokenizer_panics_is_one_line(tmp_path):
     Own.encode = lambda self, text, add_special_tokens: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         found.encode("ab")
+
+
+def slow(pattern):
+    """A tokenizer.json with a regular expression of its own."""
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    return words(pre_tokenizer={**split, "invert": False})
+
+
+def test_a_regular_expression_of_a_tokenizer_has_so_much_time(tmp_path, monkeypatch, capfd):
+    """It takes twice as long for each letter: 22 take 0.05 s, and the text has 20 times 22."""
+    own = tokenizer.load(written(tmp_path, slow("(x+x+)+y")), 4)
+    assert own.encode("a b x") and own.decode([0, 1]) == "a b"
+    monkeypatch.setattr(limited, "SECONDS", 0.1)
+    with pytest.raises(SettingsError, match=r"the tokenizer fails on 'xxxx.*more than 0 s"):
+        own.encode(("x" * 22 + "!") * 20)
+    monkeypatch.undo()
+    with pytest.raises(SettingsError, match="retry-limit-in-match"):  # its own limit, a panic
+        own.encode("x" * 40 + "!")
+    written(tmp_path, slow("(W+W+)+y"))
+    monkeypatch.setattr(limited, "SECONDS", 0.0)
+    monkeypatch.setattr(tokenizer, "TEXT", ("W" * 22 + "!") * 4)
+    with pytest.raises(DamagedFileError, match=r"tokenizer\.json is damaged: TooLong"):
+        tokenizer.load(tmp_path, 4)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_tokenizer_with_regular_expressions_reads_as_without_limits(tmp_path):
+    written(tmp_path, slow(r"\s+"))
+    bare = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    own = tokenizer.load(tmp_path, 4)
+    assert isinstance(own.own, limited.Limited)
+    for text in ("", "a b", "a  b a", "b"):
+        found, expected = own.encoding(text), bare.encode(text, add_special_tokens=False)
+        assert (found.ids, found.offsets) == (expected.ids, expected.offsets)
+    own.save(tmp_path / "copy")
+    saved = (tmp_path / "copy/tokenizer.json").read_text()
+    assert json.loads(saved) == json.loads(bare.to_str())
 
 
 def test_a_tokenizer_that_asks_to_cut_or_to_pad_does_neither(tmp_path):

@@ -132,6 +132,21 @@ def test_a_log_that_was_cut_or_changed_is_told(command, how, run, capsys):
     assert str(file) in row["error"]
 
 
+@pytest.mark.parametrize("place", ["algorithm", "reward", "env"])
+def test_a_damaged_name_is_no_code_to_be_trusted(place, run, capsys):
+    """One flipped bit of a name of ours makes a name of somebody else."""
+    file = run / CONFIG
+    before, after = {"env": (b'"CartPole-v1"', b'"CartPole:v1"')}.get(
+        place, (b"spinward.%ss" % place.encode(), b"stinward.%ss" % place.encode())
+    )
+    assert before in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(before, after))
+    for command in ("evaluate", "resume", "plot"):
+        assert main.main(words(command, run)) == 4
+        said = capsys.readouterr().err
+        assert str(file) in said and "undo the change" in said
+
+
 @pytest.mark.parametrize("command", LEARNERS)
 def test_settings_that_were_changed_are_told(command, run, capsys):
     file = run / CONFIG

@@ -12,9 +12,11 @@ from PIL import Image
 
 from spinward.errors import SettingsError
 from spinward.evaluation.statistics import described, estimate
+from spinward.report import advice, panels, plot, video
 from spinward.report import page as report
-from spinward.report import plot, video
+from spinward.report.named import named
 from spinward.report.plot import Curve
+from spinward.store.headline import RETURN
 
 NAN = np.nan
 
@@ -280,3 +282,79 @@ def test_picture_of_one_point_shows_all_seeds():
     marked = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None", None)]
     assert sorted(float(line.get_ydata()[0]) for line in marked) == [1, 2, 2, 3]
     assert Image.open(io.BytesIO(plot.rendered(figure, "png"))).size[0] > 1000
+
+
+def test_the_report_has_losses_entropy_and_divergence_and_the_last_value_of_each_metric():
+    values = np.array([[4.0, 3.0, 2.0], [4.0, 3.0, 1.0]])
+    names = ("entropy", "policy_loss", "approx_kl", "grad_norm", "loss")
+    measured = {name: Curve("PPO", np.array([1, 2, 3]), values) for name in names}
+    assert panels.worth_drawing(measured) == ["loss", "policy_loss", "entropy", "approx_kl"]
+    figure = panels.panels({name: measured[name] for name in panels.worth_drawing(measured)})
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["loss", "policy_loss", "entropy", "approx_kl"]
+    told = {"statistic": "mean", "interval": "", "seeds": 2, "value": 1.0}
+    text = report.html("", told, [curve()], [], {}, None, [], measured=measured)
+    assert "What updates measured" in text and "loss, policy_loss, entropy, approx_kl" in text
+    row = '<td>grad_norm</td><td class="n">1.50</td>'  # of both seeds at the end
+    assert row in text
+
+
+class Trained:
+    """What advice looks at."""
+
+    def __init__(self, values, seeds):
+        self.path, self.values = Path("runs/a b"), np.array(values)
+        kind = {"class": "spinward.algorithms.ppo:PPO", "fields": {}}
+        self.config = {"steps": 1000, "seeds": seeds, "algorithm": kind}
+        self.config |= {"env": "CartPole-v1", "data": ""}
+
+    def curves(self, metric):
+        return np.arange(self.values.shape[1]), self.values
+
+
+def test_a_report_says_what_to_do_next():
+    rising = [np.r_[np.zeros(10), np.linspace(0, 9, 10)]]
+    known, unknown = {"value": 1.0}, {"value": None}
+    first, *rest = advice.advice(Trained(rising, 1), known, RETURN)
+    assert first.command == "spinward resume 'runs/a b' --steps 2000"
+    assert rest[0].sentence == "1 seed says little: train more, with the same flags."
+    assert rest[0].command == "spinward train ppo CartPole-v1 --seeds 5"
+    assert [a.command.split()[1] for a in rest[1:]] == ["evaluate", "watch", "export"]
+    level = [np.tile([1.0, 2.0], 20)] * 5
+    found = advice.advice(Trained(level, 5), known, RETURN)
+    assert [a.command.split()[1] for a in found] == ["evaluate", "watch", "export"]
+    first, *_ = advice.advice(Trained([[np.nan] * 9], 5), unknown, RETURN)
+    assert "episodes did not end" in first.sentence
+    text = report.html("", {}, [], [], {}, None, [], advice=found)
+    assert "What to do next" in text and "spinward evaluate &#x27;runs/a b&#x27;" in text
+
+
+def test_a_report_has_settings_by_the_names_that_a_user_types():
+    config = {
+        "format": 1,
+        "algorithm": {
+            "class": "spinward.algorithms.ppo:PPO",
+            "fields": {"max_grad_norm": 0.5, "network": {"function": "a:b"}},
+        },
+        "env": {"name": "Maze", "settings": {"size": 5}},
+        "reward": {"class": "spinward.rewards.rnd:RND", "fields": {"beta": 0.1}},
+        "data": "",
+        "evaluate_every": 0,
+        "start_from": "runs/a",
+        "start_parts": ["policy"],
+        "versions": {"jax": "1"},
+    }
+    assert named(config) == {
+        "algorithm": "ppo",
+        "env": "Maze",
+        "--env.size": 5,
+        "--reward": "rnd",
+        "--reward.beta": 0.1,
+        "--data": "",
+        "--evaluate-every": 0,
+        "--from": "runs/a",
+        "--from-parts": ["policy"],
+        "--max-grad-norm": 0.5,
+        "--network": "a:b",
+        "versions": {"jax": "1"},
+    }

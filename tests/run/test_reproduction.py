@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from spinward.cli.main import main
-from spinward.experiments import a3c_maze, lpg, policy_gradient, reproduction
+from spinward.experiments import reproduction
 from spinward.experiments.reproduction import Reproduction, Row, reproduce, row_of
 from spinward.run import provenance
 
@@ -108,55 +108,6 @@ def test_a_row_of_seeds_has_their_mean_its_interval_and_the_numbers_it_is_made_o
     assert row.interval == "95 % t interval of 4 seeds" and row.scores == (0.0, 1.0, 2.0, 100.0)
     assert "4 seeds" in reproduction.table([row])
     assert np.isnan(row_of("x", [1.0]).low)
-
-
-@pytest.mark.parametrize(
-    ("bounds", "seeds", "verdict"),
-    [
-        ([(0.1, 0.2), (0.5, 0.9)], 5, "reproduced"),
-        ([(0.1, 0.2), (0.5, 1.1)], 5, "cannot tell"),
-        ([(0.1, 0.2), (1.2, 1.4)], 5, "not reproduced"),
-        ([(0.1, 0.2), (0.5, 0.9)], 1, "cannot tell"),
-    ],
-)
-def test_the_variance_is_said_to_fall_only_where_the_intervals_say_so(bounds, seeds, verdict):
-    falls = [Row("fall", (low + high) / 2, low, high) for low, high in bounds]
-    assert policy_gradient.verdict(falls, seeds)[0] == verdict
-
-
-@pytest.mark.parametrize(
-    ("held_out", "learned_in", "memoryless", "verdict"),
-    [
-        ((131.7, 130.6, 132.8), 123.9, (186.1, 177.9, 194.4), "cannot tell"),  # as on record
-        ((131.7, 130.6, 132.8), 123.9, (60.0, 50.0, 70.0), "reproduced"),
-        ((131.7, 130.6, 132.8), 123.9, (100.0, 60.0, 131.0), "cannot tell"),
-        ((131.7, 130.6, 132.8), 160.0, (60.0, 50.0, 70.0), "not reproduced"),
-        ((20.0, 10.0, 30.0), 20.0, (6.0, 5.0, 7.0), "not reproduced"),
-        ((131.7, 30.0, 233.4), 123.9, (6.0, 5.0, 7.0), "cannot tell"),
-        ((131.7, np.nan, np.nan), 123.9, (60.0, np.nan, np.nan), "cannot tell"),
-    ],
-)
-def test_a_maze_that_is_won_without_a_memory_says_nothing_of_memory(
-    held_out, learned_in, memoryless, verdict
-):
-    rows = Row("LSTM", *held_out), Row("known", learned_in, 0.0, 0.0), Row("none", *memoryless)
-    assert a3c_maze.verdict_of(*rows, chance=6.484)[0] == verdict
-
-
-@pytest.mark.parametrize(
-    ("ratio", "times", "verdict"),
-    [
-        ((1.003, 0.993, 1.009), 8.9, "cannot tell"),  # as on record
-        ((1.045, 1.034, 1.050), 8.9, "reproduced"),
-        ((1.045, 1.034, 1.050), 4.9, "not reproduced"),
-        ((0.960, 0.940, 0.990), 8.9, "not reproduced"),
-        ((1.045, np.nan, np.nan), 8.9, "cannot tell"),
-    ],
-)
-def test_rules_that_are_level_with_the_like_a2c_do_not_beat_it(ratio, times, verdict):
-    found, why = lpg.verdict_of(Row("ratio", *ratio), times)
-    assert found == verdict
-    assert ("level" in why) == (verdict == "cannot tell")
 
 
 @pytest.fixture

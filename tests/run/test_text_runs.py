@@ -2,6 +2,7 @@
 from any folder and are exported whole."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +101,37 @@ def test_runs_open_from_any_folder(runs, home, tmp_path, monkeypatch):
         assert run.experiment.model == str(home / "model")
     assert load(runs["grpo"]).experiment.reward.function == f"{home / 'judge.py'}:right"
     assert main(["generate", str(runs["sft"]), "--prompt", "w1", "--tokens", "2"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("sft", "model/tokenizer_config.json"), ("sft", "model/model.safetensors"),
+     ("judge", "model/config.json"), ("dpo", "pairs.jsonl"), ("sft", "texts.jsonl")],
+)  # fmt: skip
+def test_a_changed_model_or_file_of_texts_is_refused_by_name(runs, home, name, file, capsys):
+    path = home / file
+    whole = path.read_bytes()
+    named = path if file.endswith("jsonl") else path.parent
+    path.write_bytes(whole + b" ")
+    try:
+        assert main(["evaluate", str(runs[name]), "--trust"]) == 4
+    finally:
+        path.write_bytes(whole)
+    said = capsys.readouterr().err
+    assert str(named) in said and "was changed; put it back" in said
+    assert main(["evaluate", str(runs[name]), "--trust"]) == 0
+
+
+def test_a_reward_model_that_learned_more_is_refused_by_name(runs, home, capsys):
+    judge, copy = runs["judge"], home / "judge-copy"
+    shutil.copytree(judge, copy)
+    more = {"model": str(home / "model"), "out": home / "runs", "name": "scored"}
+    writes, reward = GRPO(envs=4, group=2, rollout=4), RewardModelScore(str(copy))
+    run = spinward.train(writes, "text", 32, reward=reward, data=home / "asked.jsonl", **more)
+    load(copy).extend(8).train()
+    assert main(["resume", str(run.path)]) == 4
+    said = capsys.readouterr().err
+    assert f"{copy}: expected the reward model with SHA-256" in said
 
 
 def test_a_run_that_learns_texts_is_scored_by_the_loss_on_those_held_out(runs):
