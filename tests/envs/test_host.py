@@ -166,10 +166,10 @@ def test_reasons_of_earlier_losses_are_kept():
     stepper = bad("Counting", restarts=1).open(1)
     stepper.reset(np.arange(1))
     stepper.step(np.zeros(1))
-    os.kill(stepper.staff[0].process.pid, signal.SIGKILL)
+    os.kill(stepper.workers[0].process.pid, signal.SIGKILL)
     assert stepper.step(np.zeros(1)).weight == 0
     stepper.step(np.zeros(1))
-    os.kill(stepper.staff[0].process.pid, signal.SIGTERM)
+    os.kill(stepper.workers[0].process.pid, signal.SIGTERM)
     told = "SIGTERM in step; all restarts=1 are used; others before: killed by SIGKILL in step"
     with pytest.raises(EnvironmentFailedError, match=told):
         stepper.step(np.zeros(1))
