@@ -23,7 +23,7 @@ class Stacked:
     first of an episode stands for those before it. Masks are not stacked."""
 
     env: Any  # an Env
-    stack: int
+    stack: int  # newest observations that an agent sees
 
     @property
     def spec(self) -> Spec:
