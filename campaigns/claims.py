@@ -26,6 +26,10 @@ KINDS = {
     "Published claims": ("claim", "verdict, and the rule it was made by"),
     "Returns": ("algorithm, environment, steps", "returns"),
     "Speed": ("workloads", "numbers"),
+    "Speed beside an older checkout": (
+        "workloads",
+        "ratio of steps for each CPU-second of training",
+    ),
     "Others": ("what", ""),
 }
 SPEED = """

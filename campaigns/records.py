@@ -197,6 +197,8 @@ def curves_of(file: str) -> dict[str, Any]:
 
 def benchmark(file: str) -> Record:
     found = read(file)
+    if "workloads" not in found:
+        return beside_another_checkout(file, found)
     names = ", ".join(w["name"] for w in found["workloads"])
     told = "too short to quote" if found["quick"] else f"[table]({Path(file).stem}.md)"
     told = told.replace("](", "](../results/benchmarks/")
@@ -204,6 +206,21 @@ def benchmark(file: str) -> Record:
     return Record(
         file, names, told, "python -m benchmarks", "0", machine["revision"],
         machine["date"][:10], "Speed",
+    )  # fmt: skip
+
+
+def beside_another_checkout(file: str, found: dict[str, Any]) -> Record:
+    """The result of `benchmarks.side_by_side`."""
+    names = [row["workload"] for row in found["rows"]]
+    told = []
+    for row in found["rows"]:
+        pairs = row["training"]["pairs"]
+        ratio = f"{row['training']['median']:.2f} times {found['other']}"
+        told.append(f"{ratio} ({min(pairs):.2f} to {max(pairs):.2f}; {len(pairs)} pairs)")
+    command = f"python -m benchmarks.side_by_side CHECKOUT {' '.join(names)}"
+    return Record(
+        file, ", ".join(names), ", ".join(told), command, "0", found["this"], found["when"][:10],
+        "Speed beside an older checkout",
     )  # fmt: skip
 
 
