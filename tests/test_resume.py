@@ -135,13 +135,16 @@ def test_a_run_killed_at_random_moments_goes_on_to_the_same_bytes(whole, data, t
 def test_a_run_of_two_processes_that_loses_one_goes_on_to_the_same_bytes(data, tmp_path):
     whole = begin("ppo", tmp_path, data, name="whole", seeds=2, shards=2)
     assert len(folders(whole.path)) == 2
-    folder = create(whole.experiment, tmp_path, "victim").path
-    process = resumed(folder)
-    while lines(folder) < 5 and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)  # its shards notice, save and end
-    process.communicate(timeout=60)
-    run = load(folder)
+    for attempt in range(5):  # on a busy machine a run may end before it is killed
+        folder = create(whole.experiment, tmp_path, f"victim-{attempt}").path
+        process = resumed(folder)
+        while lines(folder) < 5 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)  # its shards notice, save and end
+        process.communicate(timeout=60)
+        run = load(folder)
+        if len(run.points) < 100:
+            break
     assert len(run.points) < 100
     run.train(trust=True)
     assert contents(run) == contents(whole)

@@ -19,7 +19,7 @@ from spinward.experience.batches import check_minibatches
 from spinward.experience.wanted import Rollouts
 from spinward.learning import acting
 from spinward.learning.minibatches import means, standardise
-from spinward.learning.steps import Learner, annealed, descend, rmsprop
+from spinward.learning.steps import Learner, descend, linear_schedule, rmsprop
 from spinward.losses.policy import policy_gradient
 from spinward.networks.normaliser import Statistics
 from spinward.networks.recurrent import check_memory, with_memory
@@ -91,7 +91,10 @@ class A2C:
         batch, statistics = agent.statistics.read(
             batch, self.gamma, self.normalise_obs, self.normalise_reward
         )
-        lr = annealed(self, self.lr, agent.updates)
+        steps = agent.updates * float(
+            batch.reward.size
+        )  # which may be those of one of many workers
+        lr = linear_schedule(self.lr, steps, self.anneal_steps)
         learner, metrics = descend(self.loss, self.optimiser(lr), agent.learner, batch)
         return Agent(learner, statistics, agent.updates + 1), metrics
 
