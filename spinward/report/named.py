@@ -17,6 +17,8 @@ def named(config: Mapping[str, Any]) -> dict[str, Any]:
     for part, value in config.items():
         if part in PARTS:
             names |= of_part(part, value)
+        elif part == "inputs":
+            names |= {f"SHA-256 of {role}": digest for role, digest in value.items()}
         elif part not in ("algorithm", "format", "versions"):
             names[flag(part)] = value
     kept = {"versions": config["versions"]} if "versions" in config else {}
