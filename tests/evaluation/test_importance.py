@@ -161,7 +161,10 @@ def test_clipped_weights_are_limited_and_others_stay():
 @pytest.mark.slow
 def test_intervals_of_90_per_cent_cover_the_truth_in_85_of_100(tmp_path):
     found = ope_coverage.run("laptop", 100, tmp_path)
-    assert found.verdict == "reproduced", found.why
+    shares = {row.what: row.measured for row in found.rows}
+    assert shares.pop("no exploration: called unreliable") == 1.0
+    assert shares.pop("direct method, wrong model") < 0.5
+    assert min(shares.values()) >= 0.85, shares
 
 
 def test_a_coverage_is_judged_by_every_row(tmp_path, monkeypatch):

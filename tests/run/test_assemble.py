@@ -11,7 +11,7 @@ from spinward.experience.logged import LoggedSteps
 from spinward.experience.replay import Replay
 from spinward.language import models as language
 from spinward.run import assemble as place
-from spinward.run import run
+from spinward.run import reopened, run
 from spinward.run.assemble import assemble
 from spinward.run.config import from_config, read_config
 from spinward.run.experiment import DataChoice, EnvChoice, Experiment
@@ -28,8 +28,8 @@ def count(monkeypatch):
         calls.append(experiment)
         return real(experiment)
 
-    monkeypatch.setattr(place, "assemble", counted)
-    monkeypatch.setattr(run, "assemble", counted)
+    for module in (place, run, reopened):
+        monkeypatch.setattr(module, "assemble", counted)
     return calls
 
 
@@ -46,6 +46,7 @@ def test_training_assembles_a_run_once(count, tmp_path, capsys):
     assert len(count) == 1
 
 
+NEVER = ("report", "plot", "label")  # read what a run has written
 COMMANDS = (  # on a run; those of games and of language models are below
     "resume RUN",
     "evaluate RUN --episodes 2",
@@ -66,6 +67,7 @@ def test_every_command_assembles_a_run_once(words, small, count, tmp_path, capsy
     code = command.main(given)
     assert code == 0 or given[0] == "label"  # nobody labels in this run
     assert len(count) <= 1
+    assert count or words.split()[0] in NEVER
 
 
 @pytest.mark.slow
