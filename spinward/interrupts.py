@@ -31,8 +31,9 @@ def install(tell: Callable[[str], None] | None = None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         try:
-            clean()
-            tell(f"stopped at once; {saved(*_runs)}")
+            with suppress(Exception):  # as where the module that it needs is half imported
+                clean()
+            tell(f"stopped at once; {what_is_saved()}")
         finally:
             os._exit(CODE)
 
@@ -46,8 +47,18 @@ def say(line: str) -> None:
     os.write(2, f"spinward: {line}\n".encode())
 
 
+def what_is_saved() -> str:
+    """`saved`, or how to find out where it cannot be read just now."""
+    try:
+        return saved(*_runs)
+    except Exception:
+        return f"go on from what is saved with: spinward resume {_runs[0]}"
+
+
 def clean() -> None:
     """Removes the temporary files and folders that this process is writing."""
+    if not unfinished:
+        return
     from shutil import rmtree
 
     for name in list(unfinished):

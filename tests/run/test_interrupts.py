@@ -49,6 +49,19 @@ def test_a_signal_outside_of_training_ends_the_process_with_a_sentence(name):
         assert told == (130, "spinward: stopped at once; no file is left in part\n")
 
 
+def test_a_signal_while_a_module_is_half_imported_is_told_too(tmp_path):
+    (tmp_path / "config.json").touch()
+    (tmp_path / "shards" / "0" / "checkpoints" / "0000000001").mkdir(parents=True)
+    (tmp_path / "shards" / "0" / "checkpoints" / "0000000001" / "manifest.json").touch()
+    half = "import sys, types; sys.modules |= {n: types.ModuleType(n) for n in ('shutil', 'json')}"
+    send = "os.kill(os.getpid(), signal.SIGINT)"
+    begun = "interrupts.unfinished.add('x'); interrupts.set_run(sys.argv[1])"
+    told = python(f"{HANDLED}\n{half}\n{begun}\n{send}", str(tmp_path))
+    resume = f"spinward resume {tmp_path}"
+    sentence = f"stopped at once; go on from what is saved with: {resume}"
+    assert told == (130, f"spinward: {sentence}\n")
+
+
 def test_what_was_being_written_is_removed_and_a_second_signal_changes_nothing(tmp_path):
     code = f"""{HANDLED}
 from pathlib import Path
