@@ -98,10 +98,18 @@ def diagnose(
     )
 
 
+def possible(curves: Curves, gamma: float) -> tuple[float, float]:
+    """The least and the largest return that rewards like the data's can add up to. An episode may
+    end at once, so 0 is among them."""
+    horizon = 1.0 / max(1.0 - gamma, 1e-6)
+    low, high = curves.fact("reward_min"), curves.fact("reward_max")
+    return min(low, 0.0) * horizon, max(high, 0.0) * horizon
+
+
 def over_estimated(curves: Curves, gamma: float) -> Diagnosis | None:
     """Values above every return in the data, or a policy whose values run away from the data's."""
     end, most, std = int(curves.updates[-1]), curves.fact("return_max"), curves.fact("return_std")
-    bound = curves.fact("reward_max") / max(1.0 - gamma, 1e-6)
+    _, bound = possible(curves, gamma)
     limits = [bound + SLACK * abs(bound), most + SLACK * max(abs(most), std)]
     limit = float(np.nanmin(limits))
     policy = curves.smooth("q_policy")
@@ -153,7 +161,7 @@ def over_fitted(curves: Curves, settling: float, gamma: float) -> Diagnosis | No
         )
         evidence = Evidence("fall of q_data", float(fall), float(least_fall), int(updates[peak]))
         return Diagnosis(OVER_FITTED, because, (evidence,), int(updates[peak]))
-    floor = curves.fact("reward_min") / max(1.0 - gamma, 1e-6)
+    floor, _ = possible(curves, gamma)
     spread = np.nan_to_num(curves.fact("return_std")) + abs(
         np.nan_to_num(curves.fact("return_mean"))
     )

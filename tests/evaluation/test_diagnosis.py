@@ -79,6 +79,15 @@ def test_values_below_any_possible_return_are_over_fitted():
     assert found.updates == pytest.approx(3900, abs=300)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rewards_of_one_sign_in_episodes_that_end_are_no_fault(sign):
+    """A reward of 1 or of -1 a step, as in CartPole and MountainCar: near an end little is left."""
+    returns = (4.0, 2.0, 9.0) if sign > 0 else (-4.0, 2.0, -1.0)
+    values = 3.0 * SETTLED if sign > 0 else -5.0 + 2.0 * SETTLED
+    found = verdict(curves(values, reward=(sign, sign), returns=returns))
+    assert found.verdict == diagnosis.WELL_FITTED
+
+
 def test_values_above_the_largest_return_are_over_estimated_and_no_agent_is_to_be_used():
     found = verdict(curves(5.0 * SETTLED, q_policy=30.0 * SHARE))
     assert (found.verdict, found.updates) == (diagnosis.OVER_ESTIMATED, None)
