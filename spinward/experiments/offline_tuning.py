@@ -34,6 +34,7 @@ from spinward.evaluation.diagnosis import (
     settling_time,
 )
 from spinward.evaluation.offline_probes import PREFIX, OfflineProbes
+from spinward.evaluation.statistics import wilson
 from spinward.experience.material import Data, source_for
 from spinward.experiments.controllers import balance, both, data_of, swing_up
 from spinward.experiments.reproduction import Reproduction, Row, first_seed
@@ -168,10 +169,9 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
         right[i] = [each in case.right for each in said]
         names += [f"{case.name}: {', '.join(said)}"] if not right[i].all() else []
         share = float(right[i].mean())
-        of = f"share of {count} seeds with the verdict {' or '.join(case.right)}"
-        rows.append(
-            Row(f"{case.name} ({', '.join(dict.fromkeys(said))})", share, share, share, None, of)
-        )
+        of = f"share of {count} seeds called {' or '.join(case.right)}, 95 % Wilson interval"
+        what = f"{case.name} ({', '.join(dict.fromkeys(said))})"
+        rows.append(Row(what, share, *wilson(share, count), None, of))
     planted = int(right[:-HEALTHY].all(1).sum())
     good = planted >= RIGHT and bool(right[-HEALTHY:].all())
     wrong = f"; wrong: {'; '.join(names)}" if names else ""
