@@ -27,8 +27,11 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "ray": "ray",
     "six": "gymnax",
     "starlette": "web",
+    "tensorboardX": "tensorboard",
     "tokenizers": "language",
+    "trackio": "trackio",
     "uvicorn": "web",
+    "wandb": "wandb",
 }
 
 
