@@ -24,6 +24,7 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "jinja2": "language",
     "jumanji": "jumanji",
     "mujoco": "mujoco",
+    "optuna": "tune",
     "ray": "ray",
     "six": "gymnax",
     "starlette": "web",

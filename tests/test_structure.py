@@ -16,7 +16,7 @@ ORDER = (
     ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("store",), ("loggers",), ("data",), ("language",),
     ("people",),
-    ("run",), ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("run",), ("tuning",), ("report",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {

@@ -16,6 +16,7 @@ from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
+from spinward.evaluation.statistics import last_returns
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
 from spinward.rewards.function import Function
@@ -217,11 +218,7 @@ class Run:
 
     def final(self, share: float = 0.1) -> np.ndarray:
         """The mean return [seed] of the episodes that ended in the last `share` of the run."""
-        _, returns = self.curves()
-        _, episodes = self.curves("episodes")
-        last = max(1, int(np.ceil(returns.shape[1] * share)))
-        total, count = np.nansum((returns * episodes)[:, -last:], 1), episodes[:, -last:].sum(1)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return last_returns(self.curves()[1], self.curves("episodes")[1], share)
 
     def agents(self, checkpoint: str | int = "last") -> Agents:
         """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
