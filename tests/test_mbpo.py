@@ -10,9 +10,16 @@ from spinward.core import Box, Spec, Transition, replace
 from spinward.envs.cartpole import CartPole
 from spinward.errors import SettingsError
 from spinward.experiments.few_steps import steps_to
+from spinward.faults import in_metrics
 from spinward.learning.steps import Learner, adam
 from spinward.models.branched import EnsembleWorld, ImaginedSteps, branched
-from spinward.models.diagnostics import coverage, disagreement, member_errors, open_loop_error
+from spinward.models.diagnostics import (
+    coverage,
+    disagreement,
+    member_errors,
+    open_loop_error,
+    or_diverged,
+)
 from spinward.models.dynamics import Dynamics, VectorScale
 from spinward.models.ending import EndClassifier, fit_end
 from spinward.models.fitting import HELD_OUT
@@ -20,6 +27,7 @@ from spinward.models.sampled import SampledSteps, is_held_out
 from spinward.presets.choice import preset
 from spinward.run.run import train
 from spinward.structs import shared
+from spinward.trees import finite
 
 MBPO, SAC = ALGORITHMS["mbpo"], ALGORITHMS["sac"]
 SPEC = Spec(Box((2,)), Box((1,), -1.0, 1.0))
@@ -222,6 +230,19 @@ def test_coverage_and_errors_of_members_are_those_of_held_out_steps():
     sure = replace(model, members=jax.tree.map(lambda x: x[:2], members))
     assert float(coverage(sure, steps)) == pytest.approx(0.9, abs=0.02)
     assert float(coverage(model, steps)) < 0.7
+
+
+def test_a_model_that_diverges_ends_the_run_and_is_named():
+    """Its weights are spoilt, and so large a step size leaves them so."""
+    mbpo = tiny(MBPO, model_lr=1e6)
+    agent, batches = mbpo.init(jax.random.key(0), SPEC), transitions(2, 2, 8)
+    wild = jax.tree.map(lambda x: 1e3 * (1 + x), agent.learner.model.layers)
+    members = replace(agent.learner.model, layers=wild)
+    agent = replace(agent, learner=replace(agent.learner, model=members))
+    _, told = jax.jit(mbpo.update)(agent, batches, jax.random.key(1))
+    assert "model_error" in in_metrics(told)
+    assert not finite(told["model_error"])
+    assert float(or_diverged(jnp.float32(99.0))) == 99.0
 
 
 @pytest.mark.parametrize(

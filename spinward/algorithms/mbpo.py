@@ -34,7 +34,7 @@ from spinward.experience.wanted import Samples, rows, samples
 from spinward.learning import critics
 from spinward.learning.steps import Learner, adam
 from spinward.models.branched import EnsembleWorld, ImaginedSteps, branched
-from spinward.models.diagnostics import diagnosed, member_errors
+from spinward.models.diagnostics import diagnosed, member_errors, or_diverged
 from spinward.models.dynamics import Dynamics, VectorScale
 from spinward.models.ending import EndClassifier, fit_end
 from spinward.models.fitting import fit, optimiser
@@ -174,7 +174,9 @@ class MBPO:
                 end, model, steps, k_end, adam(self.model_lr), self.model_batch, self.minibatches
             )
             fitted, classifier = fitted | ended, end.model
-        elites = jnp.argsort(member_errors(model, steps))[: self.elites]
+        errors = member_errors(model, steps)
+        fitted["model_error"] = or_diverged(errors.mean())
+        elites = jnp.argsort(errors)[: self.elites]
         world = EnsembleWorld(model, elites, classifier, agent.spec, self.terminal)
         fitted |= diagnosed(model, steps, jax.tree.map(lambda x: x[0], batches))
         scales = {"inputs": model.inputs, "targets": model.targets}

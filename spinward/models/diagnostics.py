@@ -13,6 +13,14 @@ from spinward.models.fitting import FitData, held_out_loss
 CENTRAL = 0.9  # probability of the interval whose coverage is measured
 HALF_WIDTH = 1.6448536269514722  # of that interval of a normal distribution, in deviations
 
+DIVERGED = 100.0  # squared error of normalised targets: ten deviations, on average
+
+
+def or_diverged(error: Array) -> Array:
+    """`error`, or infinity where the model has diverged, which ends a run. The mean of
+    all targets, as a prediction, has an error of about 1."""
+    return jnp.where(error > DIVERGED, jnp.inf, error)
+
 
 def member_errors(model: Dynamics, steps: FitData) -> Array:
     """The squared error [members] of normalised targets, on held-out rows."""
