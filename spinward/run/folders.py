@@ -12,7 +12,7 @@ from spinward.core import replace
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.run.experiment import Experiment
 from spinward.store import checkpoint, files, integrity
-from spinward.store import log as record
+from spinward.store import points as log_points
 
 PARTS = (  # of a shard
     "lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best",
@@ -63,7 +63,7 @@ def run_of(folder: Path) -> Path:
 
 def points(run: Path) -> list[dict[str, Any]]:
     """The log points that all shards have, with the seeds of all."""
-    logs = [record.read(folder / "metrics.jsonl", run) for folder in folders(run)]
+    logs = [log_points.read(folder / "metrics.jsonl", run) for folder in folders(run)]
     return [merged(run, lines) for lines in zip(*logs, strict=False)]
 
 

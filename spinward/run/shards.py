@@ -26,7 +26,7 @@ from spinward.run.folders import folders, merged, run_of
 from spinward.run.stopping import disk_errors, stopping
 from spinward.run.watching import STOP, Options, Point, Watch
 from spinward.store import files
-from spinward.store import log as record
+from spinward.store.points import Tail
 
 POLL_S = 0.1
 TAIL = 2**16  # bytes at the end of a process's standard error
@@ -156,7 +156,7 @@ class MergedProgress:
         self.run, self.watch, self.stride = run, watch, made.stride
         self.iterations, _ = made.experiment.plan(self.stride)
         places = [run / "shards" / str(i) / "metrics.jsonl" for i in range(len(made.shards))]
-        self.logs = [record.Tail(place, run) for place in places]
+        self.logs = [Tail(place, run) for place in places]
         self.waiting: list[list[dict[str, Any]]] = [[] for _ in places]
         before = self.new_points()
         self.began, self.first = time.monotonic(), before[-1]["iteration"] if before else 0
