@@ -15,7 +15,7 @@ ORDER = (
     ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("people",),
-    ("run",), ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("run",), ("report",), ("board",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {

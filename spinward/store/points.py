@@ -68,3 +68,19 @@ def checked(point: Any) -> dict[str, Any]:
         if not all(x is None or type(x) in (int, float) for x in known):
             raise ValueError(f"{name} {values!r:.40}")
     return point  # type: ignore[no-any-return]
+
+
+def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """One log point with the seeds of all shards.
+
+    Raises:
+        DamagedFileError: the shards are at different points, or have different metrics.
+    """
+    whole = dict(lines[0])
+    for line in lines[1:]:
+        if line.keys() != whole.keys() or line["iteration"] != whole["iteration"]:
+            raise DamagedFileError(
+                f"{run / 'shards'}: the logs of the shards differ at iteration {line['iteration']}"
+            )
+        whole |= {k: whole[k] + v for k, v in line.items() if isinstance(v, list)}
+    return whole
