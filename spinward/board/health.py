@@ -27,7 +27,8 @@ def damage(run: Path, shards: list[Path], deep: bool = False) -> list[str]:
 
 def check(run: Path, shard: Path, deep: bool) -> None:
     """Raises DamagedFileError for what is damaged in a shard."""
-    for name in (LOG, "lock", "stderr", "checkpoints", "times.jsonl", "saved"):
+    names = (LOG, "lock", "stderr", "times.jsonl", "saved") if deep else ()
+    for name in ("checkpoints", *names):
         files.inside(run, shard / name)
     saved = manifest.checkpoints(shard / "checkpoints")
     if not saved:

@@ -19,7 +19,8 @@ from spinward.store.headline import EVALUATION, RETURN, of_points
 from spinward.store.points import LIMIT, checked
 
 CONFIG_LIMIT = 2**20  # bytes
-TAIL = 2**15  # bytes read first from the end of a log
+TAIL = 2**13  # bytes read first from the end of a log
+POINTS = 8  # the last log points of which a row has the newest values
 LOG, TIMES, ERROR = "metrics.jsonl", "times.jsonl", "stderr"
 
 
@@ -120,7 +121,7 @@ def reached(config: dict[str, Any], last: dict[str, Any]) -> bool:
 
 
 def log_end(path: Path, run: Path) -> list[dict[str, Any]]:
-    """The complete log points at the end of a log: at least one, where there is one."""
+    """The last complete log points of a log: a few, and at least one, where there is one."""
     try:
         with files.opened(path, run, "rb") as file:
             size, length = os.fstat(file.fileno()).st_size, TAIL
@@ -134,7 +135,7 @@ def log_end(path: Path, run: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     try:
-        return [checked(json.loads(line)) for line in lines]
+        return [checked(json.loads(line)) for line in lines[-POINTS:]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedFileError(f"{path}: no log point ({error!r:.100})") from None
 

@@ -21,10 +21,11 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from spinward.board import health, views
+from spinward.board import health, reading, views
 from spinward.board.curves import RunCurves
 from spinward.board.reading import RunRow
 from spinward.board.runs import Runs, readable
+from spinward.errors import SpinwardError
 from spinward.people.guard import Guard, Places, Refused
 from spinward.people.handling import asset, endpoint, text
 from spinward.people.server import ASSETS as PEOPLE_ASSETS
@@ -136,6 +137,10 @@ class BoardServer:
         key, row = request.path_params["run"], self.row(request.path_params["run"])
         config, shards = views.settings(row.path), files.numbered(row.path / "shards")
         warnings = dict.fromkeys((*row.warnings, *health.damage(row.path, shards, deep=True)))
+        try:
+            row = row._replace(last=reading.newest_values([self.curves.points(row)]))
+        except (SpinwardError, OSError) as error:
+            warnings[str(error)] = None
         words = {"settings": config, "warnings": list(warnings), "videos": views.videos(row.path)}
         return self.page("run.html", key=key, row=row, speed=views.speed(row), **words)
 
