@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spinward.errors import DamagedFileError
-from spinward.store import files, manifest
-from spinward.store.points import content
+from spinward.evaluation import reward_hacking
+from spinward.store import files, manifest, points
 
 LOG = "metrics.jsonl"
 QUIET_S = 600.0  # a run that is running has logged nothing for so long
@@ -49,7 +49,7 @@ def check(run: Path, shard: Path, deep: bool) -> None:
 def check_digests(run: Path, log: Path, info: dict[str, Any]) -> None:
     """Compares the settings and the log of a run with the digests in a checkpoint's info."""
     expected = (
-        (log, content(log, run)[: info.get("log_bytes", 0)], info.get("log_sha256")),
+        (log, points.content(log, run)[: info.get("log_bytes", 0)], info.get("log_sha256")),
         (run / "config.json", files.read(run / "config.json", run, 2**20),
          info.get("config_file_sha256")),
     )  # fmt: skip
@@ -67,6 +67,19 @@ def of_metrics(last: dict[str, Any]) -> list[str]:
         if values and all(x is None for x in values):
             warnings.append(f"{name} has had no finite value lately")
     return warnings
+
+
+def hacking(run: Path, shards: list[Path], config: dict[str, Any]) -> list[str]:
+    """A warning for each seed whose reward may be exploited. It takes the whole log, which is read
+    only where a run is evaluated in an environment that it is not trained in."""
+    if not reward_hacking.applies(config):
+        return []
+    try:
+        logs = [points.read(shard / LOG, run) for shard in shards]
+        merged = [points.merged(run, lines) for lines in zip(*logs, strict=False)]
+        return reward_hacking.in_log(merged, config)
+    except (DamagedFileError, ValueError):  # it is a warning of its own
+        return []
 
 
 def quiet(changed: float, now: float | None = None) -> list[str]:

@@ -55,12 +55,13 @@ def read(path: Path) -> RunRow:
         config = config_of(path)
         shards = [files.inside(path, p) for p in files.numbered(path / "shards")]
         row = with_log(RunRow(path, **described(config)), config, shards)
+        warnings = (*row.warnings, *health.hacking(path, shards, config))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (
             str(error) if isinstance(error, DamagedFileError) else f"unreadable: {error!r:.120}"
         )
         return RunRow(path, bytes=size, changed=changed, warnings=(reason,))
-    warnings = (*row.warnings, *health.damage(path, shards), *health.of_metrics(row.last))
+    warnings = (*warnings, *health.damage(path, shards), *health.of_metrics(row.last))
     return row._replace(bytes=size, changed=changed, warnings=warnings)
 
 

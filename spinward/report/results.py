@@ -9,6 +9,7 @@ import numpy as np
 
 from spinward.core import Renders
 from spinward.errors import SettingsError, nearest
+from spinward.evaluation import reward_hacking
 from spinward.evaluation.statistics import described
 from spinward.report import page as report
 from spinward.report import plot
@@ -150,7 +151,7 @@ def notes_of(run: Run, headline: Headline) -> list[str]:
             f"exploration{where}. The highest of many evaluations is above what its agent would "
             "score in others."
         )
-    return notes
+    return [*notes, *reward_hacking.in_log(run.points, run.config)]
 
 
 def column(headline: Headline) -> str:

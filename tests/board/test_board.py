@@ -443,3 +443,13 @@ def test_the_list_can_be_sorted_by_each_column(tmp_path, by):
     assert by != "run" or names == ["a", "b", "c"]
     assert by not in ("steps", "value") or names == ["c", "a", "b"]
     assert f'href="/?sort={by}' in page(client_of(tmp_path), f"/?sort={by}") or by == "nothing"
+
+
+def test_a_reward_that_may_be_exploited_is_a_warning(tmp_path):
+    run = make(tmp_path, "run", points=0, shards=1, evaluate_env="Other", evaluate_every=1)
+    lines = [made.line(i + 1) | {"evaluation_return": [-float(i)]} for i in range(12)]
+    text = "".join(json.dumps(x) + "\n" for x in lines)
+    (run / "shards/0/metrics.jsonl").write_text(text)
+    row = next(iter(Runs(tmp_path).rows().values()))
+    assert row.warnings[0].startswith("seed 0: reward hacking? at 1,000 steps")
+    assert "reward hacking?" in page(client_of(tmp_path), f"/run/{digest('run')}")
