@@ -32,10 +32,10 @@ from spinward.run.run import Run, train
 from spinward.store.files import write_atomically
 
 SEEDS = {"laptop": 10, "paper": 20}
-RACING = PPO(envs=64, rollout=50, lr=5e-4, entropy_coef=0.02, epochs=4, lam=0.98)
-ON_SCORE = PPO(envs=24, rollout=50, lr=3e-4, entropy_coef=0.1, epochs=4)
-LEARN, GO_ON = 320_000, 240_000  # steps
-POINTS = 200  # evaluations of each run that goes on: one at each iteration
+RACING = PPO(envs=64, rollout=50, lr=5e-4, entropy_coef=0.05, epochs=4, lam=0.98)
+ON_SCORE = PPO(envs=64, rollout=50, lr=1e-4, entropy_coef=0.1, epochs=4)
+LEARN, GO_ON = 320_000, 480_000  # steps
+POINTS = 150  # evaluations of each run that goes on: one at each iteration
 EPISODES = 16  # of each evaluation
 LABELS, CLIP, MISTAKES = 300, 25, 0.1  # comparisons of the judge: how many, steps, wrong answers
 FITS = 300  # gradient steps of the judge
@@ -93,7 +93,7 @@ def followed(racing: Run, env: str, judges: Any, out: Path, name: str) -> Scores
         points.append(measure(made.algorithm, agents.agent, judges, point_keys, env=on))
 
     trained(ON_SCORE, env, GO_ON, seeds, out, name, watch=watch, logs=POINTS,
-            start_from=str(racing.path), start_parts=("model",))  # fmt: skip
+            start_from=str(racing.path))  # fmt: skip
     return Scores(
         *(np.stack([np.asarray(x) for x in part], 1) for part in zip(*points, strict=True))
     )
