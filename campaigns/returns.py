@@ -78,6 +78,7 @@ TASKS = {
     "rem-cartpole": Task("rem", "CartPole-v1", 500_000, 10, 489, "as DQN"),
     "rem-acrobot": Task("rem", "Acrobot-v1", 500_000, 10, -89, "as DQN"),
     "ppo-lunarlander": Task("ppo", "envpool:LunarLander-v3", 1_000_000, 10, 242, "zoo 242.1, v2"),
+    "dqn-cartpole-short": Task("dqn", "CartPole-v1", 100_000, 10, 475, "ours: every seed"),
     "dqn-lunarlander": Task("dqn", "envpool:LunarLander-v3", 100_000, 10, 154, "zoo 154.4, v2"),
     "qrdqn-lunarlander": Task("qr_dqn", "envpool:LunarLander-v3", 100_000, 10, 70, "zoo 70.2, v2"),
     "trpo-lunarlander": Task("trpo", "envpool:LunarLander-v3", 200_000, 10, 133, "zoo 133.2, v2"),

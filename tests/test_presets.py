@@ -184,7 +184,7 @@ def test_a_name_loses_the_prefix_of_a_library_alone():
 
 def test_a_preset_fits_where_all_its_criteria_hold():
     task, steps = Task("Hopper-v4", "vector", "continuous", HOST, 1000), 50_000
-    lengths = {"limits": (1, 1000), "episodes": 50}
+    lengths = {"limits": (1, 1000), "episodes": 50, "steps": 50_000}
     kind = {"obs": ("table", "vector"), "action": "continuous", "where": HOST, **lengths}
     for right in ({}, {"tasks": ("Hopper*",)}, kind):
         assert Preset("p", {}, **right).fits(task, steps)
@@ -198,6 +198,7 @@ def test_a_preset_fits_where_all_its_criteria_hold():
         {"limits": (1, 999)},
         {"limits": (1001, 2000)},
         {"episodes": 49},
+        {"steps": 49_999},
     ):
         assert not Preset("p", {}, **wrong).fits(task, steps)
 
@@ -258,8 +259,9 @@ def test_a_setting_by_the_length_of_a_run_says_so():
     assert str(OfSteps(9, 64, 256, 64)) == (
         "steps / 9, at least 64, at most 256, a multiple of 64"
     ) and [OfSteps(9, 64, 256, 64).at(n) for n in (1, 1_200, 9_999)] == [64, 128, 256]
-    assert Preset("p", {}, limits=(1, 200), episodes=50).serves == (
-        "episodes of at most 200 steps; runs of at most 50 whole episodes"
+    assert Preset("p", {}, limits=(1, 200), steps=5_000, episodes=50).serves == (
+        "episodes of at most 200 steps; runs of at most 5,000 steps; "
+        "runs of at most 50 whole episodes"
     )
     assert Preset("p", {}, tasks=("X-v0",), asked=True).serves == (
         "--preset p, or --preset tuned in X-v0"

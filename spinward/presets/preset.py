@@ -43,6 +43,7 @@ class Preset(NamedTuple):
     where: str = ""  # JAX or host
     limits: tuple[int, int] = ANY  # the least and the most steps of an episode
     episodes: int = 0  # the most whole episodes that the steps of a run make; 0: any number
+    steps: int = 0  # the most of a run; 0: any number
     tasks: tuple[str, ...] = ()  # names without a library's prefix; `Hopper*` is any beginning
     asked: bool = False  # applies only where its name is given
 
@@ -54,6 +55,7 @@ class Preset(NamedTuple):
             and self.action in ("", task.action)
             and self.where in ("", task.where)
             and self.limits[0] <= task.limit <= self.limits[1]
+            and (not self.steps or steps <= self.steps)
             and (not self.episodes or steps <= self.episodes * task.limit)
             and (not self.tasks or self.is_tuned_for(task))
         )
@@ -84,6 +86,7 @@ class Preset(NamedTuple):
         least, most = self.limits
         sides = [f"at least {least:,}"] * (least > 1) + [f"at most {most:,}"] * (most < ANY[1])
         parts = [f"episodes of {' and '.join(sides)} steps" if sides else ""]
+        parts += [f"runs of at most {self.steps:,} steps"] * (self.steps > 0)
         parts += [f"runs of at most {self.episodes} whole episodes"] * (self.episodes > 0)
         return "; ".join(part for part in parts if part)
 

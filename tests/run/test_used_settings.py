@@ -66,6 +66,7 @@ def test_presets_are_listed_with_what_they_are_for(capsys):
     assert {row["algorithm"] for row in rows} == set(with_presets())
     dqn = [row for row in rows if row["algorithm"] == "dqn"]
     assert [row["name"] for row in dqn] == [
+        "few-steps",
         "small-image",
         "atari",
         "image",
@@ -73,8 +74,8 @@ def test_presets_are_listed_with_what_they_are_for(capsys):
         "nature",
         "dopamine",
     ]
-    assert dqn[3]["settings"]["warmup"] == "steps / 50, at least 1,000, at most 5,000"
-    assert dqn[3]["settings"]["hidden"] == [64, 64] and dqn[4]["for"] == "--preset nature"
+    assert dqn[4]["settings"]["warmup"] == "steps / 50, at least 1,000, at most 5,000"
+    assert dqn[4]["settings"]["hidden"] == [64, 64] and dqn[5]["for"] == "--preset nature"
     text = printed(capsys, "presets", "ppo").out
     heads = [line for line in text.splitlines() if not line.startswith(" ")]
     assert (
