@@ -19,7 +19,9 @@ OTHERS = {  # public names of other folders
     "SettingsError": "errors",
     "Stopped": "errors",
     "load": "run.run",
+    "Tuning": "tuning.search",
     "train": "run.run",
+    "tune": "tuning.search",
 }
 
 

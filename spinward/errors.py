@@ -24,11 +24,15 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "jinja2": "language",
     "jumanji": "jumanji",
     "mujoco": "mujoco",
+    "optuna": "tune",
     "ray": "ray",
     "six": "gymnax",
     "starlette": "web",
+    "tensorboardX": "tensorboard",
     "tokenizers": "language",
+    "trackio": "trackio",
     "uvicorn": "web",
+    "wandb": "wandb",
 }
 
 

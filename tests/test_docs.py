@@ -65,7 +65,7 @@ def test_every_block_of_python_says_what_it_is(page):
     assert all(kind in kinds and bool(name) == kinds[kind] for kind, name, _ in BLOCKS[page])
 
 
-SLOW = {"docs/guide/networks.md"}  # whose blocks take a minute
+SLOW = {"docs/guide/networks.md", "docs/guide/tuning.md"}  # whose blocks take a minute
 RUNNABLE = [n for n, found in BLOCKS.items() if any(k == "runnable" for k, _, _ in found)]
 
 

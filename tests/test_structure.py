@@ -14,8 +14,9 @@ ORDER = (
     ("networks",), ("targets", "losses"),
     ("learning",), ("search",), ("envs",), ("models",), ("experience", "rewards"), ("algorithms",),
     ("presets",), ("loop",),
-    ("programs",), ("faults",), ("evaluation",), ("store",), ("data",), ("language",), ("people",),
-    ("run",), ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("programs",), ("faults",), ("evaluation",), ("store",), ("loggers",), ("data",), ("language",),
+    ("people",),
+    ("run",), ("tuning",), ("report",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {

@@ -8,6 +8,7 @@ from spinward import interrupts
 COMMANDS = {
     "train": "train an algorithm in an environment, or on logged data",
     "resume": "continue a run where it stopped",
+    "tune": "search for settings of an algorithm",
     "evaluate": "score a run's policies over whole episodes",
     "diagnose": "say whether a run on logged data is over- or under-fitted",
     "watch": "make a video of a run's policy",

@@ -4,7 +4,7 @@ import time
 
 from spinward import interrupts
 from spinward.cli.parser import OLDER, Parser, say
-from spinward.cli.train import add_running, finish
+from spinward.cli.train import add_running, finish, require_loggers
 from spinward.store import settings
 
 
@@ -27,12 +27,13 @@ def run(words: list[str]) -> int:
     began = time.monotonic()
     interrupts.set_run(ask.run)
     run = load(ask.run, ask.trust, ask.older)
+    require_loggers(ask.logger)
     if ask.steps:
         run.extend(ask.steps)  # which says how the run differs from one of this length at once
     kept = [checkpoint.checkpoints(f / "checkpoints") for f in folders(run.path)]
     note = resume_note(run) if any(kept) else "no step is saved yet, so it begins anew"
     longer = f"to {ask.steps:,} steps of each seed"
     say(f"resuming {run.path}: {longer if ask.steps and any(kept) else note}")
-    run.train(Progress(run.made.experiment), ask.checkpoint_every)
+    run.train(Progress(run.made.experiment), ask.checkpoint_every, loggers=ask.logger)
     finish(run, began, ask)
     return 0

@@ -33,6 +33,7 @@ def run(words: list[str]) -> int:
     from spinward.experience import replay_bytes as stored_bytes
     from spinward.run.run import create
 
+    require_loggers(ask.logger)
     run = create(experiment, Path(ask.out), ask.name)
     seeds = f"{experiment.seeds} seeds from" if experiment.seeds > 1 else "seed"
     say(f"{name} in {experiment.env}, {seeds} {experiment.seed}: {run.path}")
@@ -43,7 +44,7 @@ def run(words: list[str]) -> int:
     if outcome := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
         say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
-    run.train(progress, ask.checkpoint_every, trust=True)
+    run.train(progress, ask.checkpoint_every, trust=True, loggers=ask.logger)
     if online:
         run = go_on(run, online, ask)
     finish(run, began, ask)
@@ -164,7 +165,20 @@ def add_running(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=float, default=30.0, help="seconds between checkpoints"
     )
+    parser.add_argument(
+        "--logger",
+        type=settings.reader(tuple[str, ...]),
+        default=(),
+        help="also log to tensorboard, wandb or trackio; commas between several",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON document")
+
+
+def require_loggers(names: tuple[str, ...]) -> None:
+    if names:
+        from spinward.run import mirror
+
+        mirror.require(names)
 
 
 def checked(hint: Any) -> Any:

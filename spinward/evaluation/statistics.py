@@ -109,6 +109,15 @@ def sentence(numbers: dict[str, Any], form: str = ".1f") -> str:
     return f"{numbers['statistic']} {value} ({numbers['interval']}{bounds})"
 
 
+def last_returns(returns: np.ndarray, episodes: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """The mean return [seed] of the episodes that ended in the last `share` of the log points, from
+    the mean returns and the numbers of episodes [seed, point]; NaN where none ended."""
+    last = max(1, int(np.ceil(returns.shape[1] * share)))
+    total = np.nansum((returns * episodes)[:, -last:], 1)
+    count = episodes[:, -last:].sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def interquartile_mean(x: ArrayLike, axis: int | tuple[int, ...] | None = 0) -> np.ndarray:
     """The mean of the scores without the lowest and the highest quarter.
 

@@ -16,10 +16,11 @@ from spinward.envs.recorded import require_env
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.evaluation import texts
 from spinward.evaluation.episodes import Agents, Score, evaluate
+from spinward.evaluation.statistics import last_returns
 from spinward.experience.cluster import require_ray
 from spinward.experience.texts import TextBatches
 from spinward.rewards.function import Function
-from spinward.run import device, folders, inputs, shards, warm_start
+from spinward.run import device, folders, inputs, mirror, shards, warm_start
 from spinward.run.anchored import anchored
 from spinward.run.asked import experiment_of, needs_one_process
 from spinward.run.assemble import Assembled, assemble
@@ -52,31 +53,31 @@ def train(
     checkpoint_s: float = 30.0,
     env_settings: dict[str, Any] | None = None,
     between: Between | None = None,
+    loggers: tuple[str, ...] = (),
     **more: Any,
 ) -> "Run":
     """Trains `seeds` agents at once and returns the run, which is a folder of `out`.
 
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
-    `env` is a name (see `spinward.envs.ids.make`), a class or function that makes an environment,
-    or a JAX environment; `env_settings` are its settings. Without one, `data` give the spaces.
-    `steps` are env steps of each seed, or gradient steps on `data` alone. `more` are other fields
-    of an `Experiment`, such as `evaluate_every`.
-
-    `watch(point)` is called at each log point (see `Point`); if it returns `spinward.STOP`, the run
-    is saved and ends. `between(state, iteration) -> state` may change the state there.
+    `env` is a name (see `spinward.envs.ids.make`), a class or function that makes one, or a JAX
+    environment; `env_settings` are its settings. Without one, `data` give the spaces. `steps` are
+    env steps of each seed, or updates on `data` alone; `more`: see `Experiment`.
+    `watch(point)` gets each log point (see `Point`), and may end the run with `spinward.STOP`.
+    `between(state, iteration) -> state` may change the state. `loggers` are names, as `wandb`.
 
     Raises:
-        SettingsError: settings that cannot work, before anything is written.
+        SettingsError: settings that cannot work, before a folder is made.
         NonFiniteError: training broke; the last finite state is saved.
     """
+    mirror.require(loggers)
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
     more = {k: v.path if isinstance(v, Run) else v for k, v in more.items()}
     env_choice = env_choice_of(env, env_settings, bool(more["data"]))
     experiment = experiment_of(algorithm, env_choice, reward, more)
-    if needs_one_process(experiment, watch, between):
-        experiment = replace(experiment, shards=1)
+    alone = needs_one_process(experiment, watch, between)
+    experiment = replace(experiment, shards=1) if alone else experiment
     run = create(experiment, Path(out), name, exist_ok)
-    return run.train(watch, checkpoint_s, trust=True, between=between)
+    return run.train(watch, checkpoint_s, True, between, loggers)
 
 
 def create(experiment: Experiment, out: Path, name: str = "", exist_ok: bool = False) -> "Run":
@@ -145,6 +146,7 @@ class Run:
         checkpoint_s: float = 30.0,
         trust: bool = False,
         between: Between | None = None,
+        loggers: tuple[str, ...] = (),
     ) -> "Run":
         """Trains from the last checkpoint to the end; does nothing if the run is at its end."""
         self.trust = self.trust or trust
@@ -152,8 +154,9 @@ class Run:
         if self.older:
             self.checkpoint_paths()
         watch = watched(self.made.experiment, self.path.name, watch)
-        options = Options(watch, checkpoint_s, between, self.older)
-        with removed_if_refused(self.path if self.fresh else None):
+        refused = removed_if_refused(self.path if self.fresh else None)
+        with refused, mirror.mirrored(loggers, self.path, self.config, watch) as watch:
+            options = Options(watch, checkpoint_s, between, self.older)
             shards.train(self.made, self.path, options, self.trust)
         return self
 
@@ -206,7 +209,7 @@ class Run:
     def curves(self, metric: str = "episode_return") -> tuple[np.ndarray, np.ndarray]:
         """Steps [point] and a metric [seed, point]; NaN where a seed ended no episode.
 
-        `episode_return` is the environment's own reward, of the episodes trained on.
+        `episode_return` is the environment's reward of episodes trained on.
         """
         points = [p for p in self.points if metric in p]
         steps = np.array([p["env_steps"] for p in points], np.int64)
@@ -215,20 +218,13 @@ class Run:
 
     def final(self, share: float = 0.1) -> np.ndarray:
         """The mean return [seed] of the episodes that ended in the last `share` of the run."""
-        _, returns = self.curves()
-        _, episodes = self.curves("episodes")
-        last = max(1, int(np.ceil(returns.shape[1] * share)))
-        total = np.nansum((returns * episodes)[:, -last:], 1)
-        count = episodes[:, -last:].sum(1)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return last_returns(self.curves()[1], self.curves("episodes")[1], share)
 
     def agents(self, checkpoint: str | int = "last") -> Agents:
         """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
-        made = self.made
-        places = self.checkpoint_paths(checkpoint)
-        agents = made.agents(self.path, places)
-        algorithm = made.acting(int(places[0].name))
+        made, places = self.made, self.checkpoint_paths(checkpoint)
+        algorithm, agents = made.acting(int(places[0].name)), made.agents(self.path, places)
         return Agents(algorithm, agents, made.env, made.experiment.seeds)
 
     def evaluate(
@@ -248,11 +244,11 @@ class Run:
             SettingsError: the other environment has other observations or actions.
         """
         agents = self.agents(checkpoint)
-        if not env:
-            require_env(agents.env)
         if env:
             agents = agents._replace(env=fitting(env_choice_of(env), self.made))
-        elif isinstance(self.made.env, FilePrompts):
+        else:
+            require_env(agents.env)
+        if not env and isinstance(self.made.env, FilePrompts):
             return texts.evaluate(self.with_scorer(agents), episodes, explore, seed)
         return evaluate(agents, episodes, explore, seed, limit)
 
@@ -275,9 +271,8 @@ class Run:
     def policy(self, seed: int = 0, checkpoint: str | int = "last") -> TrainedPolicy:
         """The policy of one of the run's seeds: `action = policy(obs)`."""
         agents = self.agents(checkpoint)
-        return TrainedPolicy(
-            agents.algorithm, jax.tree.map(lambda x: x[seed], agents.agent), agents.env.spec
-        )
+        agent = jax.tree.map(lambda x: x[seed], agents.agent)
+        return TrainedPolicy(agents.algorithm, agent, agents.env.spec)
 
     def plot(self, *others: "Run", metric: str = "") -> Any:
         """The curves of a metric, as a picture that a notebook shows; it has `save(path)`."""
