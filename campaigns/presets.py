@@ -208,6 +208,7 @@ def summary() -> dict[str, Any]:
         }
     result = {"rule": (__doc__ or "").partition("\n\nThe rule, ")[2], "rows": rows}
     result = {**result, "verdicts": verdicts, "tuned_on": list(TUNED_ON)}
+    result["date"] = time.strftime("%Y-%m-%d")
     (RESULTS / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
     for line in rows:
         scores = "  ".join(f"{side} {line[side]:9.1f}" for side in (OURS, SB3, RANDOM))

@@ -9,7 +9,10 @@ DISCRETE = {
     "rollout": 256,
     "minibatches": 8,
     "max_grad_norm": 0.5,
+    "gamma": 0.999,
+    "lam": 0.98,
     "normalise_obs": True,
+    "normalise_reward": True,
 }
 NUMBERS = {
     "envs": 64,
