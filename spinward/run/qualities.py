@@ -94,7 +94,7 @@ def generate(request: Request, path: Path, watch: Watch = lambda point: None) ->
 
 def recorded_random(request: Request, env: Any, folder: Path) -> None:
     spec = env.spec
-    steps = recording.played(env, Uniform(spec), (), request.steps, request.seed)
+    steps = recording.played(env, Uniform(spec), jnp.zeros(()), request.steps, request.seed)
     reference = {"random": random_return(request, env)}
     recording.write(folder, about(request, spec, "uniformly random actions", reference), [steps])
 
