@@ -2,7 +2,6 @@
 al., 2019, their code)."""
 
 from spinward.models.imagined import hopper, inverted_pendulum, walker2d
-from spinward.presets.classic import PENDULUM
 from spinward.presets.preset import OfSteps, Preset
 
 SMALL_WORLD = {
@@ -23,7 +22,7 @@ SMALL_WORLD = {
 MUJOCO = {"entropy_per_action": -1.0 / 3.0, "learn_terminal": False}
 
 PRESETS = (
-    Preset("pendulum", SMALL_WORLD, tasks=PENDULUM),
+    Preset("pendulum", SMALL_WORLD, tasks=("Pendulum-v1",)),
     Preset(
         "inverted-pendulum",
         {"entropy_per_action": -0.05, "updates": 2_500, "warmup": 500, "learn_terminal": False}

@@ -2,7 +2,6 @@
 others."""
 
 from spinward.models.imagined import hopper, inverted_pendulum, walker2d
-from spinward.presets.classic import PENDULUM
 from spinward.presets.preset import OfSteps, Preset
 
 SMALL_WORLD = {
@@ -15,7 +14,7 @@ SMALL_WORLD = {
 }
 
 PRESETS = (
-    Preset("pendulum", SMALL_WORLD, tasks=PENDULUM),
+    Preset("pendulum", SMALL_WORLD, tasks=("Pendulum-v1",)),
     Preset(
         "inverted-pendulum",
         {"learn_terminal": False, "terminal": inverted_pendulum},

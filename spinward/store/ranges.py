@@ -66,6 +66,7 @@ NAMES = (
     (AT_LEAST_1, "memories neighbours policies predictions lives lifetime delay iterations tries"),
     (AT_LEAST_0, "weight range ahead"),
     (AT_LEAST_1, "candidates samples real elites branch kept window critics"),
+    (AT_LEAST_1, "bins plans expand"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),
     (AT_LEAST_1, "labels segment rounds overlap candidates fps members first_updates"),
     (ABOVE_0, "scale"),
