@@ -255,6 +255,10 @@ OTHERS = {  # file, what, command, seeds, and the date where the file has none
         "SAC on HalfCheetah beside stable-baselines3",
         "python -m campaigns.sac_halfcheetah_vs_sb3", "0 and 1", "",
     ),
+    "presets/summary.json": (
+        "presets beside stable-baselines3's defaults, in tasks that they were not chosen on",
+        "python -m campaigns.presets", "from 1000 on", "",
+    ),
     "returns/minatar/table-1000000.json": (
         "the agents of MinAtar beside each other", "python -m campaigns.minatar", "0 to 2",
         "2026-11-30",
@@ -288,7 +292,7 @@ def own_records() -> list[Record]:
     files = [p.relative_to(RESULTS).as_posix() for p in sorted(RESULTS.rglob("*.json"))]
     found = [other(file) for file in OTHERS]
     for file in files:
-        if file in (BROUGHT, *OTHERS) or file.startswith("smollm2/"):
+        if file in (BROUGHT, *OTHERS) or file.startswith(("smollm2/", "presets/")):
             continue
         if file.startswith("reproduce/"):
             found += [reproduction(file)] if file.count("/") == 2 and is_rows(file) else []

@@ -27,6 +27,7 @@ class Task(NamedTuple):
     seeds: int
     target: float
     source: str
+    preset: str = ""  # in place of the one for its kind
 
 
 TASKS = {
@@ -76,12 +77,22 @@ TASKS = {
     "ensemble-acrobot": Task("ensemble_dqn", "Acrobot-v1", 500_000, 10, -89, "as DQN"),
     "rem-cartpole": Task("rem", "CartPole-v1", 500_000, 10, 489, "as DQN"),
     "rem-acrobot": Task("rem", "Acrobot-v1", 500_000, 10, -89, "as DQN"),
+    "ppo-lunarlander": Task("ppo", "envpool:LunarLander-v3", 1_000_000, 10, 242, "zoo 242.1, v2"),
+    "dqn-cartpole-short": Task("dqn", "CartPole-v1", 100_000, 10, 475, "ours: every seed"),
+    "dqn-lunarlander": Task("dqn", "envpool:LunarLander-v3", 100_000, 10, 154, "zoo 154.4, v2"),
+    "qrdqn-lunarlander": Task("qr_dqn", "envpool:LunarLander-v3", 100_000, 10, 70, "zoo 70.2, v2"),
+    "trpo-lunarlander": Task("trpo", "envpool:LunarLander-v3", 200_000, 10, 133, "zoo 133.2, v2"),
+    "a2c-lunarlander": Task("a2c", "envpool:LunarLander-v3", 200_000, 10, 156, "zoo 155.8, v2"),
     # 1,000 random steps come before each of these, and count where the score was had.
     "sac-pendulum": Task("sac", "Pendulum-v1", 19_000, 10, -157, "zoo -157.0 at 20k"),
     "td3-pendulum": Task("td3", "Pendulum-v1", 19_000, 10, -152, "zoo -151.9 at 20k"),
     "ddpg-pendulum": Task("ddpg", "Pendulum-v1", 19_000, 10, -152, "zoo -152.1 at 20k"),
-    "sac-mountaincar": Task("sac", "MountainCarContinuous-v0", 49_000, 10, 94, "zoo 94 at 50k"),
-    "td3-mountaincar": Task("td3", "MountainCarContinuous-v0", 299_000, 10, 93, "zoo 93 at 300k"),
+    "sac-mountaincar": Task(
+        "sac", "MountainCarContinuous-v0", 49_000, 10, 94, "zoo 94 at 50k", "tuned"
+    ),
+    "td3-mountaincar": Task(
+        "td3", "MountainCarContinuous-v0", 299_000, 10, 93, "zoo 93 at 300k", "tuned"
+    ),
     "sac-discrete-cartpole": Task("sac_discrete", "CartPole-v1", 100_000, 10, 475, "ours"),
     "sac-discrete-acrobot": Task("sac_discrete", "Acrobot-v1", 100_000, 10, -89, "as DQN"),
     "ppo-halfcheetah-v5": Task("ppo", "HalfCheetah-v5", 300_000, 1, 1000, "ours: it learns"),
@@ -132,7 +143,7 @@ def trained(task: Task, seeds: int, seed: int) -> Any:
     from spinward.store import settings
 
     kind = settings.find("algorithms", task.algorithm)
-    chosen, reward = preset(kind, task.env, task.steps)
+    chosen, reward = preset(kind, task.env, task.steps, task.preset)
     count = seeds or task.seeds
     more: dict[str, Any] = {"reward": reward, "out": "runs/returns"}
     return sw.train(kind(**chosen), task.env, task.steps, count, seed, **more)

@@ -12,6 +12,7 @@ import spinward.presets
 from spinward.core import Box, Discrete, config
 from spinward.envs import ids
 from spinward.envs.cartpole import CartPole
+from spinward.envs.limits import limit_of
 from spinward.errors import SettingsError
 from spinward.presets.choice import choose, named, preset, presets_of, with_presets
 from spinward.presets.kinds import HOST, JAX, Task, bare, seen, task_of
@@ -56,20 +57,79 @@ def test_the_library_of_an_environment_does_not_change_its_preset(prefix, task):
 
 def test_settings_of_a_known_task_are_as_measured():
     ppo, reward = preset(KINDS["ppo"], "CartPole-v1", 30_000)
-    assert ppo == {"envs": 8, "rollout": 64, "epochs": 5, "lr": 1e-3, "anneal_steps": 30_000}
+    assert (ppo["envs"], ppo["rollout"], ppo["minibatches"]) == (16, 64, 16)
+    assert (ppo["lr"], ppo["anneal_steps"], ppo["normalise_reward"]) == (1e-3, 30_000, True)
     assert reward == Environment()
     pendulum = preset(KINDS["ppo"], "gymnasium:Pendulum-v1", 30_000)[0]
     assert (pendulum["rollout"], pendulum["gamma"]) == (1024, 0.95)
-    assert preset(KINDS["a2c"], "Acrobot-v1", 1)[0]["lr"] == 3e-3
     assert preset(KINDS["lpg"], "Grid-Small", 1)[0]["descent"] == "rmsprop"
     assert preset(KINDS["bc"], "CartPole-v1", 1) == ({}, Environment())
 
 
+@pytest.mark.parametrize("steps", [1_000, 100_000, 299_999, 500_000, 10**7])
+def test_minibatches_have_as_many_steps_whatever_the_length_of_a_run(steps):
+    ppo = KINDS["ppo"](**preset(KINDS["ppo"], "CartPole-v1", steps)[0])
+    assert ppo.envs * ppo.rollout == 64 * ppo.minibatches and 64 <= ppo.rollout <= 256
+
+
 @pytest.mark.parametrize("name", ["ppo", "a2c", "trpo"])
-def test_a_task_that_cannot_be_done_without_a_memory_gets_one(name):
-    found = choose(KINDS[name], task_of("T-Maze"), 100_000)
+def test_a_task_that_cannot_be_done_without_a_memory_gets_one_where_it_is_asked_for(name):
+    found = choose(KINDS[name], task_of("T-Maze"), 100_000, "tuned")
     assert (found.name, found.settings["recurrent"]) == ("memory", "lstm")
-    assert "recurrent" not in preset(KINDS[name], "CartPole-v1", 100_000)[0]
+    assert found == choose(KINDS[name], task_of("T-Maze"), 1, "memory")._replace(
+        remark="tuned in T-Maze alone, and no measure of other tasks"
+    )
+    assert "recurrent" not in preset(KINDS[name], "T-Maze", 100_000)[0]
+
+
+ONLINE = ("ppo", "ppo_penalty", "a2c", "trpo", "vpg", "sac", "td3", "ddpg")
+ONLINE += ("dqn", "qr_dqn", "c51", "rem", "ensemble_dqn", "sac_discrete")
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_no_preset_applies_by_the_name_of_a_task(name):
+    for task in (task_of(name) for name in (*CLASSIC, "T-Maze", "LunarLander-v3", "Hopper-v5")):
+        for steps in (10_000, 10**6):
+            other = task._replace(name="Nobody-Knows-v0")
+            assert choose(KINDS[name], task, steps) == choose(KINDS[name], other, steps)
+
+
+def test_lengths_of_episodes_and_of_a_run_decide():
+    hill = task_of("MountainCarContinuous-v0")
+    found = {steps: choose(KINDS["ppo"], hill, steps).name for steps in (20_000, 60_000)}
+    assert found == {20_000: "few-episodes", 60_000: "continuous"}
+    endless = hill._replace(limit=0)
+    assert choose(KINDS["ppo"], endless, 20_000).name == "continuous"
+    assert choose(KINDS["sac"], task_of("Pendulum-v1"), 10**5).name == "short-episodes"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("CartPole-v1", 500),
+        ("gymnasium:CartPole-v1", 500),
+        ("gymnasium:CliffWalking-v1", 0),
+        ("envpool:Hopper-v4", 1000),
+        ("envpool:CliffWalking-v0", 0),
+        ("gymnax:MountainCar-v0", 200),
+    ],
+)
+def test_the_limit_of_an_environment_is_found_in_every_library(name, limit):
+    prefix = name.partition(":")[0]
+    if prefix in ("envpool", "gymnax"):
+        pytest.importorskip(prefix)
+    assert task_of(name).limit == limit
+
+
+def test_a_limit_among_the_keywords_counts():
+    assert limit_of(ids.make("gymnasium:CliffWalking-v1", {"max_episode_steps": 50})) == 50
+
+
+def test_a_tuned_preset_is_for_its_tasks_alone():
+    with pytest.raises(SettingsError, match="no preset of PPO was tuned in CartPole-v1; tuned was"):
+        choose(KINDS["ppo"], task_of("CartPole-v1"), 1, "tuned")
+    with pytest.raises(SettingsError, match="tuned was: no task"):
+        choose(KINDS["bc"], task_of("CartPole-v1"), 1, "tuned")
 
 
 @pytest.mark.parametrize(
@@ -123,13 +183,24 @@ def test_a_name_loses_the_prefix_of_a_library_alone():
 
 
 def test_a_preset_fits_where_all_its_criteria_hold():
-    task = Task("Hopper-v4", "vector", "continuous", HOST)
-    assert Preset("p", {}).fits(task) and Preset("p", {}, tasks=("Hopper*",)).fits(task)
-    assert Preset("p", {}, obs=("table", "vector"), action="continuous", where=HOST).fits(task)
-    for wrong in ({"obs": ("table",)}, {"action": "discrete"}, {"where": JAX}, {"asked": True}):
-        assert not Preset("p", {}, **wrong).fits(task)
-    assert not Preset("p", {}, tasks=("Hopper",)).fits(task)
-    assert not Preset("p", {}, tasks=("opper*",)).fits(task)
+    task, steps = Task("Hopper-v4", "vector", "continuous", HOST, 1000), 50_000
+    lengths = {"limits": (1, 1000), "episodes": 50, "steps": 50_000}
+    kind = {"obs": ("table", "vector"), "action": "continuous", "where": HOST, **lengths}
+    for right in ({}, {"tasks": ("Hopper*",)}, kind):
+        assert Preset("p", {}, **right).fits(task, steps)
+    for wrong in (
+        {"obs": ("table",)},
+        {"action": "discrete"},
+        {"where": JAX},
+        {"asked": True},
+        {"tasks": ("Hopper",)},
+        {"tasks": ("opper*",)},
+        {"limits": (1, 999)},
+        {"limits": (1001, 2000)},
+        {"episodes": 49},
+        {"steps": 49_999},
+    ):
+        assert not Preset("p", {}, **wrong).fits(task, steps)
 
 
 def test_a_preset_that_is_asked_for_stands_in_place_of_the_tasks_own():
@@ -137,7 +208,7 @@ def test_a_preset_that_is_asked_for_stands_in_place_of_the_tasks_own():
     assert nature == named(KINDS["dqn"], "nature") and nature["huber"] == 1.0
     assert "tau" not in nature and nature["rmsprop"] is True
     assert preset(KINDS["dqn"], "CartPole-v1", 1_000, "none")[0] == {}
-    assert preset(KINDS["ppo"], "CartPole-v1", 7, "pendulum")[0]["anneal_steps"] == 7
+    assert preset(KINDS["ppo"], "CartPole-v1", 7, "short-episodes")[0]["anneal_steps"] == 7
     with pytest.raises(SettingsError, match="no preset 'natur' of DQN; there is: nature"):
         preset(KINDS["dqn"], "CartPole-v1", 1_000, "natur")
     with pytest.raises(SettingsError, match="no preset 'nature' of BC; there is: none"):
@@ -184,4 +255,14 @@ def test_a_setting_by_the_length_of_a_run_says_so():
     assert str(OfSteps(50, 1_000, 5_000)) == "steps / 50, at least 1,000, at most 5,000"
     assert Preset("p", {}, obs=("image",), action="discrete").serves == (
         "image observations; discrete actions"
+    )
+    assert str(OfSteps(9, 64, 256, 64)) == (
+        "steps / 9, at least 64, at most 256, a multiple of 64"
+    ) and [OfSteps(9, 64, 256, 64).at(n) for n in (1, 1_200, 9_999)] == [64, 128, 256]
+    assert Preset("p", {}, limits=(1, 200), steps=5_000, episodes=50).serves == (
+        "episodes of at most 200 steps; runs of at most 5,000 steps; "
+        "runs of at most 50 whole episodes"
+    )
+    assert Preset("p", {}, tasks=("X-v0",), asked=True).serves == (
+        "--preset p, or --preset tuned in X-v0"
     )

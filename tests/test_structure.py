@@ -78,7 +78,7 @@ FIELD = {  # words that are the field's own there
              "envs/t_maze.py"),  # of a task
     "linear": ("networks/layers.py", "networks/rule.py", "networks/noisy.py",
                "networks/recurrent.py", "networks/language_policy.py",
-               "models/dynamics.py"),  # a layer
+               "networks/return_conditioned.py", "models/dynamics.py"),  # a layer
     "clipped": ("rewards/clipped.py", "presets/choice.py"),  # rewards
     "lives": ("algorithms/lpg_meta.py",),  # a setting that runs have
 }  # fmt: skip

@@ -15,6 +15,9 @@ def run(words: list[str]) -> int:
     parser.add_argument("--env", default="", help="another environment to score it in")
     parser.add_argument("--explore", action="store_true", help="act as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="steps after which an episode is cut; 0: by itself"
+    )
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_checkpoint()
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -22,6 +25,8 @@ def run(words: list[str]) -> int:
     ask = parser.read(words)
     if ask.episodes < 1:
         parser.error(f"--episodes {ask.episodes} must be at least 1")
+    if ask.limit < 0:
+        parser.error(f"--limit {ask.limit} must be at least 1, or 0")
     if offline_asked(parser, ask):
         return from_data(ask)
     from spinward.run.experiment import EnvChoice
@@ -32,7 +37,7 @@ def run(words: list[str]) -> int:
     env = EnvChoice(ask.env, own) if ask.env else ""
     if own and not ask.env:
         env = EnvChoice(trained_in.name, trained_in.settings | own)
-    score = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint)
+    score = run.evaluate(ask.episodes, ask.explore, ask.seed, env, ask.checkpoint, ask.limit)
     if ask.json:
         print_json(score.to_json())
     else:
@@ -53,7 +58,10 @@ def show(score: dict[str, Any]) -> None:
         of = "" if what == "return" else f"{what}, "
         print(f"{score['mode']}, {count} episodes of each seed: {of}{sentence(score, form)}")
     if score["cut"]:
-        print(f"{score['cut']} episodes had not ended and were cut; their returns so far count")
+        say(
+            f"{score['cut']} of {count * len(score['per_seed'])} episodes had not ended after "
+            f"{score['limit']:,} steps and were cut (--limit); their returns so far count"
+        )
     for i, value in enumerate(score["per_seed"]):
         print(f"  seed {i}: {value:{form}}")
 

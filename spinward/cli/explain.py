@@ -11,7 +11,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("what", help="as in ppo or ppo.clip")
     parser.add_argument("env", nargs="?", default="", help="to see the values that are used in it")
     parser.add_argument("--steps", type=float, default=100_000, help="length of the run in it")
-    parser.add_argument("--preset", default="", help="by its name, in place of the one for it")
+    parser.add_argument("--preset", default="", help="by its name, or tuned; none: the defaults")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     from spinward.store import settings

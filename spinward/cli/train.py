@@ -127,7 +127,7 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument(
         "--preset",
         default="",
-        help="by its name, in place of the environment's own; none: the defaults",
+        help="by its name, or tuned: for this very task; none: the defaults",
     )
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--name", default="", help="of the run's folder in it")

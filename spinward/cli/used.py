@@ -58,7 +58,8 @@ def statement(choice: Any, given: Any = (), with_reward: bool = True) -> str:
     """A sentence on a preset's settings, without those that were `given`; empty if none remain."""
     settings_kept = {name: value for name, value in choice.settings.items() if name not in given}
     reward = type(choice.reward).__name__.lower()
-    text = f"preset {choice.name}: {listed(settings_kept)}" if settings_kept else ""
+    name = f"{choice.name} ({choice.remark})" if choice.remark else choice.name
+    text = f"preset {name}: {listed(settings_kept)}" if settings_kept else ""
     if with_reward and reward != "environment":
         text += f"{'; ' if text else ''}reward {reward}"
     return text

@@ -43,6 +43,11 @@ class EnvPool:
         parts, form = self._form()
         return spec_of(list(parts), form)
 
+    @property
+    def limit(self) -> int:
+        """Steps after which an episode is truncated."""
+        return _limit(self.id, self.kwargs)
+
     def open(self, envs: int) -> Stepper:
         """`envs` environments in parallel.
 
@@ -70,6 +75,15 @@ def _form(
         return encoding.leaves(pool.observation_space, {}), actions.action_form(pool.action_space)
     except encoding.Unsupported as error:
         raise SettingsError(f"{name}: {error}") from error
+    finally:
+        pool.close()
+
+
+@functools.lru_cache(maxsize=64)
+def _limit(name: str, kwargs: tuple[tuple[str, object], ...]) -> int:
+    pool = made(name, {"num_envs": 1, **dict(kwargs)})
+    try:
+        return int(pool.spec.config.max_episode_steps)
     finally:
         pool.close()
 

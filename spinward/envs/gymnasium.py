@@ -66,6 +66,11 @@ class Gymnasium:
         """Sentences on what an agent sees otherwise than the environment gives it."""
         return tuple(self._description()["notes"])
 
+    @property
+    def limit(self) -> int:
+        """Steps after which an episode is truncated; 0 if never, or if it does not say."""
+        return int(self._description()["limit"])
+
     def open(self, envs: int) -> Stepper:
         """`envs` environments in parallel.
 

@@ -26,6 +26,12 @@ class Gymnax:
             return Spec(Dict(parts), _action(self.id, action))
         return Spec(_box(self.id, space), _action(self.id, action))
 
+    @property
+    def limit(self) -> int:
+        """Steps after which an episode is truncated; 0 where its parameters do not say."""
+        _, params, *_ = made(self.id)
+        return int(getattr(params, "max_steps_in_episode", 0))
+
     def reset(self, key: Key) -> tuple[Any, Obs]:
         env, params, *_ = made(self.id)
         obs, state = env.reset_env(key, params)

@@ -131,7 +131,9 @@ def describe(settings: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             env.close()
     notes = remarks.notes(env.observation_space, parts)
-    return {"parts": [part._asdict() for part in parts], "form": form, "notes": notes}
+    limit = env.spec.max_episode_steps if env.spec else None
+    described = {"parts": [part._asdict() for part in parts], "form": form, "notes": notes}
+    return {**described, "limit": limit or 0}
 
 
 def inspect(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Returns of whole episodes, one quota for each seed, so that short episodes are not favoured."""
 
+import sys
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jax import Array
 
 from spinward.core import Algorithm, Game, HostEnv, Key, Policy
 from spinward.envs.against import Against
+from spinward.envs.limits import limit_of
 from spinward.envs.text import Text
 from spinward.evaluation.statistics import described
 from spinward.experience.generation import Generation
@@ -18,6 +20,8 @@ from spinward.experience.vector import Vector
 
 OPPONENT = "one_ply"  # in games for two, where none is named
 LIMIT = 100_000  # steps after which an episode that has not ended is cut off
+UNKNOWN = 30_000  # the same where an environment has no limit of its own, or does not say
+LONG = 5_000  # steps of one episode on a host, after which people hear that it goes on
 
 
 class Agents(NamedTuple):
@@ -38,6 +42,7 @@ class Score(NamedTuple):
     metric: str = "return"  # what `returns` are, to people
     weight: np.ndarray | None = None  # [episode] how much each counts; None: all alike
     also: dict[str, np.ndarray] = {}  # further metrics [seed]
+    limit: int = LIMIT  # steps after which an episode was cut
 
     @property
     def per_seed(self) -> np.ndarray:
@@ -50,6 +55,7 @@ class Score(NamedTuple):
             **described(self.per_seed),
             "per_seed": self.per_seed.tolist(),
             "cut": self.cut,
+            "limit": self.limit,
             "mode": self.mode,
             "metric": self.metric,
             **{name: values.tolist() for name, values in self.also.items()},
@@ -57,12 +63,18 @@ class Score(NamedTuple):
 
 
 def evaluate(
-    agents: Agents, episodes: int, explore: bool = False, seed: int = 0, limit: int = LIMIT
+    agents: Agents, episodes: int, explore: bool = False, seed: int = 0, limit: int = 0
 ) -> Score:
-    """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps. In a
-    game for two, an agent plays against `OPPONENT`, and begins in half of the games by chance."""
+    """Returns of `episodes` whole episodes of each agent, or of their first `limit` steps; 0: as
+    `limit_for` has it. In a game for two, an agent plays against `OPPONENT`, and begins in half of
+    the games by chance."""
     keys = jax.random.split(jax.random.PRNGKey(seed), agents.seeds)
-    return scored(agents, episodes, keys, explore, limit)
+    return scored(agents, episodes, keys, explore, limit or limit_for(agents.env))
+
+
+def limit_for(env: Any) -> int:
+    """Steps after which an episode is cut, for a policy may never end one."""
+    return LIMIT if limit_of(env) else UNKNOWN
 
 
 def scored(
@@ -83,7 +95,7 @@ def scored(
         algorithm, env = agents.algorithm, agents.env
         results = on_device(algorithm, env, agents.agent, keys, episodes, explore, limit)
         returns, cut = map(np.asarray, results)
-    return Score(returns, "sampled" if explore else "greedy", int(np.sum(cut)))
+    return Score(returns, "sampled" if explore else "greedy", int(np.sum(cut)), limit=limit)
 
 
 @partial(jax.jit, static_argnames=("episodes", "explore"))
@@ -144,7 +156,8 @@ def on_host(
     played: list[list[tuple[float, bool]]] = [[] for _ in range(agents.seeds * envs)]
     try:
         while (wanted := quota - np.array([len(p) for p in played])).any():
-            keys, more = play(source, policy, keys, wanted, limit)
+            quiet = any(cut for row in played for _, cut in row)
+            keys, more = play(source, policy, keys, wanted, limit, quiet)
             played = [p + m for p, m in zip(played, more, strict=True)]
     finally:
         source.close()
@@ -156,10 +169,11 @@ next_keys = jax.jit(jax.vmap(lambda key: jax.random.split(key)[0]))
 
 
 def play(
-    source: Vector, policy: Policy, keys: Key, wanted: np.ndarray, limit: int
+    source: Vector, policy: Policy, keys: Key, wanted: np.ndarray, limit: int, quiet: bool
 ) -> tuple[Key, list[list[tuple[float, bool]]]]:
     """The return of at most `wanted` episodes of each environment, and whether it was cut. A cut
-    episode is the last one, because an environment cannot leave an episode."""
+    episode is the last one, because an environment cannot leave an episode. Unless it is to be
+    `quiet`, the first long episode is remarked on."""
     state = source.init(keys, policy.memory(source.envs))
     played: list[list[tuple[float, bool]]] = [[] for _ in wanted]
     over = wanted <= 0
@@ -168,7 +182,16 @@ def play(
         state, batch, _ = source.collect(state, policy, keys)
         real = (batch.weight[:, 0] > 0).reshape(-1)
         ended = batch.done[:, 0].reshape(-1) & real
-        cut = ~ended & real & (np.asarray(steps).reshape(-1) + 1 >= limit)
+        length = np.asarray(steps).reshape(-1) + 1
+        cut = ~ended & real & (length >= limit)
+        if not quiet and (~over & ~ended & (length == LONG)).any():
+            quiet = True
+            print(
+                f"spinward: an episode has not ended after {LONG:,} steps; "
+                f"it is cut after {limit:,} (--limit)",
+                file=sys.stderr,
+                flush=True,
+            )
         total = (before + batch.reward[:, 0]).reshape(-1)
         for i in np.flatnonzero((ended | cut) & ~over):
             played[i].append((float(total[i]), bool(cut[i])))

@@ -1,6 +1,6 @@
 """Settings of the advantage actor-critic."""
 
-from spinward.presets.classic import PENDULUM, T_MAZE
+from spinward.presets.classic import SHORT, T_MAZE
 from spinward.presets.kinds import CONTINUOUS, IMAGES
 from spinward.presets.preset import STEPS, Preset
 
@@ -42,10 +42,10 @@ CORRIDOR = {  # as `spinward reproduce t-maze` has it
 ANNEALED = {"anneal_steps": STEPS}
 
 PRESETS = (
-    Preset("memory", CORRIDOR, tasks=T_MAZE),
     Preset("image", ANNEALED, obs=IMAGES),
-    Preset("acrobot", DISCRETE | {"lr": 3e-3} | ANNEALED, tasks=("Acrobot-v1",)),
-    Preset("pendulum", SWING | ANNEALED, tasks=PENDULUM),
+    Preset("short-episodes", SWING | ANNEALED, action=CONTINUOUS, limits=SHORT),
     Preset("continuous", NUMBERS | ANNEALED, action=CONTINUOUS),
+    Preset("memory", CORRIDOR, tasks=T_MAZE, asked=True),
+    Preset("acrobot", DISCRETE | {"lr": 3e-3} | ANNEALED, tasks=("Acrobot-v1",), asked=True),
     Preset("discrete", DISCRETE | ANNEALED),
 )

@@ -1,5 +1,5 @@
 """Settings of DDPG."""
 
-from spinward.presets.control import classic
+from spinward.presets.control import by_lengths
 
-PRESETS = classic({"noise": 0.9})
+PRESETS = by_lengths({"noise": 0.9})

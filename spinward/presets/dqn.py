@@ -1,7 +1,8 @@
 """Settings of DQN."""
 
+from spinward.presets.kinds import NO_IMAGES
 from spinward.presets.preset import Preset
-from spinward.presets.q_learning import DOPAMINE, PAPER_ATARI, SQUARED, by_kind
+from spinward.presets.q_learning import CLASSIC, DOPAMINE, PAPER_ATARI, SQUARED, by_kind
 
 # A lost life is an error above 1, which a line would make light of.
 SQUARE = {"huber": SQUARED}
@@ -19,7 +20,18 @@ NATURE = {  # Mnih et al., 2015, as Dopamine's dqn_nature.gin has it
     "huber": 1.0,
 }
 
+# Where steps are few, each is worth an update of its own, and of more samples.
+FEW_STEPS = {
+    **CLASSIC,
+    "envs": 8,
+    "updates": 8,
+    "batch": 128,
+    "hidden": (128, 128),
+    "activation": "relu",
+}
+
 PRESETS = (
+    Preset("few-steps", FEW_STEPS | SQUARE, obs=NO_IMAGES, steps=200_000),
     # Targets of 3 rewards for those of 1: 493 for 353 in CartPole; docs/log.md.
     *by_kind(SQUARE | {"capacity": 100_000}, SQUARE, SQUARE | DOPAMINE_STEP),
     Preset("nature", NATURE, asked=True),

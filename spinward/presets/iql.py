@@ -1,8 +1,8 @@
 """Settings of IQL, from its paper."""
 
-from spinward.presets.classic import PENDULUM
 from spinward.presets.preset import STEPS, Preset
 
+PENDULUM = ("Pendulum-v1",)
 MUJOCO = ("HalfCheetah*", "Hopper*", "Walker2d*", "Ant-*")
 
 PRESETS = (

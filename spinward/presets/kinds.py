@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 from spinward.core import Box, HostEnv, Hybrid
 from spinward.envs import ids
+from spinward.envs.limits import limit_of
 from spinward.spaces import Dict, Spec
 
 VECTOR, TABLE, PARTS, TEXT = "vector", "table", "parts", "text"
 SMALL_IMAGE, IMAGE, ATARI = "small image", "image", "Atari"
 IMAGES = SMALL_IMAGE, IMAGE, ATARI
+NO_IMAGES = VECTOR, TABLE, PARTS
 DISCRETE, CONTINUOUS = "discrete", "continuous"
 JAX, HOST = "JAX", "host"
 SMALL = 36  # rows of pixels: an image with fewer keeps its size in the first convolution
@@ -21,6 +23,7 @@ class Task(NamedTuple):
     obs: str  # vector, table, parts, text, small image, image or Atari
     action: str  # discrete or continuous
     where: str  # JAX or host
+    limit: int = 0  # steps after which an episode is truncated; 0: never, or nobody knows
 
 
 def task_of(name: str, env: Any = None) -> Task:
@@ -31,7 +34,8 @@ def task_of(name: str, env: Any = None) -> Task:
     """
     env = ids.make(name) if env is None else env
     action = CONTINUOUS if isinstance(env.spec.action, Box | Hybrid) else DISCRETE
-    return Task(bare(name), seen(name, env.spec), action, HOST if is_host(env) else JAX)
+    where = HOST if is_host(env) else JAX
+    return Task(bare(name), seen(name, env.spec), action, where, limit_of(env))
 
 
 def is_host(env: Any) -> bool:

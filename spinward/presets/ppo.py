@@ -1,10 +1,21 @@
 """Settings of PPO."""
 
-from spinward.presets.classic import CLIMB, MEMORY, PENDULUM, T_MAZE, WHOLE_EPISODE
+from spinward.presets.classic import FEW, LONG, MEMORY, SHORT, T_MAZE, WHOLE_EPISODE
 from spinward.presets.kinds import CONTINUOUS, IMAGES, SMALL_IMAGE
-from spinward.presets.preset import STEPS, Preset
+from spinward.presets.preset import STEPS, OfSteps, Preset
 
-DISCRETE = {"envs": 8, "rollout": 64, "epochs": 5, "lr": 1e-3}
+# Both are normalised, so that no scale of a task's rewards decides what the step size is worth.
+DISCRETE = {
+    "envs": 16,
+    "rollout": OfSteps(1_600, 64, 256, multiple=64),
+    "minibatches": OfSteps(6_400, 16, 64, multiple=16),  # of 64 steps each
+    "epochs": 4,
+    "lr": 1e-3,
+    "gamma": 0.999,
+    "lam": 0.98,
+    "normalise_obs": True,
+    "normalise_reward": True,
+}
 NUMBERS = {
     "envs": 64,
     "rollout": 32,
@@ -32,11 +43,11 @@ PIXELS = {"envs": 8, "rollout": 128, "clip": 0.1, "hidden": (512,)}
 ANNEALED = {"anneal_steps": STEPS}
 
 PRESETS = (
-    Preset("memory", MEMORY | {"lr": 3e-3}, tasks=T_MAZE),
     Preset("small-image", MINATAR | ANNEALED, obs=(SMALL_IMAGE,)),
     Preset("image", PIXELS | ANNEALED, obs=IMAGES),
-    Preset("pendulum", SWING | ANNEALED, tasks=PENDULUM),
-    Preset("mountain-car-continuous", HILL | ANNEALED, tasks=CLIMB),
+    Preset("few-episodes", HILL | ANNEALED, action=CONTINUOUS, limits=LONG, episodes=FEW),
+    Preset("short-episodes", SWING | ANNEALED, action=CONTINUOUS, limits=SHORT),
     Preset("continuous", NUMBERS | ANNEALED, action=CONTINUOUS),
+    Preset("memory", MEMORY | {"lr": 3e-3}, tasks=T_MAZE, asked=True),
     Preset("discrete", DISCRETE | ANNEALED),
 )

@@ -1,6 +1,6 @@
 """Settings of SAC."""
 
-from spinward.presets.control import classic
+from spinward.presets.control import by_lengths
 
 HILL = {  # the temperature would fall before the goal is found; the zoo fixes it too
     "batch": 512,
@@ -10,4 +10,4 @@ HILL = {  # the temperature would fall before the goal is found; the zoo fixes i
     "learn_alpha": False,
 }
 
-PRESETS = classic(HILL)
+PRESETS = by_lengths(HILL)

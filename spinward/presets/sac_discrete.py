@@ -1,6 +1,6 @@
 """Settings of SAC for discrete actions."""
 
-from spinward.presets.kinds import PARTS, TABLE, VECTOR
+from spinward.presets.kinds import NO_IMAGES
 from spinward.presets.preset import Preset
 
 CLASSIC = {
@@ -12,4 +12,4 @@ CLASSIC = {
     "correlation": 0.9,  # without, one seed of ten sees Acrobot's goal in 100,000 steps
 }
 
-PRESETS = (Preset("vector", CLASSIC, obs=(VECTOR, TABLE, PARTS)),)
+PRESETS = (Preset("vector", CLASSIC, obs=NO_IMAGES),)

@@ -1,7 +1,7 @@
 """Settings of TRPO, whose only step size is the value's, which does not fall."""
 
-from spinward.presets.classic import CLIMB, MEMORY, PENDULUM, T_MAZE, WHOLE_EPISODE
-from spinward.presets.kinds import CONTINUOUS, PARTS, TABLE, VECTOR
+from spinward.presets.classic import FEW, LONG, MEMORY, SHORT, T_MAZE, WHOLE_EPISODE
+from spinward.presets.kinds import CONTINUOUS, NO_IMAGES
 from spinward.presets.preset import Preset
 
 DISCRETE = {
@@ -9,7 +9,10 @@ DISCRETE = {
     "rollout": 256,
     "minibatches": 8,
     "max_grad_norm": 0.5,
+    "gamma": 0.999,
+    "lam": 0.98,
     "normalise_obs": True,
+    "normalise_reward": True,
 }
 NUMBERS = {
     "envs": 64,
@@ -28,12 +31,11 @@ SWING = {
     "lam": 0.9,
     "lr": 3e-3,
 }
-NO_IMAGES = VECTOR, TABLE, PARTS
 
 PRESETS = (
-    Preset("memory", MEMORY, tasks=T_MAZE),
-    Preset("pendulum", SWING, tasks=PENDULUM),
-    Preset("mountain-car-continuous", WHOLE_EPISODE, tasks=CLIMB),
+    Preset("few-episodes", WHOLE_EPISODE, NO_IMAGES, CONTINUOUS, limits=LONG, episodes=FEW),
+    Preset("short-episodes", SWING, NO_IMAGES, CONTINUOUS, limits=SHORT),
     Preset("continuous", NUMBERS, obs=NO_IMAGES, action=CONTINUOUS),
+    Preset("memory", MEMORY, tasks=T_MAZE, asked=True),
     Preset("discrete", DISCRETE, obs=NO_IMAGES),
 )

@@ -1,6 +1,6 @@
 """Settings of the vanilla policy gradient."""
 
-from spinward.presets.classic import CLIMB, PENDULUM, WHOLE_EPISODE
+from spinward.presets.classic import FEW, LONG, SHORT, WHOLE_EPISODE
 from spinward.presets.kinds import CONTINUOUS, IMAGES
 from spinward.presets.preset import STEPS, Preset
 
@@ -12,8 +12,8 @@ ANNEALED = {"anneal_steps": STEPS}
 
 PRESETS = (
     Preset("image", ANNEALED, obs=IMAGES),
-    Preset("pendulum", SWING | ANNEALED, tasks=PENDULUM),
-    Preset("mountain-car-continuous", HILL | ANNEALED, tasks=CLIMB),
+    Preset("few-episodes", HILL | ANNEALED, action=CONTINUOUS, limits=LONG, episodes=2 * FEW),
+    Preset("short-episodes", SWING | ANNEALED, action=CONTINUOUS, limits=SHORT),
     Preset("continuous", NUMBERS | ANNEALED, action=CONTINUOUS),
     Preset("discrete", DISCRETE | ANNEALED),
 )

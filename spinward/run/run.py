@@ -234,10 +234,11 @@ class Run:
         seed: int = 0,
         env: Any = "",
         checkpoint: str | int = "last",
+        limit: int = 0,
     ) -> Score:
         """The returns of `episodes` whole episodes of each seed's policy, without exploration.
-        `env` may be another environment, as in `train`; `checkpoint` is as in `agents`. For a run
-        on texts, the score is the loss or accuracy on held-out texts, or completions' reward.
+        `env` may be another environment, as in `train`; `checkpoint` is as in `agents`. Episodes
+        are cut after `limit` steps (0: by `limit_for`). On texts, it is a loss or a reward.
 
         Raises:
             SettingsError: the other environment has other observations or actions.
@@ -249,7 +250,7 @@ class Run:
             require_env(agents.env)
         if not env and isinstance(self.made.env, FilePrompts):
             return texts.evaluate(self.with_scorer(agents), episodes, explore, seed)
-        return evaluate(agents, episodes, explore, seed)
+        return evaluate(agents, episodes, explore, seed, limit)
 
     def with_scorer(self, agents: Agents) -> Agents:
         """Agents on a user's texts, with the held-out texts or the reward that scores them."""

@@ -202,3 +202,15 @@ def test_an_error_of_the_watcher_saves_first_whatever_process_trains(tmp_path):
         assert checkpoint.number(path) > 0 and not damaged
     run = sw.load(tmp_path / "r")
     assert run.points and len(run.agents("best").agent.updates) == 2
+
+
+def test_an_episode_is_cut_where_evaluate_is_told_to(tmp_path, capsys):
+    words = ["ppo", "CartPole-v1", "--steps", "1024", "--out", str(tmp_path), "--name", "x"]
+    assert main(["train", *words, "--logs", "1"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "x"), "--episodes", "4", "--limit", "3"]) == 0
+    printed = capsys.readouterr()
+    assert "4 of 4 episodes had not ended after 3 steps and were cut (--limit)" in printed.err
+    assert "  seed 0: 3.0\n" in printed.out
+    assert main(["evaluate", str(tmp_path / "x"), "--limit", "-1"]) == 2
+    assert "--limit -1 must be at least 1, or 0" in capsys.readouterr().err
