@@ -36,6 +36,14 @@ def config(cls: type[T]) -> type[T]:
     return _registered(cls, [f.name for f in fields if f.type in (float, "float", Any, "Any")])
 
 
+def shared(kind: type[T], settings: Any) -> T:
+    """Settings of `kind` with the values that `settings` of another class have in fields of the
+    same names."""
+    names = {f.name for f in dataclasses.fields(settings)}
+    both = [f.name for f in dataclasses.fields(kind) if f.name in names]  # type: ignore[arg-type]
+    return kind(**{name: getattr(settings, name) for name in both})
+
+
 def _checked(init: Any, kind: str, known: list[str]) -> Any:
     """The method that sets the fields, with the nearest name in the error for an unknown one."""
 

@@ -34,6 +34,7 @@ from spinward.run.assemble import assemble
 from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
 from spinward.run.run import load, train
+from spinward.run.shards import error_kept
 from spinward.run.watching import Options
 from spinward.store import checkpoint
 
@@ -118,6 +119,20 @@ def test_the_last_finite_state_is_found_inside_a_long_log_interval(logs, tmp_pat
         drive(assemble(experiment), experiment, shard, Options())
     path, _ = checkpoint.latest(shard / "checkpoints")
     assert checkpoint.number(path) == 7
+
+
+def test_the_error_that_ends_a_run_of_one_process_is_kept_until_it_is_trained_again(tmp_path):
+    from spinward.board.reading import read
+
+    with pytest.raises(NonFiniteError) as error:
+        train(Sick(at=3, ill="loss"), "CartPole-v1", steps=160, logs=5, out=tmp_path, name="run")
+    row = read(tmp_path / "run")
+    assert row.state == "failed" and row.error == str(error.value) and "iteration 4" in row.error
+    with error_kept(tmp_path / "run" / SHARD):  # as when it is resumed
+        assert read(tmp_path / "run").state == "stopped"
+    with pytest.raises(Stopped), error_kept(tmp_path / "run" / SHARD):
+        raise Stopped("by a person")
+    assert read(tmp_path / "run").state == "stopped"
 
 
 def test_replayed_faults_are_named_where_they_happened(tmp_path):

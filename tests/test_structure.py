@@ -16,7 +16,7 @@ ORDER = (
     ("presets",), ("loop",),
     ("programs",), ("faults",), ("evaluation",), ("store",), ("loggers",), ("data",), ("language",),
     ("people",),
-    ("run",), ("tuning",), ("report",), ("experiments",), ("cli",), ("__main__",),
+    ("run",), ("tuning",), ("report",), ("board",), ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 JIT = {
@@ -78,7 +78,7 @@ FIELD = {  # words that are the field's own there
              "envs/t_maze.py"),  # of a task
     "linear": ("networks/layers.py", "networks/rule.py", "networks/noisy.py",
                "networks/recurrent.py", "networks/language_policy.py",
-               "models/dynamics.py"),  # a layer
+               "networks/return_conditioned.py", "models/dynamics.py"),  # a layer
     "clipped": ("rewards/clipped.py", "presets/choice.py"),  # rewards
     "lives": ("algorithms/lpg_meta.py",),  # a setting that runs have
 }  # fmt: skip

@@ -47,12 +47,17 @@ SMALL = {
     "models": 2,
     "imagined": 4,
     "horizon": 4,
+    "elites": 2,
+    "real": 2,
+    "window": 2,
+    "model_hidden": (8,),
     "lives": 4,
     "novelty_width": 8,
     "memories": 16,
     "simulations": 4,
 }
 WRITING = {"width": 8, "layers": 1, "heads": 2, "context": 8, "group": 2, "lr": 1e-4}  # on texts
+SEQUENCES = {"width": 8, "layers": 1, "heads": 1, "context": 6, "bins": 5, "plans": 2}
 ALGORITHMS = {
     m.name: only_config(import_module(f"spinward.algorithms.{m.name}"))
     for m in pkgutil.iter_modules(spinward.algorithms.__path__)
@@ -63,6 +68,7 @@ def tiny(kind, **settings):
     """An algorithm with settings that make it quick, as far as it has them."""
     names = {field.name for field in dataclasses.fields(kind)}
     chosen = SMALL | (WRITING | {"start": language_model()} if "start" in names else {})
+    chosen |= SEQUENCES if "context" in names and "start" not in names else {}
     chosen |= {"game": tic_tac_toe()} if "game" in names else {}
     return kind(**{k: v for k, v in (chosen | settings).items() if k in names})
 

@@ -33,6 +33,7 @@ from spinward.core import (
 )
 from spinward.core import Policy as Acting
 from spinward.errors import SettingsError
+from spinward.experience.batches import check_vectors
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Rollouts
 from spinward.learning.minibatches import standardise
@@ -106,10 +107,7 @@ class MBMPO:
     memory = staticmethod(no_memory)
 
     def check(self, spec: Spec) -> None:
-        if not isinstance(spec.action, Box):
-            raise SettingsError(f"MBMPO needs continuous actions, not {spec.action}")
-        if not isinstance(spec.obs, Box) or len(spec.obs.shape) != 1:
-            raise SettingsError(f"MBMPO models vectors, and observations are {spec.obs}")
+        check_vectors("mb_mpo", spec)
         counts = ("models", "updates", "minibatches", "epochs", "patience", "iterations", "tries")
         for name in counts:
             if getattr(self, name) < 1:

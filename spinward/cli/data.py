@@ -221,7 +221,58 @@ def mix(words: list[str]) -> int:
     return shown(Path(ask.out), False)
 
 
+def generate(words: list[str]) -> int:
+    from spinward.store import settings
+
+    about = "Train an agent, and record a data set of a known quality."
+    parser = Parser("data generate", about, parts=("env",))
+    parser.add_argument("env", help="a name of `spinward envs`")
+    parser.add_argument("out", help="the data set's folder")
+    parser.add_argument(
+        "--quality",
+        required=True,
+        help="random, medium, medium-replay, medium-expert, expert or narrow",
+    )
+    parser.add_argument("--steps", type=settings.int_or_whole, default=100_000, help="transitions")
+    parser.add_argument("--algorithm", default="", help="otherwise sac, dqn or ppo, by the actions")
+    parser.add_argument(
+        "--train-steps", type=settings.int_or_whole, default=100_000, help="of the agent"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random")
+    parser.add_argument("--licence", default="", help="of the data, for the card")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    ask = parser.read(words)
+    from spinward.run import device, qualities
+    from spinward.run.experiment import EnvChoice
+
+    device.prepare()
+    env = EnvChoice(ask.env, ask.own["env"])
+    asked = env, ask.quality, ask.steps, ask.algorithm, ask.train_steps, ask.seed, ask.licence
+    out = Path(ask.out)
+    card = qualities.generate(qualities.Request(*asked), out, progress())
+    if ask.json:
+        print_json({"data": str(out), "rows": card.statistics["rows"], **card.reference})
+        return 0
+    print(*qualities.lines(card), sep="\n")
+    return shown(out, False)
+
+
+def progress() -> Any:
+    """A watcher that shows how far the agent's training is."""
+    shown: list[Any] = []
+
+    def watch(point: Any) -> None:
+        from spinward.cli.progress import Progress
+
+        if not shown:
+            shown.append(Progress(point.here().made.experiment))
+        shown[0](point)
+
+    return watch
+
+
 VERBS = {
+    "generate": (generate, "train an agent, and record data of a known quality"),
     "record": (record, "record transitions of a run's policy"),
     "inspect": (inspect, "say what a data set holds; --html with pictures"),
     "convert": (convert, "read Minari, D4RL and npz files; write Minari"),

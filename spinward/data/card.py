@@ -37,6 +37,7 @@ class Card:
     actions: tuple[str, ...] = ()  # names of the choices of a discrete action
     repaired: tuple[str, ...] = ()  # what an import changed, as sentences
     statistics: dict[str, Any] = dataclasses.field(default_factory=dict)  # of finished data sets
+    reference: dict[str, Any] = dataclasses.field(default_factory=dict)  # returns to compare with
 
     @property
     def spec(self) -> Spec:

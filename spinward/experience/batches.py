@@ -114,6 +114,15 @@ def check_bounded(name: str, spec: Spec) -> None:
         )
 
 
+def check_vectors(name: str, spec: Spec) -> None:
+    """Raises SettingsError where no model of observations and actions could be learned."""
+    if not isinstance(spec.action, Box):
+        raise SettingsError(f"{name} needs continuous actions, not {spec.action}")
+    for what, space in (("observations", spec.obs), ("actions", spec.action)):
+        if not isinstance(space, Box) or len(space.shape) != 1:
+            raise SettingsError(f"{name} models vectors, and {what} are {space}")
+
+
 def check_policy(name: str, spec: Spec) -> None:
     """Raises SettingsError where an action is neither one choice nor numbers within bounds."""
     box = isinstance(spec.action, Box) and spec.action.bounded

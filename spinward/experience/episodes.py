@@ -8,6 +8,8 @@ from spinward.errors import SettingsError
 # In extras of logged steps.
 CUT = "cut"  # the last step before the recording was cut, where no episode ended
 PROBABILITY = "action_prob"  # of the action, by the policy that took it; a density if continuous
+TIME = "time"  # steps before this one in its episode
+TO_GO = "to_go"  # the rewards from this step to the end of the episode
 FEWEST = 20  # episodes of which some can be held out
 
 
@@ -64,3 +66,30 @@ def divided(steps: Transition, share: float) -> tuple[Transition, Transition | N
     order = np.random.default_rng(0).permutation(count)
     held = np.isin(number, order[: max(1, round(share * count))])
     return rows_of(steps, ~held), rows_of(steps, held)
+
+
+def with_returns(steps: Transition, gamma: float) -> Transition:
+    """The steps of whole episodes with two more columns: `TIME`, the steps before each in its
+    episode, and `TO_GO`, the discounted rewards from it on. Episodes that the recording cut have
+    no returns, and are left out.
+
+    Raises:
+        SettingsError: no episode is whole.
+    """
+    number = episodes(steps)
+    cut = np.asarray(steps.extras.get(CUT, np.zeros(len(number), bool))).copy()
+    cut[-1] |= not np.asarray(steps.done)[-1]
+    kept = ~np.isin(number, number[cut])
+    if not kept.any():
+        raise SettingsError(f"returns: no episode of these {len(number):,} steps is whole")
+    steps = steps if kept.all() else rows_of(steps, kept)
+    number = episodes(steps)
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    time = np.arange(len(number)) - np.repeat(starts, np.diff(starts, append=len(number)))
+    reward, done = np.asarray(steps.reward, np.float64), np.asarray(steps.done)
+    to_go, later = np.zeros(len(number)), 0.0
+    for at in range(len(number) - 1, -1, -1):
+        later = reward[at] + (0.0 if done[at] else gamma * later)
+        to_go[at] = later
+    columns = {TIME: time.astype(np.int32), TO_GO: to_go.astype(np.float32)}
+    return replace(steps, extras={**steps.extras, **columns})

@@ -14,7 +14,14 @@ import numpy as np
 from spinward.core import HostEnv, Source, Spec, Transition, replace
 from spinward.envs.text import Text
 from spinward.errors import SettingsError
-from spinward.experience.episodes import best_episodes, divided, episodes
+from spinward.experience.episodes import (
+    TIME,
+    TO_GO,
+    best_episodes,
+    divided,
+    episodes,
+    with_returns,
+)
 from spinward.experience.generation import Generation
 from spinward.experience.layouts import SequenceLayout, StepLayout
 from spinward.experience.lifetimes import Lifetimes
@@ -102,7 +109,7 @@ def source_for(
         case Logged():
             if data is None:
                 raise SettingsError(NO_DATA)
-            return logged(best_of(data, want.best), want.updates, want.batch, want.window)
+            return sequences_or_steps(want, best_of(data, want.best))
         case Prompts():
             return completions(want, env)
         case Texts():
@@ -121,6 +128,20 @@ def best_of(data: Data, share: float) -> Data:
             "raise data.memory_gib if the machine has that memory"
         )
     return data._replace(steps=best_episodes(data.steps, share))
+
+
+def sequences_or_steps(want: Logged, data: Data) -> Source:
+    """Windows of logged steps; where `want.returns`, with their times and returns to go."""
+    if not want.returns:
+        return logged(data, want.updates, want.batch, want.window)  # type: ignore[no-any-return]
+    if data.reader is not None:
+        raise SettingsError(
+            f"returns to go are computed in memory, and {data.note}; raise data.memory_gib if the "
+            "machine has that memory"
+        )
+    data = data._replace(steps=with_returns(data.steps, want.gamma))
+    sizes = want.updates, want.batch, want.window
+    return logged(data, *sizes, keep=(TIME, TO_GO))  # type: ignore[no-any-return]
 
 
 def refuse(data: Data | None, why: str) -> None:

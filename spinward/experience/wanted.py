@@ -75,6 +75,8 @@ class Logged:
     batch: int  # windows in each gradient step
     window: int = 1  # consecutive steps of one episode in each sample
     best: float = 1.0  # share of the steps that is kept: of the episodes with the highest returns
+    returns: bool = False  # whether steps have their time in the episode and their return to go
+    gamma: float = 1.0  # discount per step of that return
 
 
 @config

@@ -150,16 +150,18 @@ def rmsprop(
 
 
 def with_clipping(
-    max_grad_norm: float | Array, optimiser: optax.GradientTransformation
+    max_grad_norm: float | Array, optimiser: optax.GradientTransformation, flat: bool = True
 ) -> optax.GradientTransformation:
-    """`optimiser` on gradients clipped to a global norm, which is kept for `descend` to report."""
+    """`optimiser` on gradients clipped to a global norm, which is kept for `descend` to report. It
+    sees one vector, or with `flat=False` the leaves."""
 
     def clip(grads: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
         grads, norm = clip_by_global_norm(grads, max_grad_norm)
         return grads, ClipState(norm)
 
     first = optax.GradientTransformation(lambda params: ClipState(jnp.float32(0.0)), clip)
-    return optax.flatten(optax.chain(first, optimiser))
+    chained = optax.chain(first, optimiser)
+    return optax.flatten(chained) if flat else chained
 
 
 def clip_by_global_norm(grads: Any, max_norm: float | Array) -> tuple[Any, Array]:

@@ -34,6 +34,11 @@ class VectorScale:
         std = jnp.sqrt((weight[:, None] * jnp.square(rows - mean)).sum(0) / count)
         return cls(mean, jnp.where(std < SMALLEST, 1.0, std))
 
+    def nearer(self, other: "VectorScale", rate: Array) -> "VectorScale":
+        """The scale moved towards another one, by this share of the way."""
+        mean = self.mean + rate * (other.mean - self.mean)
+        return VectorScale(mean, self.std + rate * (other.std - self.std))
+
     def __call__(self, x: Array) -> Array:
         return (x - self.mean) / self.std
 

@@ -5,7 +5,7 @@ those rows than before, and each keeps the weights with which it was closest (Ja
 arXiv:1906.08253).
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,15 @@ from spinward.trees import where
 
 HELD_OUT = 5  # of so many rows one
 BOUND_COEF = 0.01  # weight of the spread of the log-variance's bounds, as in Chua et al.'s code
+
+
+class FitData(Protocol):
+    """Rows that a model is fitted to, some of which are held out."""
+
+    def taken(self, rows: Array) -> tuple[Array, Array]: ...
+    def everything(self) -> tuple[Array, Array, Array]: ...
+    def held_out(self) -> tuple[Array, Array, Array]: ...
+    def sample(self, key: Key, shape: tuple[int, ...]) -> Array: ...
 
 
 @struct
@@ -66,6 +75,22 @@ class Steps:
         )
         return inputs_of(obs, action), targets_of(obs, reward, next_obs)
 
+    def everything(self) -> tuple[Array, Array, Array]:
+        """Inputs and targets of all rows, and which of these there are."""
+        rows = jnp.arange(self.capacity)
+        return *self.taken(rows), (rows < self.size).astype(jnp.float32)
+
+    def held_out(self) -> tuple[Array, Array, Array]:
+        """The same of held-out rows."""
+        rows = jnp.arange(0, self.capacity, HELD_OUT)
+        return *self.taken(rows), (rows < self.size).astype(jnp.float32)
+
+    def sample(self, key: Key, shape: tuple[int, ...]) -> Array:
+        """Rows that are not held out, sampled with replacement."""
+        count = jnp.maximum(self.size - (self.size + HELD_OUT - 1) // HELD_OUT, 1)
+        r = jax.random.randint(key, shape, 0, count)
+        return r // (HELD_OUT - 1) * HELD_OUT + r % (HELD_OUT - 1) + 1
+
     def seen(self, key: Key) -> Array:
         """A random stored observation."""
         row = jax.random.randint(key, (), 0, jnp.maximum(self.size, 1))
@@ -91,7 +116,7 @@ def optimiser(lr: float | Array, decay: float | Array) -> optax.GradientTransfor
 def fit(
     learner: Learner,
     model: Dynamics,
-    steps: Steps,
+    steps: FitData,
     key: Key,
     lr: float | Array,
     decay: float | Array,
@@ -115,7 +140,7 @@ def fit(
         return closer(state, learner, *held_out_loss(learner.model, *held))
 
     def one_batch(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
-        inputs, targets = steps.taken(bootstrap(key, steps.size, (members, batch)))
+        inputs, targets = steps.taken(steps.sample(key, (members, batch)))
         return descend(loss, adam, learner, model.inputs(inputs), model.targets(targets))
 
     worst = jnp.full(members, -jnp.inf), jnp.full(members, jnp.inf)
@@ -130,22 +155,14 @@ def fit(
     return learner, replace(model, members=state.best), metrics
 
 
-def scaled(model: Dynamics, steps: Steps) -> tuple[Dynamics, tuple[Array, ...]]:
+def scaled(model: Dynamics, steps: FitData) -> tuple[Dynamics, tuple[Array, ...]]:
     """`model` with the scales of `steps`, and held-out rows: inputs, targets, which are there."""
-    rows = jnp.arange(0, steps.capacity, HELD_OUT)
-    known = (jnp.arange(steps.capacity) < steps.size).astype(jnp.float32)
-    inputs, targets = steps.taken(jnp.arange(steps.capacity))
+    inputs, targets, known = steps.everything()
     model = replace(
         model, inputs=VectorScale.of(inputs, known), targets=VectorScale.of(targets, known)
     )
-    return model, (model.inputs(inputs[rows]), model.targets(targets[rows]), known[rows])
-
-
-def bootstrap(key: Key, size: Array, shape: tuple[int, ...]) -> Array:
-    """Rows below `size`, sampled with replacement, without held-out rows."""
-    count = jnp.maximum(size - (size + HELD_OUT - 1) // HELD_OUT, 1)
-    r = jax.random.randint(key, shape, 0, count)
-    return r // (HELD_OUT - 1) * HELD_OUT + r % (HELD_OUT - 1) + 1
+    inputs, targets, known = steps.held_out()
+    return model, (model.inputs(inputs), model.targets(targets), known)
 
 
 def closer(state: Fit, learner: Learner, score: Array, error: Array) -> Fit:

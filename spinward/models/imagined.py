@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Box, Key, Spec, config, replace, struct
+from spinward.core import Box, Dict, Key, Spec, config, replace, struct
 
 
 @struct
@@ -36,6 +36,13 @@ def walker2d(obs: Array) -> Array:
 def inverted_pendulum(obs: Array) -> Array:
     """InvertedPendulum-v4: the pole leans little."""
     return ~(jnp.abs(obs[..., 1]) <= 0.2)
+
+
+def within(x: Array, space: Box | Dict) -> Array:
+    """`x` clipped to the bounds of its space, where that has any, as real observations are."""
+    if not isinstance(space, Box) or not space.bounded:
+        return x
+    return jnp.clip(x, *(np.asarray(bound, np.float32) for bound in (space.low, space.high)))
 
 
 @config
@@ -68,9 +75,7 @@ class Imagined:
         self, state: State, action: Array, key: Key
     ) -> tuple[State, Array, Array, Array, Array]:
         obs, reward = self.model(state.obs, action, key)
-        box = self.real.obs
-        if isinstance(box, Box) and box.bounded:  # real observations are within the bounds
-            obs = jnp.clip(obs, *(np.asarray(bound, np.float32) for bound in (box.low, box.high)))
+        obs = within(obs, self.real.obs)
         time = state.time + 1
         terminated = self.terminal(obs)
         return State(obs, time), obs, reward, terminated, (time >= self.limit) & ~terminated

@@ -1,24 +1,22 @@
 """The labelling page and its interface: JSON over HTTP, for people and for programs alike."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from spinward.errors import SpinwardError
 from spinward.people import progress
 from spinward.people.accounts import Accounts, Labeller
 from spinward.people.database import Database
 from spinward.people.guard import Guard, Places, Refused
-from spinward.people.labels import Gone, Item, Labels, Question
+from spinward.people.handling import asset, endpoint, text
+from spinward.people.labels import Item, Labels, Question
 from spinward.people.sessions import Attempts, Sessions
 
 WEB = Path(__file__).parent / "web"
@@ -55,34 +53,11 @@ class Server:
             "/": self.page, "/enter": self.enter, "/static/{name}": self.asset,
             "/api/progress": self.progress, "/api/picture/{item:int}": self.picture,
         }  # fmt: skip
-        routes = [Route(path, self.safe(handler)) for path, handler in gets.items()]
+        routes = [Route(path, endpoint(handler, self.log)) for path, handler in gets.items()]
         for name, method in ROUTES.items():
-            handler = self.safe(getattr(self, method))
+            handler = endpoint(getattr(self, method), self.log)
             routes.append(Route(f"/api/{name}", handler, methods=["POST"]))
         return Guard(Starlette(routes=routes), self.places, self.log)
-
-    def safe(self, handler: Callable[[Request, Any], Response]) -> Any:
-        """`handler` in a thread, with its body parsed; a mistake of the client is one line."""
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                body = parsed(await request.body()) if request.method == "POST" else {}
-                return await run_in_threadpool(handler, request, body)
-            except Refused as refused:
-                return self.refusal(request, refused)
-            except Gone as gone:
-                return self.refusal(request, Refused(409, str(gone)))
-            except ClientDisconnect:
-                return self.refusal(request, Refused(413, "a body that is too long or cut off"))
-            except SpinwardError as error:
-                return self.refusal(request, Refused(400, str(error)))
-
-        return endpoint
-
-    def refusal(self, request: Request, refused: Refused) -> Response:
-        self.log(f"refused {request.method} {request.url.path!a:.120}: {refused.reason}")
-        more = {"retry-after": str(round(refused.retry_s + 0.5))} if refused.retry_s else {}
-        return JSONResponse({"error": refused.reason}, refused.status, more)
 
     # Who is asking
 
@@ -146,10 +121,7 @@ class Server:
         return HTMLResponse(page.render(passwords=self.passwords))
 
     def asset(self, request: Request, body: Any) -> Response:
-        name = request.path_params["name"]
-        if name not in ASSETS:
-            raise Refused(404, "no such file")
-        return Response((WEB / name).read_bytes(), media_type=ASSETS[name])
+        return asset(WEB, ASSETS, request.path_params["name"])
 
     def picture(self, request: Request, body: Any) -> Response:
         self.labeller(request)
@@ -199,27 +171,6 @@ class Server:
     def undo(self, request: Request, body: Any) -> Response:
         who = self.labeller(request).id
         return JSONResponse({"question": self.labels.undo(who, text(body, "act", KEY))})
-
-
-def parsed(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise Refused(400, "a body that is no JSON") from None
-    if not isinstance(content, dict):
-        raise Refused(400, "a body that is no JSON object")
-    return content
-
-
-def text(body: dict[str, Any], name: str, longest: int, default: str | None = None) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str) or len(value) > longest or (default is None and not value):
-        raise Refused(400, f"{name} must be a text of at most {longest} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Refused(400, f"{name} has half a character") from None
-    return value
 
 
 def whole(value: Any) -> int:

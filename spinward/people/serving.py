@@ -49,8 +49,7 @@ def check(address: Address, accounts: Accounts, names: list[str]) -> None:
                 f"--behind-proxy {address.behind}: expected the proxy's public address, such as "
                 "https://labels.example.org"
             )
-    if not 0 <= address.port < 2**16:
-        raise SettingsError(f"--port {address.port} must be between 0 and 65535")
+    check_port(address)
     if address.beyond and not address.secure:
         raise SettingsError(
             f"--host {address.host} can be reached from other computers: give --tls-cert and "
@@ -65,6 +64,11 @@ def check(address: Address, accounts: Accounts, names: list[str]) -> None:
                 f"--host {address.host} needs passwords, and {lacking[0]} has none: set one with "
                 "spinward label RUN --name NAME --password"
             )
+
+
+def check_port(address: Address) -> None:
+    if not 0 <= address.port < 2**16:
+        raise SettingsError(f"--port {address.port} must be between 0 and 65535")
 
 
 def places(address: Address, port: int) -> Places:
@@ -129,12 +133,21 @@ def serve(
     Raises:
         SettingsError: the files of TLS cannot be used.
     """
-    import uvicorn
-
     from spinward.people.server import Server
 
-    port = opened.getsockname()[1]
-    app = Server(database, places(address, port), address.beyond, address.secure, log).app()
+    at = places(address, opened.getsockname()[1])
+    app = Server(database, at, address.beyond, address.secure, log).app()
+    answer(app, address, opened)
+
+
+def answer(app: Any, address: Address, opened: socket.socket) -> None:
+    """Answers requests with `app` until the process is asked to stop.
+
+    Raises:
+        SettingsError: the files of TLS cannot be used.
+    """
+    import uvicorn
+
     tls: dict[str, Any] = {}
     if address.certificate:
         tls = {"ssl_certfile": address.certificate, "ssl_keyfile": address.key}

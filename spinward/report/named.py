@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from spinward.store.settings import flat
+from spinward.store.nested import flat
 
 PARTS = ("env", "reward", "data", "evaluate_env")  # whose settings are `--PART.KEY`
 

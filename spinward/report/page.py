@@ -16,7 +16,7 @@ from spinward.report import plot
 from spinward.report.advice import Advice
 from spinward.report.panels import panels, worth_drawing
 from spinward.report.plot import Curve
-from spinward.store.settings import flat
+from spinward.store.nested import flat
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #22272e; --faint: #59636e; --line: #dfe3e8;

@@ -9,9 +9,10 @@ import numpy as np
 
 from spinward.core import Renders
 from spinward.errors import SettingsError, nearest
+from spinward.evaluation import reward_hacking
 from spinward.evaluation.statistics import described
 from spinward.report import page as report
-from spinward.report import plot
+from spinward.report import plot, reward_bar
 from spinward.report.advice import advice
 from spinward.report.named import named
 from spinward.run.config import choices
@@ -150,7 +151,7 @@ def notes_of(run: Run, headline: Headline) -> list[str]:
             f"exploration{where}. The highest of many evaluations is above what its agent would "
             "score in others."
         )
-    return notes
+    return [*notes, *reward_hacking.in_log(run.points, run.config)]
 
 
 def column(headline: Headline) -> str:
@@ -200,7 +201,8 @@ def newest_video(run: Run) -> Path | None:
 def frames(
     run: Run, seed: int = 0, limit: int = 500, checkpoint: str | int = "last"
 ) -> Iterator[np.ndarray]:
-    """Pictures of an episode of a seed's policy, in our own renderer or Gymnasium's.
+    """Pictures of an episode of a seed's policy, in our own renderer or Gymnasium's. Beside them is
+    the predicted reward, where it is learned from comparisons.
 
     Raises:
         SettingsError: the environment cannot be drawn.
@@ -213,15 +215,9 @@ def frames(
     agents, policy = run.agents(checkpoint), run.policy(seed, checkpoint)
     env: Any = agents.env
     require_env(env)
+    bar = reward_bar.beside(run, seed)
     if isinstance(env, Gymnasium):
-        opened = env.open_one()
-        obs, over = opened.reset(seed=0), False
-        for _ in range(limit):
-            yield np.asarray(opened.render())
-            obs, _, over = opened.step(policy(obs))
-            if over:
-                break
-        opened.close()
+        yield from of_gymnasium(env, policy, bar, limit)
         return
     if not isinstance(agents.env, Renders):
         raise SettingsError(
@@ -230,9 +226,25 @@ def frames(
     step, key = jax.jit(env.step), jax.random.PRNGKey(run.config["seed"] + 1)
     state, obs = jax.jit(env.reset)(key)
     for _ in range(limit):
-        yield env.render(state)
+        action = policy(obs)
+        yield bar(env.render(state), obs, policy.unit_action)
         key, k_step = jax.random.split(key)
-        state, obs, _, terminated, truncated = step(state, policy(np.asarray(obs)), k_step)
+        state, obs, _, terminated, truncated = step(state, action, k_step)
         if terminated or truncated:
-            yield env.render(state)
+            yield bar(env.render(state), obs, policy.unit_action)
             return
+
+
+def of_gymnasium(
+    env: Any, policy: Any, bar: reward_bar.Drawing, limit: int
+) -> Iterator[np.ndarray]:
+    """Pictures of an episode in an environment of Gymnasium's."""
+    opened = env.open_one()
+    obs, over = opened.reset(seed=0), False
+    for _ in range(limit):
+        frame, action = np.asarray(opened.render()), policy(obs)
+        yield bar(frame, obs, policy.unit_action)
+        obs, _, over = opened.step(action)
+        if over:
+            break
+    opened.close()

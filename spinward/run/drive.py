@@ -28,7 +28,7 @@ from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
 from spinward.run.stopping import stopping
 from spinward.run.watching import STOP, Acting, Options, Point
-from spinward.store import checkpoint, integrity
+from spinward.store import checkpoint, integrity, points
 from spinward.store import log as record
 
 SAVING_SHARE = 0.05  # largest share of a run's time for saving
@@ -92,7 +92,7 @@ class Driver:
 
     def has_reached(self, run: Path) -> bool:
         """Whether the last log point has the return at which the run ends."""
-        last = record.read(self.folder / "metrics.jsonl", run)[-1:] if self.iteration else []
+        last = points.read(self.folder / "metrics.jsonl", run)[-1:] if self.iteration else []
         return any(map(self.evaluations.reached, last))
 
     def restore(self) -> tuple[TrainState, int, tuple[int, str | None]]:

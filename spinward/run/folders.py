@@ -12,7 +12,7 @@ from spinward.core import replace
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.run.experiment import Experiment
 from spinward.store import checkpoint, files, integrity
-from spinward.store import log as record
+from spinward.store import points as log_points
 
 PARTS = (  # of a shard
     "lock", "stderr", "metrics.jsonl", "times.jsonl", "checkpoints", "data", "between", "best",
@@ -63,8 +63,8 @@ def run_of(folder: Path) -> Path:
 
 def points(run: Path) -> list[dict[str, Any]]:
     """The log points that all shards have, with the seeds of all."""
-    logs = [record.read(folder / "metrics.jsonl", run) for folder in folders(run)]
-    return [merged(run, lines) for lines in zip(*logs, strict=False)]
+    logs = [log_points.read(folder / "metrics.jsonl", run) for folder in folders(run)]
+    return [log_points.merged(run, lines) for lines in zip(*logs, strict=False)]
 
 
 def verify(run: Path, config: dict[str, Any], older: bool | None = False) -> list[str]:
@@ -82,22 +82,6 @@ def seeds_of(run: Path, config: dict[str, Any]) -> list[tuple[Path, int, int]]:
     shards = folders(run)
     seeds = split(config["seed"], config["seeds"], len(shards)) if shards else []
     return [(folder, *each) for folder, each in zip(shards, seeds, strict=True)]
-
-
-def merged(run: Path, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    """One log point with the seeds of all shards.
-
-    Raises:
-        DamagedFileError: the shards are at different points, or have different metrics.
-    """
-    whole = dict(lines[0])
-    for line in lines[1:]:
-        if line.keys() != whole.keys() or line["iteration"] != whole["iteration"]:
-            raise DamagedFileError(
-                f"{run / 'shards'}: the logs of the shards differ at iteration {line['iteration']}"
-            )
-        whole |= {k: whole[k] + v for k, v in line.items() if isinstance(v, list)}
-    return whole
 
 
 def newest(run: Path, older: bool | None = False) -> list[integrity.Usable]:

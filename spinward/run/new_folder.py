@@ -13,7 +13,8 @@ from spinward.errors import SettingsError, Stopped
 from spinward.run.config import read_config
 from spinward.run.experiment import Experiment
 from spinward.run.strict_json import CONTROL
-from spinward.store import files, settings
+from spinward.store import files
+from spinward.store.nested import flat
 
 LONGEST = 200  # letters of a run's name; file systems take 255 bytes
 
@@ -79,7 +80,7 @@ def require_same(experiment: Experiment, folder: Path, exist_ok: bool) -> None:
             "from Python say exist_ok=True"
         )
     new, old = json.loads(experiment.to_json(False)), read_config(folder / "config.json")
-    before, after = settings.flat(old), settings.flat(new)
+    before, after = flat(old), flat(new)
     names = before.keys() | after.keys()
     odd = [n for n in sorted(names) if before.get(n) != after.get(n) and "versions" not in n]
     if odd:

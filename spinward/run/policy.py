@@ -20,6 +20,7 @@ class TrainedPolicy:
         self.algorithm, self.agent, self.spec, self.explore = algorithm, agent, spec, explore
         self.key = jax.random.PRNGKey(0)
         self.act = jax.jit(self._act)
+        self.unit_action: np.ndarray | None = None  # the last one, in the policy's own scale
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
@@ -30,7 +31,8 @@ class TrainedPolicy:
     def __call__(self, obs: Obs) -> np.ndarray:
         obs = jax.tree.map(np.asarray, obs, is_leaf=lambda x: isinstance(x, list | tuple))
         action, self.memory, self.key = self.act(self.agent, obs, self.memory, self.key)
-        return np.asarray(self.spec.action.from_unit(np.asarray(action)))
+        self.unit_action = np.asarray(action)
+        return np.asarray(self.spec.action.from_unit(self.unit_action))
 
     def save(self, out: str | Path, to: str = "stablehlo", **about: Any) -> dict[str, Any]:
         """Writes the policy to a new folder, as `stablehlo` or `npz`, checks it on 1,000

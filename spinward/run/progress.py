@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spinward.evaluation.reward_hacking import Watched
 from spinward.run.experiment import Experiment
 from spinward.run.watching import Point
 from spinward.store import headline
@@ -20,9 +21,13 @@ class Line:
     def __init__(self, experiment: Experiment):
         self.seeds, self.env = experiment.seeds, experiment.env.name
         self.metrics: dict[str, Any] = {}
+        apart = experiment.evaluate_every and str(experiment.evaluate_env) not in ("", self.env)
+        self.watched = Watched() if apart else None
 
     def of(self, point: Point) -> str:
         self.metrics |= point.metrics
+        if self.watched:
+            self.watched.add(point.metrics)
         share = point.iteration / point.iterations
         rate = point.done / point.seconds
         left = (point.iterations - point.iteration) / rate
@@ -30,8 +35,13 @@ class Line:
         clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
-            f"{steps:,.0f} steps/s  {self.value()}  ETA {clock}"
+            f"{steps:,.0f} steps/s  {self.value()}{self.warning()}  ETA {clock}"
         )
+
+    def warning(self) -> str:
+        """The seeds whose reward may be exploited."""
+        count = len(self.watched.warnings) if self.watched else 0
+        return f"  ! reward hacking in {count} of {self.seeds} seeds?" if count else ""
 
     def value(self) -> str:
         """The newest value of the run's headline metric."""

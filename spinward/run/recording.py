@@ -2,12 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from spinward.core import Discrete, Policy, Transition, replace
+from spinward.core import Discrete, Policy, Spec, Transition, replace
 from spinward.data import card
 from spinward.data.card import Card
 from spinward.data.checks import PROBABILITY
@@ -33,36 +33,53 @@ def record(
     actions, they are a column."""
     agents = run.agents()
     require_env(agents.env)
-    batch = played(run, agents, -(-steps // ENVS), seed, explore)
-    fields, env, time = by_env(batch, steps)
-    extras: dict[str, Any] = {}
-    if explore and isinstance(agents.env.spec.action, Discrete) and "log_prob" in fields:
-        fields[PROBABILITY] = np.exp(fields["log_prob"])
-        extras = {PROBABILITY: ("float32", ())}
-    last = ends(fields, other_recording(env, time))
-    first = np.concatenate([[0], last[:-1] + 1])
+    agent = jax.tree.map(lambda x: x[seed], agents.agent)
+    recording = played(agents.env, agents.algorithm, agent, steps, seed, explore)
     spec, experiment = agents.env.spec, run.experiment
     policy = "policy with exploration" if explore else "greedy policy"
     source = f"{policy} of {type(experiment.algorithm).__name__}, seed {experiment.seed + seed}"
     about = Card(spec.obs, spec.action, source, experiment.env.name, licence, "data record")
     with created(path) as folder:
-        card.write(folder, about)
-        Writer(folder, layout_of(spec, extras)).add(fields, last, env[first], time[first])
-        card.write(folder, replace(about, statistics=measured(opened(folder))))
-    return len(time)
+        write(folder, about, [recording])
+    return steps
 
 
-def played(run: Run, agents: Any, steps: int, seed: int, explore: bool) -> Transition:
-    """Steps [time, env] of a seed's policy."""
-    source: Any = collected(agents.env, ENVS, steps, False)
-    act = partial(agents.algorithm.act, explore=explore)
-    memory = agents.algorithm.memory
-    key, agent = jax.random.PRNGKey(seed), agents.agent
-    agent = jax.tree.map(lambda x: x[seed], agent)
+class Recording(NamedTuple):
+    """Steps of several environments, one after the other, as columns."""
+
+    fields: Fields
+    env: np.ndarray  # of each step
+    time: np.ndarray  # of each step
+
+
+def write(folder: Path, about: Card, recordings: list[Recording]) -> None:
+    """Writes recordings as the data set in an empty folder."""
+    known = all(PROBABILITY in each.fields for each in recordings)
+    extras: dict[str, Any] = {PROBABILITY: ("float32", ())} if known else {}
+    card.write(folder, about)
+    writer = Writer(folder, layout_of(about.spec, extras))
+    for i, (fields, env, time) in enumerate(recordings):
+        last = ends(fields, other_recording(env, time))
+        first = np.concatenate([[0], last[:-1] + 1])
+        writer.add(fields, last, i * ENVS + env[first], time[first])
+    card.write(folder, replace(about, statistics=measured(opened(folder))))
+
+
+def played(
+    env: Any, algorithm: Any, agent: Any, steps: int, seed: int, explore: bool = True
+) -> Recording:
+    """So many steps of an agent's policy."""
+    count = -(-steps // ENVS)
+    source: Any = collected(env, ENVS, count, False)
+    act, memory, key = (
+        partial(algorithm.act, explore=explore),
+        algorithm.memory,
+        jax.random.PRNGKey(seed),
+    )
     if not isinstance(source, Vector):
         policy = Policy(partial(act, agent), partial(memory, agent))
         state = source.init(key, memory(agent, ENVS))
-        return source.collect(state, policy, key)[1]  # type: ignore[no-any-return]
+        return by_env(source.collect(state, policy, key)[1], steps, env.spec, explore)
     agent = jax.tree.map(lambda x: x[None], agent)
     policy = Policy(
         partial(jax.jit(jax.vmap(act)), agent), partial(jax.vmap(memory, (0, None)), agent)
@@ -72,14 +89,16 @@ def played(run: Run, agents: Any, steps: int, seed: int, explore: bool) -> Trans
         _, batch, _ = source.collect(state, policy, key[None])
     finally:
         source.close()
-    return jax.tree.map(lambda x: x[0], batch)  # type: ignore[no-any-return]
+    return by_env(jax.tree.map(lambda x: x[0], batch), steps, env.spec, explore)
 
 
-def by_env(batch: Transition, steps: int) -> tuple[Fields, np.ndarray, np.ndarray]:
-    """The steps of env 0, then env 1, ..., as columns; the env and the time of each."""
+def by_env(batch: Transition, steps: int, spec: Spec, explore: bool) -> Recording:
+    """The steps [time, env] of env 0, then env 1, ..., as columns. With `explore`, the probability
+    of a choice is a column where the policy tells it."""
     count = len(batch.reward)
     columns = {name: getattr(batch, name) for name in NAMES}
-    columns |= {n: x for n, x in batch.extras.items() if n == "log_prob"}
+    if explore and isinstance(spec.action, Discrete) and "log_prob" in batch.extras:
+        columns[PROBABILITY] = np.exp(np.asarray(batch.extras["log_prob"]))
 
     def flat(x: Any) -> np.ndarray:
         x = np.asarray(x)
@@ -87,4 +106,4 @@ def by_env(batch: Transition, steps: int) -> tuple[Fields, np.ndarray, np.ndarra
 
     fields = {name: jax.tree.map(flat, value) for name, value in columns.items()}
     env = np.repeat(np.arange(ENVS, dtype=np.int32), count)[:steps]
-    return fields, env, np.tile(np.arange(count), ENVS)[:steps]
+    return Recording(fields, env, np.tile(np.arange(count), ENVS)[:steps])

@@ -22,11 +22,11 @@ from spinward.run.assemble import Assembled
 from spinward.run.between import both
 from spinward.run.drive import drive
 from spinward.run.experiment import Experiment
-from spinward.run.folders import folders, merged, run_of
+from spinward.run.folders import folders, run_of
 from spinward.run.stopping import disk_errors, stopping
 from spinward.run.watching import STOP, Options, Point, Watch
 from spinward.store import files
-from spinward.store import log as record
+from spinward.store.points import Tail, merged
 
 POLL_S = 0.1
 TAIL = 2**16  # bytes at the end of a process's standard error
@@ -46,14 +46,34 @@ def train(made: Assembled, run: Path, options: Options, trust: bool) -> None:
         files.inside(run, run / "shards" / str(i)).mkdir(parents=True, exist_ok=True)
     folders(run)  # raises where a folder holds a link
     if count == 1:
-        train_one(made, made.shards[0], run / "shards" / "0", options)
+        train_one(made, made.shards[0], run / "shards" / "0", options, keeps_error=True)
     else:
         supervise(made, run, options, trust)
 
 
-def train_one(made: Assembled, shard: Experiment, folder: Path, options: Options) -> None:
-    with disk_errors(folder), alone(folder), asking(made, shard, run_of(folder)) as hook:
+def train_one(
+    made: Assembled, shard: Experiment, folder: Path, options: Options, keeps_error: bool = False
+) -> None:
+    """Trains a shard in this process, whose error is kept in the folder if `keeps_error`: that of
+    a child process is in its standard error, which is in the folder already."""
+    run, keeper = run_of(folder), error_kept if keeps_error else contextlib.nullcontext
+    with disk_errors(folder), alone(folder), keeper(folder), asking(made, shard, run) as hook:
         drive(made, shard, folder, options._replace(between=both(hook, options.between)))
+
+
+@contextlib.contextmanager
+def error_kept(folder: Path) -> Iterator[None]:
+    """Writes the error that ends a run of one process where a page of runs looks for it."""
+    path = files.inside(run_of(folder), folder / "stderr")
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except SpinwardError as error:
+        if not isinstance(error, Stopped):
+            said = {"kind": type(error).__name__, "message": str(error)}
+            with contextlib.suppress(OSError):  # the error itself is the one to tell
+                files.write_atomically(path, f"{json.dumps(said)}\n".encode())
+        raise
 
 
 @contextlib.contextmanager
@@ -156,7 +176,7 @@ class MergedProgress:
         self.run, self.watch, self.stride = run, watch, made.stride
         self.iterations, _ = made.experiment.plan(self.stride)
         places = [run / "shards" / str(i) / "metrics.jsonl" for i in range(len(made.shards))]
-        self.logs = [record.Tail(place, run) for place in places]
+        self.logs = [Tail(place, run) for place in places]
         self.waiting: list[list[dict[str, Any]]] = [[] for _ in places]
         before = self.new_points()
         self.began, self.first = time.monotonic(), before[-1]["iteration"] if before else 0

@@ -8,25 +8,30 @@ every byte of the other file's header, that header is compared and never parsed.
 import hashlib
 import json
 import os
-import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from spinward.errors import DamagedFileError
 from spinward.store import arrays, files
+from spinward.store import manifest as manifests
+from spinward.store.manifest import (
+    MANIFEST,
+    MANIFEST_LIMIT,
+    NAME,
+    OPENING,
+    checkpoints,
+    number,
+    opened,
+)
 
 FORMAT = 1
-STATE, MANIFEST = "state.safetensors", "manifest.json"
-MANIFEST_LIMIT = 4 * 2**20  # bytes: 50,000 leaves, and a hostile one parses in half a second
-NAME = re.compile(r"(\d{10,18})(\.replaced)?", re.ASCII)
-OPENING = b'{\n "checksum": "'  # of a manifest; the SHA-256 of all its other bytes follows
+STATE = "state.safetensors"
 
 
 class Manifest(NamedTuple):
@@ -118,13 +123,6 @@ def latest(folder: Path) -> tuple[Path, list[str]]:
     raise DamagedFileError(f"{folder}: expected a checkpoint, but {reason}; train the run anew")
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, damaged or not, the newest first."""
-    entries = folder.iterdir() if folder.is_dir() else ()
-    mine = [path for path in entries if NAME.fullmatch(path.name)]
-    return sorted(mine, key=lambda path: (-number(path), path.name))
-
-
 def verify(path: Path) -> Manifest:
     """Reads a whole checkpoint with little memory.
 
@@ -142,11 +140,6 @@ def is_whole(path: Path) -> bool:
     except DamagedFileError:
         return False
     return True
-
-
-def number(path: Path) -> int:
-    """The iteration in a checkpoint's name."""
-    return int(path.name.split(".")[0])
 
 
 def replaced(path: Path) -> Path:
@@ -214,40 +207,19 @@ def manifest_text(manifest: Manifest) -> bytes:
     return OPENING + hashlib.sha256(text).hexdigest().encode() + text[len(OPENING) :]
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """An ordinary file, open for reading, and its size. An unreadable file counts as damaged."""
-    try:
-        if path.parent.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
-            raise DamagedFileError(f"{path}: expected an ordinary file, found a link or a device")
-        with open(path, "rb") as reader:
-            yield reader, os.fstat(reader.fileno()).st_size
-    except DamagedFileError:
-        raise
-    except OSError as error:
-        raise DamagedFileError(f"{path}: expected a file, found: {error.strerror}") from None
-
-
 def read_manifest(path: Path) -> Manifest:
-    """The content of a manifest. It is parsed only after its checksum is checked.
+    """The content of a checkpoint's manifest.
 
     Raises:
         DamagedFileError: it is not, to the last bit, what was saved.
     """
-    file = path / MANIFEST
-    with opened(file) as (reader, size):
-        if size > MANIFEST_LIMIT:
-            raise DamagedFileError(f"{file}: expected at most {MANIFEST_LIMIT} bytes, found {size}")
-        text = reader.read(MANIFEST_LIMIT)
-    cut = len(OPENING) + 64
-    digest = hashlib.sha256(text[: len(OPENING)] + text[cut:]).hexdigest()
-    if text[:cut] != OPENING + digest.encode():
-        head = text[len(OPENING) : cut]
-        raise DamagedFileError(f"{file}: expected checksum {digest:.12}, found {head!r:.15}")
+    content = manifests.content(path)
     try:
-        return understood(json.loads(text), path)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedFileError(f"{file}: expected a manifest, found {error!r:.120}") from None
+        return understood(content, path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(
+            f"{path / MANIFEST}: expected a manifest, found {error!r:.120}"
+        ) from None
 
 
 def understood(content: Any, path: Path) -> Manifest:

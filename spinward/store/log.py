@@ -15,9 +15,9 @@ import numpy as np
 from spinward.core import Metrics
 from spinward.errors import DamagedFileError
 from spinward.store import files
+from spinward.store.points import content
 from spinward.targets.diagnostics import PEAK
 
-LIMIT = 2**28  # bytes of a log
 EPISODE = ("episode_return", "episode_length")  # means over episodes, not over iterations
 
 
@@ -112,14 +112,6 @@ class Log:
         self.file.close()
 
 
-def content(path: Path, run: Path) -> bytes:
-    """The bytes of a log; none where there is no file."""
-    try:
-        return files.read(path, run, LIMIT)
-    except FileNotFoundError:
-        return b""
-
-
 def verified(path: Path, run: Path, size: int, digest: str | None) -> bytes:
     """The first bytes of a log, for which a checkpoint vouches; those of the first runs had no
     digest.
@@ -140,55 +132,3 @@ def verified(path: Path, run: Path, size: int, digest: str | None) -> bytes:
             f"checkpoint vouches for, found {actual:.12}: the log was changed"
         )
     return kept
-
-
-def read(path: Path, run: Path) -> list[dict[str, Any]]:
-    """The complete lines of a log; an unfinished line of a killed process at its end is skipped.
-
-    Raises:
-        DamagedFileError: a line is no log point.
-    """
-    lines = []
-    for i, text in enumerate(content(path, run).split(b"\n")[:-1], 1):
-        try:
-            lines.append(checked(json.loads(text)))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise DamagedFileError(
-                f"{path}: line {i} is no log point ({error!r:.100}); `spinward resume` writes what "
-                "follows the last checkpoint anew"
-            ) from None
-    return lines
-
-
-class Tail:
-    """Reads the new lines of a log, each line once."""
-
-    def __init__(self, path: Path, run: Path) -> None:
-        self.path, self.run, self.at, self.rest = path, run, 0, b""
-
-    def read(self) -> list[dict[str, Any]]:
-        """The new complete lines; none if there is no log yet."""
-        if not self.path.is_file():
-            return []
-        with files.opened(self.path, self.run, "rb") as file:
-            file.seek(self.at)
-            gained = file.read()
-        self.at += len(gained)
-        *whole, self.rest = (self.rest + gained).split(b"\n")
-        return [json.loads(line) for line in whole]
-
-
-def checked(point: Any) -> dict[str, Any]:
-    """A log point: its place, and numbers or lists of a number for each seed.
-
-    Raises:
-        ValueError, TypeError, KeyError: it is none.
-    """
-    for name in ("iteration", "env_steps"):
-        if type(point[name]) is not int or not 0 <= point[name] < 2**63:
-            raise ValueError(f"{name} {point[name]!r:.40}")
-    for name, values in point.items():
-        known = values if isinstance(values, list) else [values]
-        if not all(x is None or type(x) in (int, float) for x in known):
-            raise ValueError(f"{name} {values!r:.40}")
-    return point  # type: ignore[no-any-return]

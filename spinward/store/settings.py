@@ -5,7 +5,7 @@ import functools
 import importlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from spinward import schedules
@@ -205,14 +205,3 @@ def int_or_whole(text: str) -> int:
     if not value.is_integer():
         raise ValueError(text)
     return int(value)
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with names such as `algorithm.lr`."""
-    merged: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            merged |= flat(value, f"{before}{name}.")
-        else:
-            merged[f"{before}{name}"] = value
-    return merged

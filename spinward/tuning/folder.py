@@ -13,6 +13,7 @@ import numpy as np
 
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files, settings
+from spinward.store.nested import flat
 from spinward.tuning.trial import Result
 
 FORMAT = 1
@@ -42,7 +43,7 @@ def open_or_make(folder: Path, question: dict[str, Any]) -> None:
         return
     if not (folder / QUESTION).is_file():
         raise SettingsError(f"{folder} exists and is no search's: choose another name (--name)")
-    before, after = (settings.flat(x) for x in (read_question(folder), json.loads(text)))
+    before, after = (flat(x) for x in (read_question(folder), json.loads(text)))
     keys = before.keys() | after.keys()
     odd = sorted(k for k in keys if before.get(k) != after.get(k) and k != "trials")
     if odd:

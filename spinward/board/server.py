@@ -1,0 +1,210 @@
+"""The board: the runs of a folder as pages, behind the same guard as the labelling page."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from spinward.board import health, reading, views
+from spinward.board.curves import RunCurves
+from spinward.board.reading import RunRow
+from spinward.board.runs import Runs, readable
+from spinward.errors import SpinwardError
+from spinward.people.guard import Guard, Places, Refused
+from spinward.people.handling import asset, endpoint, text
+from spinward.people.server import ASSETS as PEOPLE_ASSETS
+from spinward.people.server import WEB as PEOPLE_WEB
+from spinward.store import files
+
+WEB = Path(__file__).parent / "web"
+ASSETS = {
+    "board.js": "text/javascript", "chart.js": "text/javascript", "board.css": "text/css",
+}  # fmt: skip
+SESSION_S = 7 * 24 * 3600.0
+SESSIONS = 100  # that are open at once
+COMPARED = 12  # runs on one page
+METRIC = 200  # characters of a metric's name
+CHUNK = 2**16  # bytes of a video sent at once
+
+
+class BoardServer:
+    """The handlers of a folder's pages. Whoever has the `token` may see everything in it."""
+
+    def __init__(
+        self, folder: Path, token: str, places: Places, log: Callable[[str], None]
+    ) -> None:
+        from jinja2 import Environment, FileSystemLoader
+
+        self.runs, self.curves = Runs(folder), RunCurves()
+        self.token, self.places, self.log = token, places, log
+        self.sessions: dict[bytes, float] = {}  # digests of secrets: when they end
+        where = hashlib.sha256(str(folder.absolute()).encode(errors="replace")).hexdigest()
+        self.cookie = f"spinward-board-{where[:12]}"
+        self.templates = Environment(
+            loader=FileSystemLoader([WEB, PEOPLE_WEB]), autoescape=True, trim_blocks=True
+        )
+        self.templates.filters |= views.FILTERS
+
+    def app(self) -> Any:
+        """The ASGI application."""
+        gets = {
+            "/": self.list, "/enter": self.enter, "/static/{name}": self.asset,
+            "/run/{run}": self.run, "/compare": self.compare, "/api/curve/{run}": self.curve,
+            "/video/{run}/{name}": self.video,
+        }  # fmt: skip
+        routes = [Route(path, endpoint(handler, self.log)) for path, handler in gets.items()]
+        for name, post in {"session": self.sign_in, "leave": self.leave}.items():
+            routes.append(Route(f"/api/{name}", endpoint(post, self.log), methods=["POST"]))
+        return Guard(Starlette(routes=routes), self.places, self.log)
+
+    # Who is asking
+
+    def known(self, request: Request) -> bool:
+        end = self.sessions.get(digest(request.cookies.get(self.cookie, "")), 0.0)
+        return end > time.time()
+
+    def require(self, request: Request) -> None:
+        if not self.known(request):
+            raise Refused(401, "not signed in")
+
+    def enter(self, request: Request, body: Any) -> Response:
+        """The page to sign in. Without JavaScript, a form sends the secret in the address, which
+        the answer replaces at once."""
+        token = request.query_params.get("token", "")
+        if token and self.is_token(token):
+            return self.signed_in(RedirectResponse("/", 303))
+        page = self.templates.get_template("enter.html").render(board=True, wrong=bool(token))
+        return HTMLResponse(page, 401 if token else 200)
+
+    def sign_in(self, request: Request, body: Any) -> Response:
+        if not self.is_token(text(body, "token", 200, "")):
+            raise Refused(401, "the link is not valid")
+        return self.signed_in(JSONResponse({}))
+
+    def is_token(self, token: str) -> bool:
+        return hmac.compare_digest(digest(token), digest(self.token))
+
+    def signed_in(self, answer: Response) -> Response:
+        secret, now = secrets.token_urlsafe(32), time.time()
+        kept = sorted((end, key) for key, end in self.sessions.items() if end > now)
+        self.sessions = {key: end for end, key in kept[-SESSIONS + 1 :]}
+        self.sessions[digest(secret)] = now + SESSION_S
+        answer.set_cookie(self.cookie, secret, httponly=True, samesite="strict", path="/")
+        return answer
+
+    def leave(self, request: Request, body: Any) -> Response:
+        self.require(request)
+        self.sessions.pop(digest(request.cookies.get(self.cookie, "")), None)
+        answer = JSONResponse({})
+        answer.delete_cookie(self.cookie, path="/")
+        return answer
+
+    # Pages
+
+    def list(self, request: Request, body: Any) -> Response:
+        if not self.known(request):
+            return RedirectResponse("/enter", 303)
+        by, wanted = (request.query_params.get(n, "") for n in ("sort", "filter"))
+        rows = self.runs.rows()
+        ordered = views.sorted_rows(rows, by)
+        shown = {k: r for k, r in ordered.items() if views.matches(r, wanted)}
+        facts = {
+            "total": len(rows), "running": sum(r.state == "running" for r in rows.values()),
+            "bytes": sum(r.bytes for r in rows.values()), "free": free(self.runs.folder),
+        }  # fmt: skip
+        words = {"rows": shown, "facts": facts, "sort": by, "filter": wanted}
+        return self.page("list.html", folder=readable(str(self.runs.folder)), **words)
+
+    def run(self, request: Request, body: Any) -> Response:
+        if not self.known(request):
+            return RedirectResponse("/enter", 303)
+        key, row = request.path_params["run"], self.row(request.path_params["run"])
+        config, shards = views.settings(row.path), files.numbered(row.path / "shards")
+        warnings = dict.fromkeys((*row.warnings, *health.damage(row.path, shards, deep=True)))
+        try:
+            row = row._replace(last=reading.newest_values([self.curves.points(row)]))
+        except (SpinwardError, OSError) as error:
+            warnings[str(error)] = None
+        words = {"settings": config, "warnings": list(warnings), "videos": views.videos(row.path)}
+        return self.page("run.html", key=key, row=row, speed=views.speed(row), **words)
+
+    def compare(self, request: Request, body: Any) -> Response:
+        """The curves of several runs, and the settings in which they differ."""
+        if not self.known(request):
+            return RedirectResponse("/enter", 303)
+        keys = list(dict.fromkeys(request.query_params.getlist("run")))[:COMPARED]
+        rows = {key: self.row(key) for key in keys}
+        different, equal = views.difference([views.settings(r.path) for r in rows.values()])
+        return self.page("compare.html", rows=rows, different=different, equal=equal)
+
+    def page(self, name: str, **words: Any) -> Response:
+        return HTMLResponse(self.templates.get_template(name).render(words))
+
+    def row(self, key: str) -> RunRow:
+        row = self.runs.row(key)
+        if row is None:
+            raise Refused(404, "no such run")
+        return row
+
+    # Parts of pages
+
+    def curve(self, request: Request, body: Any) -> Response:
+        self.require(request)
+        row, metric = (
+            self.row(request.path_params["run"]),
+            request.query_params.get("metric", ""),
+        )
+        if len(metric) > METRIC:
+            raise Refused(400, f"a metric's name has at most {METRIC} characters")
+        content = self.curves.curve(row, metric or views.headline(row))
+        data = json.dumps(content | {"state": row.state}, allow_nan=False)
+        return Response(data, media_type="application/json")
+
+    def video(self, request: Request, body: Any) -> Response:
+        self.require(request)
+        row, name = self.row(request.path_params["run"]), request.path_params["name"]
+        path = views.videos(row.path).get(name)
+        if path is None:
+            raise Refused(404, "no such video")
+        file = files.opened(path, row.path, "rb")
+
+        def content() -> Iterator[bytes]:
+            with file:
+                while part := file.read(CHUNK):
+                    yield part
+
+        return StreamingResponse(content(), media_type=views.VIDEOS[path.suffix.lower()])
+
+    def asset(self, request: Request, body: Any) -> Response:
+        name = request.path_params["name"]
+        if name in ASSETS:
+            return asset(WEB, ASSETS, name)
+        return asset(PEOPLE_WEB, PEOPLE_ASSETS, name)
+
+
+def digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+
+
+def free(folder: Path) -> int:
+    """The bytes that are free on the disk of a folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
