@@ -191,6 +191,8 @@ def at_least_as_good(ours: float, theirs: float, by_chance: float) -> bool:
 
 def summary() -> dict[str, Any]:
     """Writes what is on record to `summary.json`, and prints it."""
+    from spinward.run.provenance import commit
+
     rows = [line for algorithm in JUDGED_ON for line in judged(algorithm)]
     verdicts = {}
     for algorithm, tasks in JUDGED_ON.items():
@@ -208,7 +210,7 @@ def summary() -> dict[str, Any]:
         }
     result = {"rule": (__doc__ or "").partition("\n\nThe rule, ")[2], "rows": rows}
     result = {**result, "verdicts": verdicts, "tuned_on": list(TUNED_ON)}
-    result["date"] = time.strftime("%Y-%m-%d")
+    result |= {"date": time.strftime("%Y-%m-%d"), "commit": commit()}
     (RESULTS / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
     for line in rows:
         scores = "  ".join(f"{side} {line[side]:9.1f}" for side in (OURS, SB3, RANDOM))
