@@ -13,7 +13,6 @@ from spinward.errors import SettingsError, SpinwardError
 from spinward.experience.wanted import Population, Prompts, Texts
 from spinward.run import exporting
 from spinward.run.policy import TrainedPolicy
-from spinward.trees import name_of
 
 
 def acts(kind):
@@ -23,7 +22,10 @@ def acts(kind):
     return not isinstance(want, Prompts | Texts | Population)
 
 
-ACT = [name for name, kind in ALGORITHMS.items() if acts(kind)]
+# Which plans are sampled turns on the last bits of probabilities, which two programs round
+# differently; `export` refuses such a policy.
+SAMPLED = ("trajectory_transformer",)
+ACT = [name for name, kind in ALGORITHMS.items() if acts(kind) and name not in SAMPLED]
 QUICK = ("ppo", "sac")
 
 
@@ -36,13 +38,11 @@ def policy_of(name, **more):
     agent = jax.jit(lambda key: algorithm.init(key, spec))(jax.random.PRNGKey(1))
     random = np.random.default_rng(1)
 
-    def moved(path, x):
+    def moved(x):
         x = np.asarray(x)
-        if x.dtype != "float32" or name_of(path).endswith(".edges"):  # of bins, which ascend
-            return x
-        return x + random.uniform(0.1, 0.9, x.shape).astype(x.dtype)
+        return x + random.uniform(0.1, 0.9, x.shape).astype(x.dtype) if x.dtype == "float32" else x
 
-    return TrainedPolicy(algorithm, jax.tree_util.tree_map_with_path(moved, agent), spec)
+    return TrainedPolicy(algorithm, jax.tree.map(moved, agent), spec)
 
 
 @pytest.mark.parametrize(
