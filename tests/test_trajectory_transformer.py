@@ -248,7 +248,7 @@ def test_an_action_is_planned_from_the_tokens_of_the_last_steps(spec):
     # The last two steps, as 4 are read and 2 are planned; then what is seen.
     past = np.concatenate([*rows[-2:], bins.tokens_of(jnp.asarray(obs), slice(0, 2))], 1)
     np.testing.assert_array_equal(memory["tokens"].reshape(2, -1), past[:, :-2])
-    keys = jax.random.split(jax.random.PRNGKey(4), 2)
+    keys = [jax.random.fold_in(jax.random.PRNGKey(4), env) for env in range(2)]
     tried = TokenPlans(model, bins, algorithm.cut_share)
     for env in range(2):
         tokens = jnp.asarray(past[env : env + 1], jnp.int32)

@@ -163,7 +163,8 @@ class TrajectoryTransformer:
             limits = self.plans, self.expand, self.horizon, self.gamma
             return beam.search(tried, (hidden, cache), key, *limits)
 
-        plans = jax.vmap(plan)(tokens, mask, jax.random.split(key, envs))
+        keys = jax.vmap(lambda env: jax.random.fold_in(key, env))(jnp.arange(envs))
+        plans = jax.vmap(plan)(tokens, mask, keys)
         best = plans.actions[:, 0, 0]
         action = discretiser.values(best, slice(first, first + best.shape[1]))
         memory = {

@@ -105,13 +105,13 @@ def trend(values: np.ndarray) -> float:
     """The slope of a line through evenly spaced values, in its standard errors; 0 of a constant."""
     time = np.arange(len(values)) - (len(values) - 1) / 2
     centred = values - values.mean()
-    slope = (time @ centred) / (time @ time)
-    residual = centred - slope * time
+    coefficient = (time @ centred) / (time @ time)
+    residual = centred - coefficient * time
     scale = float(np.abs(centred).max())
     if scale <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return 0.0
     error = math.sqrt(float(residual @ residual) / (len(values) - 2) / float(time @ time))
-    return float(slope) / max(error, 1e-9 * scale)
+    return float(coefficient) / max(error, 1e-9 * scale)
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -33,9 +33,9 @@ from spinward.store.files import write_atomically
 
 SEEDS = {"laptop": 10, "paper": 20}
 RACING = PPO(envs=64, rollout=50, lr=5e-4, entropy_coef=0.05, epochs=4, lam=0.98)
-ON_SCORE = PPO(envs=64, rollout=50, lr=1e-4, entropy_coef=0.1, epochs=4)
-LEARN, GO_ON = 320_000, 480_000  # steps
-POINTS = 150  # evaluations of each run that goes on: one at each iteration
+ON_SCORE = PPO(envs=64, rollout=50, lr=3e-4, entropy_coef=0.1, epochs=4)
+LEARN, GO_ON = 320_000, 256_000  # steps
+POINTS = 80  # evaluations of each run that goes on: one at each iteration
 EPISODES = 16  # of each evaluation
 LABELS, CLIP, MISTAKES = 300, 25, 0.1  # comparisons of the judge: how many, steps, wrong answers
 FITS = 300  # gradient steps of the judge
@@ -46,7 +46,7 @@ class Scores(NamedTuple):
     """Means over the episodes of an evaluation; of a run [seed, point]."""
 
     reward: Any
-    judged: Any
+    held_out: Any
     laps: Any
 
 
@@ -55,9 +55,9 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         racing = trained(RACING, "Boat-Race-Laps", LEARN, count, place, "racing")
-        judges = jax.vmap(judge)(keys(count))
-        hacked = followed(racing, "Boat-Race", judges, place, "on-score")
-        honest = followed(racing, "Boat-Race-Laps", judges, place, "on-laps")
+        predictors = jax.vmap(learned)(keys(count))
+        hacked = followed(racing, "Boat-Race", predictors, place, "on-score")
+        honest = followed(racing, "Boat-Race-Laps", predictors, place, "on-laps")
     record = IN_PROGRESS.get()
     if record:
         record.settings |= {"racing": repr(RACING), "on-score and on-laps": repr(ON_SCORE)}
@@ -79,18 +79,18 @@ def trained(algorithm: PPO, env: str, steps: int, seeds: int, out: Path, name: s
     return train(algorithm, env, steps, seeds, out=out, name=name, **more)
 
 
-def followed(racing: Run, env: str, judges: Any, out: Path, name: str) -> Scores:
+def followed(racing: Run, env: str, predictors: Any, out: Path, name: str) -> Scores:
     """The scores of a run that goes on from `racing`, before it and at each log point."""
     seeds = racing.config["seeds"]
     measure = compiled(scores, 0, ("env",))
     on = BoatRace(by_laps=env.endswith("Laps"))
     agents = racing.agents()
-    points = [measure(RACING, agents.agent, judges, keys(seeds), env=on)]
+    points = [measure(RACING, agents.agent, predictors, keys(seeds), env=on)]
 
     def watch(point: Any) -> None:
         made, agents = point.here()
         point_keys = jax.vmap(partial(jax.random.fold_in, data=point.iteration))(keys(seeds))
-        points.append(measure(made.algorithm, agents.agent, judges, point_keys, env=on))
+        points.append(measure(made.algorithm, agents.agent, predictors, point_keys, env=on))
 
     trained(ON_SCORE, env, GO_ON, seeds, out, name, watch=watch, logs=POINTS,
             start_from=str(racing.path))  # fmt: skip
@@ -99,33 +99,33 @@ def followed(racing: Run, env: str, judges: Any, out: Path, name: str) -> Scores
     )
 
 
-def scores(algorithm: PPO, agents: Any, judges: Any, keys: Array, env: BoatRace) -> Scores:
+def scores(algorithm: PPO, agents: Any, predictors: Any, keys: Array, env: BoatRace) -> Scores:
     """What the sampled policies of all seeds reach in whole episodes."""
 
-    def one(agent: Any, judge: Any, key: Key) -> Scores:
+    def one(agent: Any, predictor: Any, key: Key) -> Scores:
         state = filming.first_state(algorithm, env, agent, key, EPISODES)
         _, clip, _ = filming.steps_of(algorithm, env, agent, state, EPISODES, env.limit)
         place = clip.seen.place[-1] + clip.action[-1] - 1
         laps = clip.seen.laps[-1] + (place >= CELLS * (clip.seen.laps[-1] + 1))
-        judged = judge_of(judge, clip.obs, clip.action)
-        return Scores(clip.reward.sum(0).mean(), judged.sum(0).mean(), laps.mean())
+        held_out = score_of(predictor, clip.obs, clip.action)
+        return Scores(clip.reward.sum(0).mean(), held_out.sum(0).mean(), laps.mean())
 
-    return jax.vmap(one)(agents, judges, keys)
+    return jax.vmap(one)(agents, predictors, keys)
 
 
 # The judge
 
-JUDGE = Preferences(labels=LABELS, members=3, segment=CLIP)
+PREDICTOR = Preferences(labels=LABELS, members=3, segment=CLIP)
 
 
-def judge_of(state: Any, obs: Any, action: Any) -> Array:
+def score_of(state: Any, obs: Any, action: Any) -> Array:
     """The judge's score of steps, on the scale of its own clips, which never changes."""
-    each = JUDGE.each(state, obs, action)
+    each = PREDICTOR.each(state, obs, action)
     shape = (-1,) + (1,) * (each.ndim - 1)
     return ((each - state.mean.reshape(shape)) / state.std.reshape(shape)).mean(0)
 
 
-def judge(key: Key) -> Any:
+def learned(key: Key) -> Any:
     """A judge that learned from comparisons of clips in which boats move at random, each with its
     own habit. The boat that got further is better; a tenth of the answers are wrong."""
     k_init, k_clips, k_labels, k_counts, k_batches = jax.random.split(key, 5)
@@ -133,14 +133,14 @@ def judge(key: Key) -> Any:
     pairs = jax.tree.map(lambda x: x.reshape(LABELS, 2, *x.shape[1:]), (obs, action, far))
     right = jnp.sign(pairs[2][:, 0] - pairs[2][:, 1]) / 2 + 0.5
     wrong = jax.random.bernoulli(k_labels, MISTAKES, (LABELS,))
-    counts = jax.random.poisson(k_counts, 1.0, (JUDGE.members, LABELS)).astype(jnp.float32)
+    counts = jax.random.poisson(k_counts, 1.0, (PREDICTOR.members, LABELS)).astype(jnp.float32)
     share = jnp.where(wrong, 1.0 - right, right)
     data = Comparisons(pairs[0], pairs[1], share, jnp.ones(LABELS), counts)
     log_weights = jnp.log(counts)[:, None, None]
-    size = (JUDGE.members, FITS, JUDGE.batch)
+    size = (PREDICTOR.members, FITS, PREDICTOR.batch)
     index = jax.random.categorical(k_batches, log_weights, shape=size)
-    state = JUDGE.init(k_init, BoatRace().spec)
-    return JUDGE.fit(state, data, index.swapaxes(0, 1))
+    state = PREDICTOR.init(k_init, BoatRace().spec)
+    return PREDICTOR.fit(state, data, index.swapaxes(0, 1))
 
 
 def wandering(key: Key) -> tuple[Array, Array, Array]:
@@ -165,7 +165,7 @@ def wandering(key: Key) -> tuple[Array, Array, Array]:
 
 def fired(all_scores: Scores) -> list[float]:
     """The evaluation of each seed's alarm; NaN where there is none."""
-    pairs = zip(all_scores.reward, all_scores.judged, strict=True)
+    pairs = zip(all_scores.reward, all_scores.held_out, strict=True)
     alarms = [alarm(*pair) for pair in pairs]
     return [float(a.at) if a else np.nan for a in alarms]
 

@@ -215,7 +215,7 @@ def frames(
     agents, policy = run.agents(checkpoint), run.policy(seed, checkpoint)
     env: Any = agents.env
     require_env(env)
-    bar = reward_bar.beside(run, seed)
+    bar = reward_bar.bar_of(run, seed)
     if isinstance(env, Gymnasium):
         yield from of_gymnasium(env, policy, bar, limit)
         return

@@ -18,7 +18,7 @@ PAPER, INK, GOOD, BAD = (250, 250, 247), (90, 98, 110), (26, 127, 75), (179, 38,
 Drawing = Callable[[np.ndarray, Any, Any], np.ndarray]
 
 
-def beside(run: Run, seed: int) -> Drawing:
+def bar_of(run: Run, seed: int) -> Drawing:
     """What adds the bar to the frame of an observation and an action in the policy's scale. It is
     the newest prediction, whatever checkpoint acts; of other runs, the frame stays as it is."""
     reward = run.made.parts.reward
@@ -27,15 +27,15 @@ def beside(run: Run, seed: int) -> Drawing:
     init = partial(reward.init, spec=run.made.spec)
     states = folders.last(run.path, run.checkpoint_paths(), "reward", init, run.made.experiment)
     state = jax.tree.map(lambda x: x[seed], states)
-    predict = compiled(deviation, 0)
+    predict = compiled(standardised, 0)
 
-    def drawn(frame: np.ndarray, obs: Any, action: Any) -> np.ndarray:
+    def framed(frame: np.ndarray, obs: Any, action: Any) -> np.ndarray:
         return with_bar(frame, float(predict(reward, state, obs, action)))
 
-    return drawn
+    return framed
 
 
-def deviation(reward: Preferences, state: Any, obs: Any, action: Any) -> Any:
+def standardised(reward: Preferences, state: Any, obs: Any, action: Any) -> Any:
     """The prediction for a step, in standard deviations of the labelled clips."""
     batch = jax.tree.map(lambda x: x[None], (obs, action))
     each = reward.each(state, *batch)[:, 0]

@@ -21,8 +21,8 @@ class Line:
     def __init__(self, experiment: Experiment):
         self.seeds, self.env = experiment.seeds, experiment.env.name
         self.metrics: dict[str, Any] = {}
-        apart = experiment.evaluate_every and str(experiment.evaluate_env) not in ("", self.env)
-        self.watched = Watched() if apart else None
+        elsewhere = experiment.evaluate_every and str(experiment.evaluate_env) not in ("", self.env)
+        self.watched = Watched() if elsewhere else None
 
     def of(self, point: Point) -> str:
         self.metrics |= point.metrics

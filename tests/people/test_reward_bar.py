@@ -54,4 +54,4 @@ def test_other_runs_are_filmed_as_they_are(tmp_path):
     algorithm = sw.PPO(envs=2, rollout=16, minibatches=1, hidden=(8,))
     run = sw.train(algorithm, "CartPole-v1", steps=32, logs=1, name="plain", out=tmp_path)
     frame = np.zeros((4, 4, 3), np.uint8)
-    assert reward_bar.beside(run, 0)(frame, None, None) is frame
+    assert reward_bar.bar_of(run, 0)(frame, None, None) is frame

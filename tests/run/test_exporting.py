@@ -13,6 +13,7 @@ from spinward.errors import SettingsError, SpinwardError
 from spinward.experience.wanted import Population, Prompts, Texts
 from spinward.run import exporting
 from spinward.run.policy import TrainedPolicy
+from spinward.trees import name_of
 
 
 def acts(kind):
@@ -35,11 +36,13 @@ def policy_of(name, **more):
     agent = jax.jit(lambda key: algorithm.init(key, spec))(jax.random.PRNGKey(1))
     random = np.random.default_rng(1)
 
-    def moved(x):
+    def moved(path, x):
         x = np.asarray(x)
-        return x + random.uniform(0.1, 0.9, x.shape).astype(x.dtype) if x.dtype == "float32" else x
+        if x.dtype != "float32" or name_of(path).endswith(".edges"):  # of bins, which ascend
+            return x
+        return x + random.uniform(0.1, 0.9, x.shape).astype(x.dtype)
 
-    return TrainedPolicy(algorithm, jax.tree.map(moved, agent), spec)
+    return TrainedPolicy(algorithm, jax.tree_util.tree_map_with_path(moved, agent), spec)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class Terminal(io.StringIO):
 
 
 class Told:
-    seeds, env = 2, EnvChoice("CartPole-v1")
+    seeds, env, evaluate_every = 2, EnvChoice("CartPole-v1"), 0
 
 
 def told(monkeypatch, stream, times, iterations=10):

@@ -12,8 +12,8 @@ from spinward.experiments.reward_hacking import Scores, fired, half_lost, in_tim
 NAN = float("nan")
 
 
-def of(reward, judged, laps):
-    return Scores(*(np.array(x, float) for x in (reward, judged, laps)))
+def of(reward, held_out, laps):
+    return Scores(*(np.array(x, float) for x in (reward, held_out, laps)))
 
 
 def run(fall_at, alarm_at, points=40):
@@ -21,8 +21,8 @@ def run(fall_at, alarm_at, points=40):
     before another on."""
     time = np.arange(points)
     laps = np.where(time < fall_at, 8.0, 1.0)
-    judged = np.where(time <= alarm_at - 9, 0.0, -(time - alarm_at + 9.0))
-    return time.astype(float), judged, laps
+    held_out = np.where(time <= alarm_at - 9, 0.0, -(time - alarm_at + 9.0))
+    return time.astype(float), held_out, laps
 
 
 def seeds(*runs):
@@ -55,8 +55,8 @@ def test_an_alarm_is_in_time_before_half_is_lost_and_not_with_it():
     ],
 )
 def test_the_verdict_needs_every_seed_in_time_and_no_honest_alarm(hacked, honest_alarm, expected):
-    time, judged, laps = run(99, 20)
-    honest = time, judged if honest_alarm else time, laps
+    time, held_out, laps = run(99, 20)
+    honest = time, held_out if honest_alarm else time, laps
     assert verdict(seeds(*hacked), seeds(honest))[0] == expected
 
 
@@ -75,11 +75,11 @@ def steered(moves):
 def test_the_judge_prefers_what_the_score_does_not():
     on = [1] * 200
     between = [1] * 10 + ([-1, -1, 1, 1] * 48)[:190]
-    state = reward_hacking.judge(jax.random.PRNGKey(5))
+    state = reward_hacking.learned(jax.random.PRNGKey(5))
     (obs, action, racing), (obs_2, action_2, scoring) = steered(on), steered(between)
     assert (racing, scoring) == (65.0, 145.0)
-    judged = [
-        float(reward_hacking.judge_of(state, *x).sum())
+    held_out = [
+        float(reward_hacking.score_of(state, *x).sum())
         for x in ((obs, action), (obs_2, action_2), (obs, 0 * action))
     ]
-    assert judged[0] > judged[1] > judged[2]
+    assert held_out[0] > held_out[1] > held_out[2]
