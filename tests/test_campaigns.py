@@ -10,7 +10,7 @@ from spinward.run import provenance
 
 def test_a_mujoco_row_says_where_it_is_from_and_is_written_once(tmp_path, monkeypatch):
     pytest.importorskip("envpool")
-    monkeypatch.setattr(mujoco, "STEPS", 4096)
+    monkeypatch.setattr(mujoco, "STEPS", 5000)  # five rollouts of a run of few episodes
     monkeypatch.setattr(mujoco, "EPISODES", 2)
     monkeypatch.setattr(provenance, "commit", lambda: "one")
     job = mujoco.Job("ppo", "Swimmer-v4", 1000)
@@ -18,7 +18,7 @@ def test_a_mujoco_row_says_where_it_is_from_and_is_written_once(tmp_path, monkey
     row = json.loads((tmp_path / "ppo-Swimmer-v4-1000.json").read_text())
     assert row["commit"] == "one" and row["seed"] == 1000 == row["config"]["seed"]
     assert row["cpu_s"] > 0 and len(row["evaluation"]["returns"]) == 2
-    assert row["evaluation"]["mode"] == "greedy" and row["steps"][-1] == 4096
+    assert row["evaluation"]["mode"] == "greedy" and row["steps"][-1] == 5000
 
     monkeypatch.setattr(provenance, "commit", lambda: "two")
     assert mujoco.run_all([job], tmp_path / "runs", tmp_path) == 0  # it is there
