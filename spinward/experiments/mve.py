@@ -3,7 +3,8 @@ those that weigh them by their uncertainty do not (Buckman et al., 2018, arXiv:1
 2); with a learned model the latter reach a return in fewer real steps than their base (figure 3).
 
 The first part is on the authors' chain, tabular. The second is on Pendulum at the laptop's scale,
-on DDPG with four critics, whose settings were chosen for few steps on seeds 10 and 11; the paper's
+on DDPG with four critics. The updates a step are those with which DDPG learned in few steps on
+seeds 10 and 11; nothing was tuned for MVE or STEVE. The paper's
 scale adds MuJoCo's Hopper. MVE is shown beside them, and nothing is asked of it there.
 """
 

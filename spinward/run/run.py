@@ -224,8 +224,8 @@ class Run:
         """The agents of a checkpoint (`last`, `best` or an iteration), with their environment."""
         self.warn(folders.verify(self.path, self.config, self.older))
         made, places = self.made, self.checkpoint_paths(checkpoint)
-        algorithm, agents = made.acting(int(places[0].name)), made.agents(self.path, places)
-        return Agents(algorithm, agents, made.env, made.experiment.seeds)
+        agents = made.agents(self.path, places)
+        return Agents(made.acting(int(places[0].name)), agents, made.env, made.experiment.seeds)
 
     def evaluate(
         self,
