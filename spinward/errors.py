@@ -24,6 +24,8 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "jinja2": "language",
     "jumanji": "jumanji",
     "mujoco": "mujoco",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "optuna": "tune",
     "ray": "ray",
     "six": "gymnax",

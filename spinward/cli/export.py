@@ -5,15 +5,13 @@ from typing import Any
 
 from spinward.cli.parser import Parser
 
-FORMS = ("stablehlo", "npz", "onnx")
-
 
 def run(words: list[str]) -> int:
     about = "Write a run's policy as a program or as arrays, or its language model as a public "
     parser = Parser("export", f"{about}checkpoint.")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds")
-    parser.add_argument("--to", default="", help="stablehlo (default) or npz, for a policy")
+    parser.add_argument("--to", default="", help="stablehlo (default), onnx or npz, for a policy")
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_checkpoint()
@@ -28,7 +26,11 @@ def run(words: list[str]) -> int:
         parser.error(f"{out} is not empty; choose another --out")
     if not run.made.on_texts:
         contract = run.policy(ask.seed, ask.checkpoint).save(
-            out, ask.to or FORMS[0], run=str(run.path), env=str(run.experiment.env), seed=ask.seed
+            out,
+            ask.to or "stablehlo",
+            run=str(run.path),
+            env=str(run.experiment.env),
+            seed=ask.seed,
         )
         check = contract["check"]
         print(

@@ -18,13 +18,14 @@ import numpy as np
 
 from spinward.core import MASK, Dict, Discrete, Hybrid, MultiDiscrete
 from spinward.errors import SettingsError, SpinwardError, install
+from spinward.run import onnx_graph
 from spinward.store import files
 from spinward.trees import name_of
 
 FORMAT = 1
 CONTRACT = "contract.json"
 PROGRAM, MODULE, ARRAYS = "policy.jax", "policy.stablehlo", "policy.npz"
-KINDS = ("stablehlo", "npz")
+ONNX = "policy.onnx"
 OBSERVATIONS, SIDE_BY_SIDE = 1000, 8  # that are compared, so many at once with one memory
 TOLERANCE = 1e-5
 PLATFORMS = ("cpu", "cuda")
@@ -90,9 +91,7 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
         SpinwardError: what was written acts otherwise.
     """
     if kind not in KINDS:
-        raise SettingsError(
-            f"--to {kind}: expected one of {', '.join(KINDS)}{ABSENT.get(kind, '')}"
-        )
+        raise SettingsError(f"--to {kind}: expected one of {', '.join(KINDS)}")
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty; choose another folder")
     with files.filled(out) as folder:
@@ -101,7 +100,7 @@ def save(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) ->
 
 def write(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -> dict[str, Any]:
     """Writes a policy to an empty folder, checks what was written, and returns the contract."""
-    program = {"stablehlo": as_program, "npz": as_arrays}[kind](policy)
+    program = KINDS[kind](policy)
     obs, memory = shapes(policy, 1)
     contract = {
         "format": FORMAT,
@@ -125,12 +124,6 @@ def write(policy: ExportedPolicy, out: Path, kind: str, about: dict[str, Any]) -
     contract["check"] = {"observations": OBSERVATIONS, "largest_difference": error}
     files.write_atomically(out / CONTRACT, json.dumps(contract, indent=1).encode() + b"\n")
     return contract
-
-
-ABSENT = {
-    "onnx": ": Spinward writes no ONNX, because the converter from JAX that is kept up brings a "
-    "dozen packages; policy.stablehlo is the portable form"
-}
 
 
 def as_program(policy: ExportedPolicy) -> dict[str, bytes]:
@@ -180,10 +173,44 @@ def as_arrays(policy: ExportedPolicy) -> dict[str, bytes]:
     return {ARRAYS: buffer.getvalue()}
 
 
+def as_onnx(policy: ExportedPolicy) -> dict[str, bytes]:
+    """The program as an ONNX model, whose inputs have the names of the contract."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise SettingsError(f"an ONNX file is checked by onnxruntime: {install('onnxruntime')}")
+    obs, memory = shapes(policy, 1)
+    inputs, outputs = names_of(obs, memory)
+    return {ONNX: onnx_graph.model_of(flat(policy), obs.shapes + memory.shapes, inputs, outputs)}
+
+
+def names_of(obs: Leaves, memory: Leaves) -> tuple[list[str], list[str]]:
+    """The names of what goes in and comes out of an ONNX model."""
+    kept = [name or "memory" for name in memory.names]
+    return [name or "obs" for name in obs.names] + kept, ["action", *(f"{n}.next" for n in kept)]
+
+
+KINDS = {"stablehlo": as_program, "onnx": as_onnx, "npz": as_arrays}
+
+
+def with_onnx(out: Path, inputs: list[str]) -> Any:
+    """An ONNX file as a function of leaves."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession((out / ONNX).read_bytes())
+    taken = {each.name for each in session.get_inputs()}  # those that matter to it
+
+    def run(*leaves: Any) -> Any:
+        named = dict(zip(inputs, map(np.asarray, leaves), strict=True))
+        return session.run(None, {name: x for name, x in named.items() if name in taken})
+
+    return run
+
+
 def reopened(policy: ExportedPolicy, out: Path, kind: str) -> Any:
     """The written policy as a function of leaves."""
     if kind == "stablehlo":
         return opened(out)
+    if kind == "onnx":
+        return with_onnx(out, names_of(*shapes(policy, 1))[0])
     with np.load(out / ARRAYS, allow_pickle=False) as stored:
         arrays = dict(stored)
     agent = jax.tree_util.tree_map_with_path(

@@ -35,7 +35,7 @@ class TrainedPolicy:
         return np.asarray(self.spec.action.from_unit(self.unit_action))
 
     def save(self, out: str | Path, to: str = "stablehlo", **about: Any) -> dict[str, Any]:
-        """Writes the policy to a new folder, as `stablehlo` or `npz`, checks it on 1,000
+        """Writes the policy to a new folder, as `stablehlo`, `onnx` or `npz`, checks it on 1,000
         observations, and returns its contract (see `run/exporting.py`). `about` goes into that."""
         actor = exporting.ExportedPolicy(self.algorithm, self.agent, self.spec)
         return exporting.save(actor, Path(out), to, about)

@@ -38,7 +38,7 @@ class Served:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFileError(f"{folder}: no contract of a policy: {error!r:.100}") from None
         if digest is None:
-            raise SettingsError(f"{folder} holds arrays, and no program: export --to stablehlo")
+            raise SettingsError(f"{folder} holds no program that serve runs: export --to stablehlo")
         program = files.read(folder / exporting.PROGRAM, folder, 2**31)
         if hashlib.sha256(program).hexdigest() != digest:
             raise DamagedFileError(f"{folder / exporting.PROGRAM} is not what its contract says")

@@ -1,9 +1,11 @@
 """Exported policies act as the run does: every algorithm that acts, and every kind of file."""
 
+import importlib.util
 import json
 
 import jax
 import numpy as np
+import onnxruntime
 import pytest
 from twin import ALGORITHMS, home, needs_data, parts, tiny
 
@@ -64,6 +66,70 @@ def test_an_exported_policy_acts_as_the_run_does(name, tmp_path):
         np.testing.assert_allclose(np.asarray(action)[0], expected, atol=1e-5)
 
 
+NO_ONNX = {  # and the reason
+    "alphazero": "draws random numbers", "bcq": "draws random numbers", "ngu": "draws random",
+    "r2d2": "draws random numbers", "decision_transformer": "'gather' of this policy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ACT]
+)
+def test_an_onnx_file_acts_as_the_run_does_in_batches_of_any_size(name, tmp_path):
+    policy = policy_of(name)
+    if name in NO_ONNX:
+        with pytest.raises(SettingsError, match=f"{NO_ONNX[name]}.*export --to stablehlo"):
+            policy.save(tmp_path / "out", "onnx")
+        assert not (tmp_path / "out").exists()
+        return
+    contract = policy.save(tmp_path / "out", "onnx")
+    assert contract["check"]["largest_difference"] <= 1e-5
+    same_in_batches(policy, contract, tmp_path / "out")
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+def test_an_onnx_file_has_memory_and_normaliser_inside(memory, tmp_path):
+    policy = policy_of("ppo", recurrent=memory, normalise_obs=True)
+    same_in_batches(policy, policy.save(tmp_path / "out", "onnx"), tmp_path / "out")
+
+
+def same_in_batches(policy, contract, out):
+    """Compares an ONNX file with the policy itself, through several steps of its memory."""
+    session = onnxruntime.InferenceSession(out / "policy.onnx")
+    taken = [each.name for each in session.get_inputs()]
+    names = [each["name"] for each in (*contract["observations"], *contract["memory"])]
+    assert set(taken) <= set(names)
+    for batch in (1, 3):
+        act = jax.jit(
+            exporting.flat(exporting.ExportedPolicy(policy.algorithm, policy.agent, policy.spec))
+        )
+        random = np.random.default_rng(3)
+        memory = [np.stack([np.asarray(x, m["dtype"])] * batch) for x, m in
+                  zip(contract["memory_at_start"], contract["memory"], strict=True)]  # fmt: skip
+        theirs = memory
+        for _ in range(4):
+            seen = [x[:batch] for x in jax.tree.leaves(exporting.sample(policy, random))]
+            given = dict(zip(names, [*seen, *theirs], strict=True))
+            action, *theirs = session.run(None, {n: given[n] for n in taken})
+            expected, *memory = act(*seen, *memory)
+            np.testing.assert_allclose(action, expected, atol=1e-5)
+            assert action.dtype == expected.dtype and len(action) == batch
+            for a, b in zip(theirs, memory, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_missing_onnxruntime_is_named(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *a: None if name == "onnxruntime" else find(name, *a),
+    )
+    with pytest.raises(SettingsError, match=r"onnxruntime: pip install -e '.\[onnx\]'"):
+        policy_of("sac").save(tmp_path / "out", "onnx")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_contract_says_what_goes_in_and_comes_out(tmp_path):
     contract = policy_of("sac").save(tmp_path / "a", env="Pendulum-v1")
     assert json.loads((tmp_path / "a/contract.json").read_text()) == contract
@@ -113,7 +179,10 @@ def test_the_command_exports_a_run(tmp_path, capsys):
         assert int(program(obs[None])[0][0]) == int(policy(obs))
     assert main([*words, str(out)]) == 2
     assert "is not empty" in capsys.readouterr().err
-    assert main([*words, str(tmp_path / "x"), "--to", "onnx"]) == 2
-    assert "Spinward writes no ONNX" in capsys.readouterr().err and not (tmp_path / "x").exists()
-    with pytest.raises(SettingsError, match="expected one of stablehlo, npz"):
+    assert main([*words, str(tmp_path / "o"), "--to", "onnx"]) == 0
+    assert "policy.onnx; the largest difference on 1,000" in capsys.readouterr().out
+    assert main([*words, str(tmp_path / "x"), "--to", "tflite"]) == 2
+    assert "expected one of stablehlo, onnx, npz" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(SettingsError, match="expected one of stablehlo, onnx, npz"):
         policy.save(tmp_path / "x", "pickle")
