@@ -143,8 +143,8 @@ class TrajectoryTransformer:
     def act(
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
-        """The first action of the best plan. Plans are tried with sampled actions, with or without
-        `explore`."""
+        """The first action of the best plan. Plans are tried with sampled actions; without
+        `explore` always with the same samples, so that an action depends on what was seen alone."""
         model, discretiser, steps = agent.learner.model, agent.discretiser, memory["steps"]
         envs, first = len(steps), model.observed
         reward = discretiser.tokens_of(memory[REWARD][:, None], slice(-2, -1))[:, 0]
@@ -163,7 +163,9 @@ class TrajectoryTransformer:
             limits = self.plans, self.expand, self.horizon, self.gamma
             return beam.search(tried, (hidden, cache), key, *limits)
 
-        keys = jax.vmap(lambda env: jax.random.fold_in(key, env))(jnp.arange(envs))
+        number = jnp.arange(envs) if explore else jnp.zeros(envs, jnp.int32)
+        key = key if explore else jax.random.PRNGKey(0)
+        keys = jax.vmap(lambda env: jax.random.fold_in(key, env))(number)
         plans = jax.vmap(plan)(tokens, mask, keys)
         best = plans.actions[:, 0, 0]
         action = discretiser.values(best, slice(first, first + best.shape[1]))
