@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spinward.cli.parser import Parser, print_json, say
+from spinward.store import settings
 
 
 def run(words: list[str]) -> int:
@@ -16,7 +17,10 @@ def run(words: list[str]) -> int:
     parser.add_argument("--explore", action="store_true", help="act as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
     parser.add_argument(
-        "--limit", type=int, default=0, help="steps after which an episode is cut; 0: by itself"
+        "--limit",
+        type=settings.int_or_whole,
+        default=0,
+        help="steps after which an episode is cut; 0: by itself",
     )
     parser.add_argument("--trust", action="store_true", help="run code of the run's own")
     parser.add_checkpoint()

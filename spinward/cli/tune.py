@@ -19,14 +19,18 @@ def run(words: list[str]) -> int:
     kind = settings.find("algorithms", name) if name and not {"-h", "--help"} & set(words) else None
     ask = train_flags.with_env(make_parser(kind).read(words))
     choice = choice_of(kind, ask.env, ask.steps, ask.preset, ask.own["env"])
+    from spinward.errors import SettingsError
     from spinward.tuning import search
     from spinward.tuning.space import space_of
     from spinward.tuning.trial import Scoring
 
     experiment = experiment_of(kind, ask, choice)
+    names = [name for name, _ in ask.tune]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(f"--tune {twice[0]} is there twice: give all its values at once")
     space = space_of(experiment.algorithm, dict(ask.tune))
     asked = search.Search(
-        experiment, space, ask.trials, ask.batch, Scoring(ask.evaluate_episodes), ask.confirm
+        experiment, space, ask.trials, ask.trial_batch, Scoring(ask.evaluate_episodes), ask.confirm
     )
     say(f"{name} in {experiment.env}: {', '.join(f'{n} in {v}' for n, v in space.items())}")
     if preset := statement(choice, train.given(ask)):
@@ -51,7 +55,9 @@ def make_parser(kind: Any) -> Parser:
     )
     whole = settings.int_or_whole
     parser.add_argument("--trials", type=whole, default=32)
-    parser.add_argument("--batch", type=whole, default=8, help="trials that are proposed together")
+    parser.add_argument(
+        "--trial-batch", type=whole, default=8, help="trials that are proposed together"
+    )
     parser.add_argument("--steps", type=whole, default=100_000, help="of each seed")
     parser.add_argument("--seeds", type=whole, default=3, help="of each trial")
     parser.add_argument("--seed", type=whole, default=0, help="the first of them")
@@ -114,15 +120,16 @@ def finish(done: Any, ask: argparse.Namespace, name: str) -> None:
     show = say if ask.json else print
     show(f"best of {len(done.trials)} trials: {listed(best)} (trial {answer['trial']})")
     if "best" in answer:
-        show(
-            f"on {len(answer['seeds'])} seeds that no trial had: {sentence(answer['best'], '.4g')}"
-        )
+        count = len(answer["seeds"])
+        seeds = "1 seed" if count == 1 else f"{count} seeds"
+        show(f"on {seeds} that no trial had: {sentence(answer['best'], '.4g')}")
         show(f"what the search started from: {sentence(answer['start'], '.4g')}")
         chance = answer["probability_of_improvement"]
         if chance is not None:
             show(f"a run of the best beats one of the start in {chance:.0%} of pairs")
-    elif answer["trial"] == 0:
-        show("no trial was better than what the search started from")
+    if not is_better(answer):
+        best = {}
+        show("so nothing better was found than what the search started from")
     show(f"train with it: spinward train {name} {ask.env} {flags_of(ask, best)}")
     show(f"picture: {picture}")
 
@@ -133,3 +140,11 @@ def flags_of(ask: argparse.Namespace, best: dict[str, Any]) -> str:
     values |= {name: vars(ask)[name] for name in ("reward", "data", "preset") if vars(ask)[name]}
     values |= {f"{part}.{n}": v for part, own in ask.own.items() for n, v in own.items()}
     return " ".join(f"--{n.replace('_', '-')} {formatted(v)}" for n, v in values.items())
+
+
+def is_better(answer: dict[str, Any]) -> bool:
+    """Whether the best trial beat the start: on other seeds, or without these among the trials."""
+    if "best" not in answer:
+        return bool(answer["trial"] != 0)
+    best, start = (answer[name]["value"] for name in ("best", "start"))
+    return best is not None and (start is None or best > start)

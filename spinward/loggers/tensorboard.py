@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spinward.errors import SettingsError, install
+from spinward.store import files
 
 
 def check() -> None:
@@ -24,10 +25,8 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         seeds = range(config["seed"], config["seed"] + config["seeds"])
-        self.writers = [
-            SummaryWriter(str(run / "tensorboard" / f"seed-{seed}"), purge_step=first_step)
-            for seed in seeds
-        ]
+        places = [files.inside(run, run / "tensorboard" / f"seed-{seed}") for seed in seeds]
+        self.writers = [SummaryWriter(str(place), purge_step=first_step) for place in places]
 
     def write(self, step: int, metrics: list[dict[str, float]]) -> None:
         """Writes the metrics [seed] of a log point."""

@@ -33,6 +33,7 @@ class WeightsAndBiases:
     def __init__(self, run: Path, config: dict[str, Any], first_step: int):
         import wandb
 
+        files.inside(run, run / "wandb")
         path = files.inside(run, run / ID)
         if not path.exists():
             files.write_atomically(path, secrets.token_hex(4).encode())

@@ -4,8 +4,11 @@
 a search that was stopped or killed goes on after its last trial. `best.json` is the answer.
 """
 
+import contextlib
+import fcntl
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,21 @@ KINDS = {
     "steps": list,
     "returns": list,
 }
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a search, which is released when the process ends in any way.
+
+    Raises:
+        SettingsError: another process works on this search.
+    """
+    with files.opened(folder / "lock", folder, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(f"another process works on {folder}") from None
+        yield
 
 
 def open_or_make(folder: Path, question: dict[str, Any]) -> None:
@@ -103,15 +121,21 @@ def read_trials(folder: Path) -> dict[int, dict[str, Any]]:
     path, trials = folder / TRIALS, {}
     for i, text in enumerate(complete(path, folder).split(b"\n")[:-1], 1):
         try:
-            line = json.loads(text)
+            line = json.loads(text, parse_constant=no_number)
             if line.keys() != KINDS.keys() or any(type(line[k]) is not t for k, t in KINDS.items()):
                 raise ValueError("fields of a trial are missing")
             if not all(x is None or type(x) in (int, float) for x in line["per_seed"]):
                 raise ValueError("a score is no number")
+            if line["number"] in trials:
+                raise ValueError(f"trial {line['number']} is there twice")
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedFileError(f"{path}: line {i} is no trial ({error!r:.100})") from None
+            raise DamagedFileError(f"{path}: line {i} is no trial ({error!s:.100})") from None
         trials[line["number"]] = line
     return trials
+
+
+def no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def score(line: dict[str, Any]) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinward.core import replace
-from spinward.errors import SettingsError, Stopped, install
+from spinward.errors import DamagedFileError, SettingsError, Stopped, install
 from spinward.evaluation.statistics import described, probability_of_improvement
 from spinward.run import device
 from spinward.run.asked import experiment_of
@@ -37,7 +37,7 @@ class Search(NamedTuple):
     experiment: Experiment  # of trial 0
     space: Space
     trials: int
-    batch: int  # trials that are proposed together
+    trial_batch: int  # trials that are proposed together
     scoring: Scoring
     confirm: int  # seeds for the check of the best; 0: no check
 
@@ -47,7 +47,7 @@ class Search(NamedTuple):
             "experiment": json.loads(self.experiment.to_json(False)),
             "space": {name: str(values) for name, values in self.space.items()},
             "trials": self.trials,
-            "batch": self.batch,
+            "trial_batch": self.trial_batch,
             "evaluate_episodes": self.scoring.episodes,
             "confirm": self.confirm,
         }
@@ -105,7 +105,7 @@ def tune(
     seed: int = 0,
     evaluate_episodes: int = 0,
     confirm: int = 5,
-    batch: int = 8,
+    trial_batch: int = 8,
     out: str | Path = "runs",
     name: str = "",
     reward: Any = None,
@@ -130,7 +130,7 @@ def tune(
     experiment = experiment_of(algorithm, choice, reward, more)
     scoring = Scoring(evaluate_episodes)
     values = space_of(experiment.algorithm, space or {})
-    return run(Search(experiment, values, trials, batch, scoring, confirm), out, name, watch)
+    return run(Search(experiment, values, trials, trial_batch, scoring, confirm), out, name, watch)
 
 
 def run(search: Search, out: str | Path, name: str = "", watch: Any = None) -> Tuning:
@@ -144,9 +144,10 @@ def run(search: Search, out: str | Path, name: str = "", watch: Any = None) -> T
     if made.logged_only and not search.scoring.episodes:
         search = search._replace(scoring=Scoring(20))  # nothing else has a return
     kept.open_or_make(folder, search.question())
-    with disk_errors(folder), stopping() as asked:
+    with disk_errors(folder), kept.alone(folder), stopping() as asked:
+        check_trials(search, folder)
         try:
-            for number in range(0, search.trials, search.batch):
+            for number in range(0, search.trials, search.trial_batch):
                 run_batch(search, folder, number, asked, watch)
             confirm(search, folder, asked)
         except Stopped:
@@ -164,7 +165,7 @@ def check(search: Search) -> Any:
     Raises:
         SettingsError: a search that cannot work.
     """
-    for name, least in (("trials", 1), ("batch", 1), ("confirm", 0)):
+    for name, least in (("trials", 1), ("trial_batch", 1), ("confirm", 0)):
         if getattr(search, name) < least:
             raise SettingsError(f"{name}={getattr(search, name)} must be at least {least}")
     if search.scoring.episodes < 0:
@@ -185,6 +186,33 @@ def check(search: Search) -> Any:
     return made
 
 
+def check_trials(search: Search, folder: Path) -> None:
+    """Raises DamagedFileError for a trial whose settings are not of the space."""
+    for number, line in kept.read_trials(folder).items():
+        try:
+            if number:  # trial 0 may lie outside
+                as_trial(search.space, line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedFileError(
+                f"{folder / kept.TRIALS}: the settings of trial {number}, "
+                f"{line['settings']!r:.100}, are not of this search ({error!r:.100})"
+            ) from None
+
+
+def as_trial(space: Space, line: dict[str, Any]) -> Any:
+    """A line of a trial as Optuna has it."""
+    from optuna.trial import TrialState, create_trial
+
+    value = kept.score(line)
+    known = math.isfinite(value)
+    return create_trial(
+        params=params_of(space, settings.from_json(line["settings"])),
+        distributions=distributions(space),
+        value=value if known else None,
+        state=TrialState.COMPLETE if known else TrialState.FAIL,
+    )
+
+
 def proposed(search: Search, before: dict[int, dict[str, Any]], number: int) -> dict[int, Any]:
     """The settings of the trials of the batch that begins with a number, from the trials before."""
     import optuna
@@ -195,18 +223,8 @@ def proposed(search: Search, before: dict[int, dict[str, Any]], number: int) -> 
     study = optuna.create_study(direction="maximize", sampler=sampler)
     space, asked = search.space, distributions(search.space)
     for line in (before[n] for n in sorted(before) if 0 < n < number):
-        value = kept.score(line)
-        state = optuna.trial.TrialState.COMPLETE if math.isfinite(value) else None
-        params = params_of(space, settings.from_json(line["settings"]))
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=params,
-                distributions=asked,
-                value=value if state else None,
-                state=state or optuna.trial.TrialState.FAIL,
-            )
-        )
-    numbers = range(number, min(number + search.batch, search.trials))
+        study.add_trial(as_trial(space, line))
+    numbers = range(number, min(number + search.trial_batch, search.trials))
     proposals = {n: settings_of(space, study.ask(asked).params) for n in numbers}
     if number == 0:
         start = search.experiment.algorithm
@@ -239,7 +257,10 @@ def confirm(search: Search, folder: Path, asked: list[int]) -> None:
         fresh = replace(search.experiment, seed=first, seeds=search.confirm)
         values = settings.from_json(best["settings"])
         pair = [Asked(0, fresh), Asked(1, with_settings(fresh, values))]
-        ended = {r.number: r for r in results(pair, folder / "confirm", search.scoring, asked)}
+        ended = {
+            r.number: r
+            for r in results(pair, files.inside(folder, folder / "confirm"), search.scoring, asked)
+        }
         scores = {name: ended[i].scores for i, name in enumerate(("start", "best"))}
         answer["seeds"] = list(range(first, first + search.confirm))
         answer |= {name: {**described(x), "per_seed": plain(x)} for name, x in scores.items()}

@@ -84,7 +84,9 @@ def values_of(algorithm: Any, name: str, text: str) -> NumberRange | ValueList:
 def interval(hint: Any, parts: list[str]) -> NumberRange:
     read = settings.int_or_whole if hint is int else float
     low, high = read(parts[0]), read(parts[1])
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise SettingsError(f"{':'.join(parts)}: expected two finite numbers")
+    if low >= high:
         raise SettingsError(f"{':'.join(parts)}: the first number must be below the second")
     if parts[2:] and low <= 0:
         raise SettingsError(f"{':'.join(parts)}: a logarithmic interval begins above 0")

@@ -19,6 +19,7 @@ from spinward.programs.trials import Lanes, lanes_of
 from spinward.run.assemble import Assembled, assemble
 from spinward.run.experiment import Experiment
 from spinward.run.run import create
+from spinward.store import files
 from spinward.store.log import Interval
 
 CHUNK_S = 0.2  # between two looks for a request to stop
@@ -86,7 +87,8 @@ def failed(trial: Asked, reason: str) -> Result:
 
 def as_run(trial: Asked, made: Assembled, folder: Path, scoring: Scoring) -> Result:
     """The result of a trial that is a run of its own, which is continued if it was begun."""
-    run = create(trial.experiment, folder / "trials", str(trial.number), exist_ok=True)
+    place = files.inside(folder, folder / "trials" / str(trial.number)).parent
+    run = create(trial.experiment, place, str(trial.number), exist_ok=True)
     try:
         run.train(trust=True)
     except NonFiniteError as error:

@@ -137,6 +137,18 @@ def test_a_slow_logger_does_not_hold_the_run_back(monkeypatch, tmp_path, capsys)
     assert "the tensorboard logger is slow" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["tensorboard", "tensorboard/seed-5"])
+def test_nothing_is_logged_through_a_link(tmp_path, place, capsys):
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    (run / place).parent.mkdir(parents=True)
+    (run / place).symlink_to(outside)
+    with mirror.mirrored(("tensorboard",), run, {"seed": 5, "seeds": 1}, lambda p: None) as watch:
+        watch(point(1))
+    assert not list(outside.iterdir())
+    assert "a symbolic link" in capsys.readouterr().err
+
+
 def test_an_unknown_logger_is_refused_before_a_folder_is_made(tmp_path):
     with pytest.raises(SettingsError, match="no logger 'tensorbord'; expected one of tensorboard"):
         sw.train("ppo", "CartPole-v1", 64, out=tmp_path, loggers=("tensorbord",))
@@ -198,6 +210,16 @@ def test_mirrors_get_name_config_and_points(monkeypatch, tmp_path, name, capsys)
     assert first["resume"] == "allow" and first.get("id") == second.get("id")
     if name == "trackio":
         assert capsys.readouterr().out == ""  # which is for results
+
+
+def test_wandb_writes_through_no_link(monkeypatch, tmp_path, capsys):
+    library = Recorder("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "wandb").symlink_to(tmp_path / "outside")
+    with mirror.mirrored(("wandb",), tmp_path, {}, lambda p: None) as watch:
+        watch(point(1))
+    assert not library.inits and "a symbolic link" in capsys.readouterr().err
 
 
 def test_wandb_without_a_key_is_refused_and_not_asked_for(monkeypatch):

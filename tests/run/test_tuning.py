@@ -1,21 +1,24 @@
 """A search for settings: its space, its trials as one program, its folder, and its answer."""
 
 import json
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
+from twin import ALGORITHMS
 
 import spinward as sw
 from spinward.algorithms.dqn import DQN
 from spinward.algorithms.ppo import PPO
+from spinward.cli.tune import is_better, make_parser
 from spinward.core import replace
 from spinward.errors import DamagedFileError, SettingsError, Stopped
 from spinward.programs.trials import Lanes
 from spinward.run.assemble import assemble
 from spinward.run.experiment import EnvChoice, Experiment
-from spinward.tuning import search, space
+from spinward.tuning import folder, search, space
 from spinward.tuning.space import NumberRange, ValueList
 
 SMALL = {"steps": 1024, "seeds": 2, "logs": 4, "confirm": 0}
@@ -54,7 +57,7 @@ def test_without_a_space_the_step_size_changes():
         ("epochs", "1.5:3", "expected LOW:HIGH, LOW:HIGH:log"),
         ("lr", "1e-3", "at least two different values"),
         ("lr", "1e-3:1e-2:linear", "schedule|expected LOW:HIGH"),
-        ("lr", "nan:1", "the first number must be below the second"),
+        ("lr", "nan:1", "expected two finite numbers"),
     ],
 )
 def test_impossible_values_are_refused(name, text, error):
@@ -78,7 +81,7 @@ def algorithms():
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     asked = {"lr": "1e-4:1e-1:log", "gamma": "0.9,0.99"}
-    return sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, batch=3, out=out, name="t", **SMALL)
+    return sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, trial_batch=3, out=out, name="t", **SMALL)
 
 
 def trained(tmp_path, algorithm, env="CartPole-v1", **more):
@@ -115,7 +118,7 @@ def test_trials_that_differ_in_numbers_are_one_program(monkeypatch, tmp_path):
         Lanes, "of", lambda parts, group, seeds: made.append(len(group)) or of(parts, group, seeds)
     )
     asked = {"lr": "1e-4:1e-1:log", "epochs": "1,2"}
-    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 5, batch=5, out=tmp_path, **SMALL)
+    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 5, trial_batch=5, out=tmp_path, **SMALL)
     epochs = [line["settings"]["epochs"] for line in tuning.trials]
     assert sorted(made) == sorted({epochs.count(1), epochs.count(2)} - {0})
     assert sum(made) == 5 and len(made) == 2
@@ -138,7 +141,7 @@ def test_a_lane_that_breaks_leaves_the_others_alone(algorithms):
 
 def test_a_trial_that_breaks_has_a_reason_and_no_score(tmp_path):
     asked = {"lr": "1e-3,1e30"}
-    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, batch=6, out=tmp_path, **SMALL)
+    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, trial_batch=6, out=tmp_path, **SMALL)
     broken = [line for line in tuning.trials if line["settings"]["lr"] == 1e30]
     assert broken and all(line["per_seed"] == [None, None] for line in broken)
     assert all(line["reason"].startswith("not finite after ") for line in broken)
@@ -147,7 +150,7 @@ def test_a_trial_that_breaks_has_a_reason_and_no_score(tmp_path):
 
 def test_settings_that_do_not_fit_are_a_trial_without_a_score(tmp_path):
     asked = {"minibatches": "1,7"}  # 64 steps have no 7 equal parts
-    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, batch=6, out=tmp_path, **SMALL)
+    tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, trial_batch=6, out=tmp_path, **SMALL)
     odd = [line for line in tuning.trials if line["settings"]["minibatches"] == 7]
     assert odd and all("minibatches" in line["reason"] for line in odd)
     assert tuning.best == {"minibatches": 1}
@@ -160,7 +163,9 @@ def same(a, b):
 def again(out, trials=6, watch=None):
     asked = {"lr": "1e-4:1e-1:log", "gamma": "0.9,0.99"}
     more = {**SMALL, "watch": watch}
-    return sw.tune(PPO_SMALL, "CartPole-v1", asked, trials, batch=3, out=out, name="t", **more)
+    return sw.tune(
+        PPO_SMALL, "CartPole-v1", asked, trials, trial_batch=3, out=out, name="t", **more
+    )
 
 
 def test_a_stopped_search_ends_as_one_that_was_not(done, tmp_path):
@@ -193,7 +198,7 @@ def test_another_question_is_refused(done):
     with pytest.raises(SettingsError, match=r"begun with space.gamma='0.9,0.99', and this search"):
         asked = {"lr": "1e-4:1e-1:log", "gamma": "0.9,0.95"}
         out = done.path.parent
-        sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, batch=3, out=out, name="t", **SMALL)
+        sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, trial_batch=3, out=out, name="t", **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +212,75 @@ def test_a_damaged_line_is_named(done, tmp_path, text):
         sw.Tuning(folder).trials  # noqa: B018
 
 
+def changed(done, tmp_path, change):
+    """A copy of the search whose trials were changed."""
+    shutil.copytree(done.path, tmp_path / "t")
+    path = tmp_path / "t" / "trials.jsonl"
+    lines = [json.loads(x) for x in path.read_text().splitlines()]
+    change(lines)
+    path.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        (lambda x: x.insert(1, x[0]), "line 2 is no trial .trial 0 is there twice"),
+        (
+            lambda x: x[2].update(per_seed=[float("nan")] * 2),
+            "line 3 is no trial .NaN is no number",
+        ),
+        (
+            lambda x: x[3].update(settings={"lr": "x"}),
+            "the settings of trial 3, .* are not of this",
+        ),
+        (lambda x: x[3]["settings"].update(lr=7.0), "the settings of trial 3, .* are not of this"),
+    ],
+)
+def test_trials_that_are_not_of_the_search_are_named_before_any_is_run(
+    done, tmp_path, change, error, monkeypatch
+):
+    out = changed(done, tmp_path, change)
+    monkeypatch.setattr(search, "run_batch", None)
+    with pytest.raises(DamagedFileError, match=error):
+        again(out, trials=9)
+
+
+def test_two_processes_do_not_share_a_search(done):
+    with folder.alone(done.path), pytest.raises(SettingsError, match="another process works on"):
+        again(done.path.parent)
+
+
+@pytest.mark.parametrize("name", ["trials", "trials.jsonl", "tune.json", "lock"])
+def test_a_search_writes_through_no_link(tmp_path, name):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    more = {**SMALL, "out": out, "name": "t", "steps": 64}
+    ask = PPO_SMALL, "gymnasium:CartPole-v1", {"lr": "1e-4,1e-2"}
+    sw.tune(*ask, 1, **more)
+    place = out / "t" / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(outside if name == "trials" else outside / name)
+    with pytest.raises((DamagedFileError, SettingsError), match=r"a symbolic link|no search"):
+        sw.tune(*ask, 5, **more)
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_has_its_flags_beside_those_of_a_search(name):
+    words = [name, "CartPole-v1", "--tune", "lr=1e-4:1e-3", "--trial-batch", "3"]
+    ask = make_parser(ALGORITHMS[name]).read(words)
+    assert ask.trial_batch == 3 and ask.tune == [("lr", "1e-4:1e-3")]
+
+
 def test_the_best_and_the_start_are_trained_on_other_seeds(tmp_path):
     start = replace(PPO_SMALL, lr=1e-7)  # which learns nothing
     more = {**SMALL, "steps": 8192, "confirm": 3}
-    tuning = sw.tune(start, "CartPole-v1", {"lr": "1e-7,1e-3"}, 5, batch=5, out=tmp_path, **more)
+    tuning = sw.tune(
+        start, "CartPole-v1", {"lr": "1e-7,1e-3"}, 5, trial_batch=5, out=tmp_path, **more
+    )
     answer = tuning.confirmed
     assert answer["settings"] == {"lr": 1e-3} and answer["seeds"] == [1000, 1001, 1002]
     run = trained(tmp_path, replace(start, lr=1e-3), steps=8192, seeds=3, seed=1000, name="r")
@@ -272,6 +342,22 @@ def test_the_command_prints_its_answer_and_goes_on(tmp_path, capsys):
     assert main([*words.split(), "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out)["trials"] == 3 and "trial 2: " not in again.err
+
+
+@pytest.mark.parametrize(
+    "answer, better",
+    [
+        ({"trial": 0}, False),
+        ({"trial": 3}, True),  # without a check
+        ({"trial": 3, "best": {"value": 2.0}, "start": {"value": 1.0}}, True),
+        ({"trial": 3, "best": {"value": 1.0}, "start": {"value": 1.0}}, False),
+        ({"trial": 3, "best": {"value": 1.0}, "start": {"value": 2.0}}, False),
+        ({"trial": 3, "best": {"value": None}, "start": {"value": 2.0}}, False),
+        ({"trial": 3, "best": {"value": 1.0}, "start": {"value": None}}, True),
+    ],
+)
+def test_other_seeds_decide_what_is_advised(answer, better):
+    assert is_better(answer) == better
 
 
 def test_search_is_public():
