@@ -44,20 +44,8 @@ def make_parser(kind: Any) -> Parser:
     parser = Parser("tune", ABOUT, train.PARTS)
     parser.add_argument("algorithm", help="a name of `spinward algorithms`, or module:Class")
     parser.add_argument("env", help="a name of `spinward envs`, or module:Class")
-    parser.add_argument(
-        "--tune",
-        action="append",
-        type=setting,
-        default=[],
-        metavar="SETTING=VALUES",
-        help="what may change: LOW:HIGH, LOW:HIGH:log, or values with commas; several times "
-        "(default: lr, from a tenth to ten times)",
-    )
+    add_search(parser)
     whole = settings.int_or_whole
-    parser.add_argument("--trials", type=whole, default=32)
-    parser.add_argument(
-        "--trial-batch", type=whole, default=8, help="trials that are proposed together"
-    )
     parser.add_argument("--steps", type=whole, default=100_000, help="of each seed")
     parser.add_argument("--seeds", type=whole, default=3, help="of each trial")
     parser.add_argument("--seed", type=whole, default=0, help="the first of them")
@@ -81,6 +69,24 @@ def make_parser(kind: Any) -> Parser:
     if kind is not None:
         train.add_settings(parser, kind, {})
     return parser
+
+
+def add_search(parser: Parser) -> None:
+    """Adds the flags that say what is searched."""
+    whole = settings.int_or_whole
+    parser.add_argument(
+        "--tune",
+        action="append",
+        type=setting,
+        default=[],
+        metavar="SETTING=VALUES",
+        help="what may change: LOW:HIGH, LOW:HIGH:log, or values with commas; several times "
+        "(default: lr, from a tenth to ten times)",
+    )
+    parser.add_argument("--trials", type=whole, default=32)
+    parser.add_argument(
+        "--trial-batch", type=whole, default=8, help="trials that are proposed together"
+    )
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -110,7 +116,6 @@ def of_trial(line: dict[str, Any]) -> str:
 
 def finish(done: Any, ask: argparse.Namespace, name: str) -> None:
     """Draws the trials, and prints the answer."""
-    from spinward.evaluation.statistics import sentence
     from spinward.report.tuning import draw
 
     answer, best = done.confirmed, done.best
@@ -119,14 +124,8 @@ def finish(done: Any, ask: argparse.Namespace, name: str) -> None:
         print_json({"path": str(done.path), "trials": len(done.trials), **answer})
     show = say if ask.json else print
     show(f"best of {len(done.trials)} trials: {listed(best)} (trial {answer['trial']})")
-    if "best" in answer:
-        count = len(answer["seeds"])
-        seeds = "1 seed" if count == 1 else f"{count} seeds"
-        show(f"on {seeds} that no trial had: {sentence(answer['best'], '.4g')}")
-        show(f"what the search started from: {sentence(answer['start'], '.4g')}")
-        chance = answer["probability_of_improvement"]
-        if chance is not None:
-            show(f"a run of the best beats one of the start in {chance:.0%} of pairs")
+    for text in checked_on_others(answer):
+        show(text)
     if not is_better(answer):
         best = {}
         show("so nothing better was found than what the search started from")
@@ -140,6 +139,21 @@ def flags_of(ask: argparse.Namespace, best: dict[str, Any]) -> str:
     values |= {name: vars(ask)[name] for name in ("reward", "data", "preset") if vars(ask)[name]}
     values |= {f"{part}.{n}": v for part, own in ask.own.items() for n, v in own.items()}
     return " ".join(f"--{n.replace('_', '-')} {formatted(v)}" for n, v in values.items())
+
+
+def checked_on_others(answer: dict[str, Any]) -> list[str]:
+    """What other seeds say of the best trial and of the start."""
+    from spinward.evaluation.statistics import sentence
+
+    if "best" not in answer:
+        return []
+    count, chance = len(answer["seeds"]), answer["probability_of_improvement"]
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    texts = [f"on {seeds} that no trial had: {sentence(answer['best'], '.4g')}"]
+    texts.append(f"what the search started from: {sentence(answer['start'], '.4g')}")
+    if chance is not None:
+        texts.append(f"a run of the best beats one of the start in {chance:.0%} of pairs")
+    return texts
 
 
 def is_better(answer: dict[str, Any]) -> bool:
