@@ -12,6 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+
+import pytest
 
 FLAGS = ("--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimization_level=0")
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -36,10 +39,26 @@ def known(flags):
 if "XLA_FLAGS" not in os.environ:  # likewise, and for processes that tests start
     os.environ["XLA_FLAGS"] = " ".join(known(FLAGS))
 
-from spinward.run import device  # noqa: E402, JAX reads the variables when it is imported
+import jax  # noqa: E402, which reads the variables when it is imported
+
+from spinward.run import device  # noqa: E402
 
 device.prepare()
 gc.set_threshold(20_000, 20, 20)  # tracing makes many objects, few of them garbage
+
+
+MAPPED = Path("/proc/self/maps")
+MOST_MAPPED = 30_000  # areas of memory, of the 65,530 that Linux lets a process have
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drops compiled programs after a file of tests, once there are many: each takes areas of
+    memory, and XLA dies where there are no more."""
+    yield
+    if MAPPED.exists() and MAPPED.read_bytes().count(b"\n") > MOST_MAPPED:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_unconfigure():
