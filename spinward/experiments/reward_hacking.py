@@ -69,8 +69,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
 
 
 def keys(count: int) -> Array:
-    first = first_seed()
-    return jnp.stack([jax.random.PRNGKey(first + i) for i in range(count)])
+    return jnp.stack([jax.random.PRNGKey(first_seed() + i) for i in range(count)])
 
 
 def trained(algorithm: PPO, env: str, steps: int, seeds: int, out: Path, name: str, **more: Any
