@@ -105,7 +105,7 @@ def test_only_whole_exported_programs_are_served(folder, tmp_path, policy, capsy
     with pytest.raises(SettingsError, match="holds no exported policy: make one with"):
         Served(tmp_path)
     policy.save(tmp_path / "arrays", "npz")
-    with pytest.raises(SettingsError, match="holds arrays, and no program"):
+    with pytest.raises(SettingsError, match="holds no program that serve runs"):
         Served(tmp_path / "arrays")
     policy.save(tmp_path / "x")
     program = tmp_path / "x/policy.jax"
