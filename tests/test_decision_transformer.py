@@ -246,6 +246,7 @@ def test_the_target_is_a_quantile_of_the_episodes_or_what_is_set():
         DecisionTransformer(target_return=(1.0, 2.0)).check(CHOICES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["Pendulum-v1", "gymnasium:CartPole-v1"])
 def test_a_run_is_evaluated_by_the_same_command_as_any(env, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

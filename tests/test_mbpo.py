@@ -73,6 +73,7 @@ def test_with_real_samples_alone_it_is_sac():
     assert_same({k: told[k] for k in expected}, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_most_samples_are_imagined_otherwise():
     """A world whose reward is 5 makes values that real rewards of 0 would not."""
     mbpo = tiny(MBPO, real=2, batch=100)

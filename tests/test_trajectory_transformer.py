@@ -324,6 +324,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
         TrajectoryTransformer().check(Spec(Box((8, 8, 3)), Discrete(3)))
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_by_the_same_command_as_any(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = (

@@ -90,6 +90,7 @@ def asked(quality, steps=500, env="CartPole-v1", **more):
     return Request(EnvChoice(env), quality, steps, **options)
 
 
+@pytest.mark.slow
 def test_a_medium_expert_set_has_both_halves_and_is_the_same_again(tmp_path, quick):
     for name in ("a", "b"):
         generate(asked("medium-expert"), tmp_path / name)

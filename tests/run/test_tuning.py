@@ -148,6 +148,7 @@ def test_a_trial_that_breaks_has_a_reason_and_no_score(tmp_path):
     assert tuning.best == {"lr": 1e-3}
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_fit_are_a_trial_without_a_score(tmp_path):
     asked = {"minibatches": "1,7"}  # 64 steps have no 7 equal parts
     tuning = sw.tune(PPO_SMALL, "CartPole-v1", asked, 6, trial_batch=6, out=tmp_path, **SMALL)
@@ -189,6 +190,7 @@ def test_a_killed_search_loses_only_its_unfinished_line(done, tmp_path):
     assert same(again(tmp_path), done)
 
 
+@pytest.mark.slow
 def test_more_trials_continue_a_search(done, tmp_path):
     again(tmp_path, trials=3)
     assert same(again(tmp_path), done)
@@ -289,6 +291,7 @@ def test_the_best_and_the_start_are_trained_on_other_seeds(tmp_path):
     assert answer["probability_of_improvement"] == 1.0
 
 
+@pytest.mark.slow
 def test_scores_can_be_evaluations_and_replay_is_searched_too(tmp_path):
     dqn = DQN(envs=2, capacity=256, warmup=64, batch=8)
     more = {**SMALL, "steps": 256}
@@ -300,6 +303,7 @@ def test_scores_can_be_evaluations_and_replay_is_searched_too(tmp_path):
     np.testing.assert_allclose(tuning.trials[0]["per_seed"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_environments_on_a_host_are_runs_of_their_own(tmp_path):
     tuning = sw.tune(
         PPO_SMALL, "gymnasium:CartPole-v1", {"lr": "1e-4,1e-2"}, 2, out=tmp_path, name="t", **SMALL
