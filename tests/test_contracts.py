@@ -34,7 +34,8 @@ LATER |= {"bcq_discrete", "td3_bc", "ppo_penalty", "ddpg", "sac_discrete", "mbpo
 CASES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in ALGORITHMS]
 LONG = ("LPGMeta", "MBMPO", "MBPO", "NGU", "R2D2")  # to compile, at that level
 # where it grows: in steps imagined by models that were learned, and in values a search rescales
-ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "AlphaZero": 1e-4, "TrajectoryTransformer": 1e-4}
+ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "AlphaZero": 1e-4}
+ROUNDING["TrajectoryTransformer"] = 1e-2  # a number on the edge of two tokens may become either
 
 
 class Case:
