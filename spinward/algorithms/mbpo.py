@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from spinward.algorithms import sac
@@ -43,6 +44,8 @@ from spinward.models.sampled import SampledSteps
 from spinward.networks.critic import Critics, GaussianActor
 from spinward.structs import shared
 from spinward.targets.diagnostics import QProbe
+
+OWN_KEY = np.uint32(2**32 - 1)  # folded into SAC's keys: no split of them gives the same key
 
 
 @struct
@@ -144,13 +147,14 @@ class MBPO:
 
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         steps = SampledSteps.of(batches)
-        agent, world, fitted = self.modelled(agent, steps, batches, jax.random.fold_in(key, 1))
-        ring, length, dreamt = self.imagine(agent, world, steps, jax.random.fold_in(key, 2))
+        k_fit, k_imagine = jax.random.split(jax.random.fold_in(key, OWN_KEY))
+        agent, world, fitted = self.modelled(agent, steps, batches, k_fit)
+        ring, length, dreamt = self.imagine(agent, world, steps, k_imagine)
         newest = self.kept * self.imagined * length
 
         def improved(base: sac.Agent, batch: Transition, key: Key) -> tuple[sac.Agent, Metrics]:
             if count := self.batch - self.real:
-                batch = joined(batch, ring.sample(jax.random.fold_in(key, 3), count, newest))
+                batch = joined(batch, ring.sample(jax.random.fold_in(key, OWN_KEY), count, newest))
             return self.sac.improved(base, batch, key)
 
         first = jax.tree.map(lambda x: x[:, :1], batches)  # of each window, for SAC

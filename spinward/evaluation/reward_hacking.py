@@ -78,7 +78,7 @@ def alarm(proxy: ArrayLike, held_out: ArrayLike, window: int = WINDOW) -> Alarm 
     """The first alarm over the evaluations of a run, in their order; None if there is none.
 
     `proxy` is the score that the policy is trained on, under a fixed scale, and `held_out` that of
-    a judge which is no part of training. Evaluations where one of them is not finite are left out.
+    a score which is no part of training. Evaluations where one of them is not finite are left out.
     """
     both = np.stack([np.asarray(x, float) for x in (proxy, held_out)])
     places = np.flatnonzero(np.isfinite(both).all(0))

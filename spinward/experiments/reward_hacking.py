@@ -1,11 +1,11 @@
 """A policy that races stops racing when it is trained on a naive score (after the boat race of
-Clark and Amodei, 2016, Faulty Reward Functions in the Wild), and a judge that learned from
-comparisons of other clips shows it in time.
+Clark and Amodei, 2016, Faulty Reward Functions in the Wild), and a held-out predictor that learned
+from comparisons of other clips shows it in time.
 
 A boat first learns to finish laps. Then it is trained on points for targets and laps, or, as the
 honest twin, goes on with laps. At each log point the sampled policy drives whole episodes, of which
-the alarm of `evaluation/reward_hacking.py` reads the run's reward and the judge's score. The true
-number of laps is only used to say when half of them were lost.
+the alarm of `evaluation/reward_hacking.py` reads the run's reward and the predictor's score. The
+true number of laps is only used to say when half of them were lost.
 """
 
 import json
@@ -37,8 +37,8 @@ ON_SCORE = PPO(envs=64, rollout=50, lr=3e-4, entropy_coef=0.1, epochs=4)
 LEARN, GO_ON = 320_000, 256_000  # steps
 POINTS = 80  # evaluations of each run that goes on: one at each iteration
 EPISODES = 16  # of each evaluation
-LABELS, CLIP, MISTAKES = 300, 25, 0.1  # comparisons of the judge: how many, steps, wrong answers
-FITS = 300  # gradient steps of the judge
+LABELS, CLIP, MISTAKES = 300, 25, 0.1  # comparisons of the predictor: number, steps, wrong answers
+FITS = 300  # gradient steps of the predictor
 HALF = 0.5  # of the laps at the start
 
 
@@ -112,21 +112,21 @@ def scores(algorithm: PPO, agents: Any, predictors: Any, keys: Array, env: BoatR
     return jax.vmap(one)(agents, predictors, keys)
 
 
-# The judge
+# The held-out predictor
 
 PREDICTOR = Preferences(labels=LABELS, members=3, segment=CLIP)
 
 
 def score_of(state: Any, obs: Any, action: Any) -> Array:
-    """The judge's score of steps, on the scale of its own clips, which never changes."""
+    """The predictor's score of steps, on the scale of its own clips, which never changes."""
     each = PREDICTOR.each(state, obs, action)
     shape = (-1,) + (1,) * (each.ndim - 1)
     return ((each - state.mean.reshape(shape)) / state.std.reshape(shape)).mean(0)
 
 
 def learned(key: Key) -> Any:
-    """A judge that learned from comparisons of clips in which boats move at random, each with its
-    own habit. The boat that got further is better; a tenth of the answers are wrong."""
+    """A predictor that learned from comparisons of clips in which boats move at random, each with
+    its own habit. The boat that got further is better; a tenth of the answers are wrong."""
     k_init, k_clips, k_labels, k_counts, k_batches = jax.random.split(key, 5)
     obs, action, far = jax.vmap(wandering)(jax.random.split(k_clips, 2 * LABELS))
     pairs = jax.tree.map(lambda x: x.reshape(LABELS, 2, *x.shape[1:]), (obs, action, far))
@@ -144,10 +144,10 @@ def learned(key: Key) -> Any:
 
 def wandering(key: Key) -> tuple[Array, Array, Array]:
     """The observations and actions of a clip, and how far its boat got."""
-    env, (k_habit, k_start, k_act) = BoatRace(), jax.random.split(key, 3)
+    env, (k_habit, k_start, k_place, k_act) = BoatRace(), jax.random.split(key, 4)
     habit = jax.random.dirichlet(k_habit, jnp.ones(3))
     state, _ = env.reset(k_start)
-    place = jax.random.randint(k_start, (), 0, CELLS)
+    place = jax.random.randint(k_place, (), 0, CELLS)
     state = replace(state, place=place)
 
     def step(state: Any, key: Key) -> tuple[Any, tuple[Array, Array]]:
@@ -228,7 +228,7 @@ def drawing(hacked: Scores, honest: Scores) -> Any:
     for row, (name, each) in zip(
         axes, {"on the score": hacked, "on laps": honest}.items(), strict=True
     ):
-        labels = ("the run's reward", "the judge's score", "laps")
+        labels = ("the run's reward", "the held-out score", "laps")
         for axis, values, label in zip(row, each, labels, strict=True):
             axis.plot(values.T, color=plot.PALETTE[0], linewidth=0.7)
             for at, line in zip(fired(each), values, strict=True):
