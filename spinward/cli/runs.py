@@ -29,7 +29,8 @@ def run(words: list[str]) -> int:
         what = row["metric"].removeprefix("episode ")
         form = ".1f" if what == "return" else ".4g"
         score = "-" if row["return"] is None else f"{row['return']:{form}}"
-        print(f"{row['run']:<40}{row['seeds']:>3} seeds  {done:>24} steps  {what} {score}")
+        seeds = f"{row['seeds']:>3} {'seed ' if row['seeds'] == 1 else 'seeds'}"
+        print(f"{row['run']:<40}{seeds}  {done:>24} steps  {what} {score}")
     return 0
 
 

@@ -110,7 +110,7 @@ def tune(
     name: str = "",
     reward: Any = None,
     data: str | Path | DataChoice = "",
-    env_settings: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
     watch: Any = None,
     **more: Any,
 ) -> Tuning:
@@ -126,7 +126,7 @@ def tune(
         SettingsError: a question that cannot work, before anything is written.
     """
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
-    choice = env_choice_of(env, env_settings, bool(more["data"]))
+    choice = env_choice_of(env, env_kwargs, bool(more["data"]))
     experiment = experiment_of(algorithm, choice, reward, more)
     scoring = Scoring(evaluate_episodes)
     values = space_of(experiment.algorithm, space or {})
