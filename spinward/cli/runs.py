@@ -40,6 +40,8 @@ def describe(path: Path) -> dict[str, Any]:
     from spinward.run.config import choices
     from spinward.run.run import load
 
+    if path.is_symlink():
+        return {"run": str(path), "error": "a link to another folder: give its path to --out"}
     try:
         run = load(path)
         config, points = run.config, run.points
