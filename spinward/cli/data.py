@@ -83,6 +83,9 @@ def import_(words: list[str]) -> int:
     parser.add_argument("--action-low", type=float, help="lower bound of a continuous action")
     parser.add_argument("--action-high", type=float, help="its upper bound")
     parser.add_argument("--repair", default="", help="what to mend, with commas between")
+    parser.add_argument(
+        "--fill", default="", help="columns whose cells may be missing: their mean stands for them"
+    )
     parser.add_argument("--env", default="", help="the environment's name, for the card")
     parser.add_argument("--licence", default="", help="of the data, for the card")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -96,7 +99,8 @@ def imported(ask: argparse.Namespace) -> int:
     said = {role: getattr(ask, role) for role in ROLES}
     repair = tuple(filter(None, ask.repair.split(",")))
     bounds = ask.action_low, ask.action_high
-    options = ImportOptions(said, ask.ends, repair, ask.actions, *bounds, ask.env, ask.licence)
+    rest = ask.fill, ask.actions, *bounds, ask.env, ask.licence
+    options = ImportOptions(said, ask.ends, repair, *rest)
     if ask.dry_run:
         return understood(Plan(Path(ask.table), options), ask.json)
     if not ask.out:
