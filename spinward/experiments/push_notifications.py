@@ -93,7 +93,8 @@ def learned(arm: str, data: Path, updates: int, seed: int) -> Run:
     experiment = Experiment(DQN(**LEARNER), env, updates, 1, data=choice, seed=seed)
     name = f"push-notifications-{arm}-{seed}"
     run = run_of(experiment, Path("runs/reproduce/runs"), name, record).train()
-    record.settings[name] = run.config
+    # The data are gone afterwards: their place on this machine says nothing.
+    record.settings[name] = run.config | {"data": {**run.config["data"], "path": data.name}}
     return run
 
 
