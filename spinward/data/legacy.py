@@ -1,37 +1,18 @@
 """Data sets of the first format as those of the present one."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spinward.core import Box, Discrete, Spec
-from spinward.data import card, chunks, store
+from spinward.data import card, chunks
 from spinward.data.card import Card
 from spinward.data.layout import layout_of
 from spinward.data.parts import CUT
 from spinward.data.steps import by_environment, read_arrays
-from spinward.data.store import Store
-from spinward.data.tables import refuse_table
 from spinward.data.writer import Fields, Writer, created
 from spinward.errors import SettingsError
-
-
-@contextmanager
-def opened_any(path: Path) -> Iterator[Store]:
-    """The data set at a path, of whichever format."""
-    refuse_table(path)
-    if not path.is_file() and store.stores_below(path):
-        yield store.opened(path)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        write(path, Path(scratch) / "data", None)
-        data = store.opened(Path(scratch) / "data")
-        data.path = path
-        yield data
 
 
 def write(path: Path, out: Path, spec: Spec | None, **about: Any) -> None:
