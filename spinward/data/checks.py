@@ -110,6 +110,13 @@ def in_unit(
     return ((values - np.asarray(space.low)) / half - 1.0).astype(np.float32)
 
 
+def flags_of(path: Path, name: str, first: int, values: np.ndarray) -> np.ndarray:
+    """Values as truth values, which they must be: `first` is the number of the first."""
+    wrong = ~np.isin(values, (0, 1))
+    refuse_rows(path, first, wrong, f"{name} is neither true nor false")
+    return values.astype(bool)
+
+
 def refuse_odd_flags(path: Path, first: int, fields: Fields) -> None:
     """Raises DamagedFileError for a byte that is neither true nor false, as in a file of others."""
     for name in ("terminated", "truncated"):

@@ -13,7 +13,7 @@ import numpy as np
 from spinward.core import Box, replace
 from spinward.data import card, hdf5
 from spinward.data.card import Card
-from spinward.data.checks import in_unit, refuse_rows
+from spinward.data.checks import flags_of, in_unit, refuse_rows
 from spinward.data.layout import layout_of
 from spinward.data.plan import ImportOptions
 from spinward.data.roles import Roles
@@ -101,7 +101,7 @@ def rows(
             if key in fields:
                 fields[key] = fields[key].astype(np.float32)
         for key in ("terminated", "truncated"):
-            fields[key] = fields[key].astype(bool)
+            fields[key] = flags_of(path, NAMES[key], first, fields[key])
         both = fields["terminated"] & fields["truncated"]
         if "both-ends" not in options.repair and both.any():
             refuse_rows(path, first, both, "terminals and timeouts are both true; --repair "

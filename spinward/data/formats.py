@@ -18,6 +18,15 @@ def converted(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
         SettingsError: there is nothing, or nothing of a known format.
     """
     options.check()
+    notes = by_format(path, out, options)
+    action = store.opened(out).card.statistics.get("columns", {}).get("action", {})
+    if action and action["min"] == action["max"]:
+        return *notes, "the action never differs: these data show nothing of any other"
+    return notes
+
+
+def by_format(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
+    """Writes what is at a path as a data set, by its format."""
     refuse_table(path)
     if path.suffix.lower() in (".hdf5", ".h5") and path.is_file():
         return d4rl.convert(path, out, options)
