@@ -160,7 +160,8 @@ def scaled(path: Path, action: Any, values: np.ndarray) -> np.ndarray:
         return (values - start).astype(np.int32)
     if action.bounded:
         wrong = (values < np.asarray(action.low) - 1e-4) | (values > np.asarray(action.high) + 1e-4)
-        refuse_rows(path, 0, wrong.reshape(len(values), -1).any(1), "the action is out of bounds")
+        outside = np.asarray(wrong.reshape(len(values), -1).any(1))
+        refuse_rows(path, 0, outside, "the action is out of bounds")
     return action.scale.inverse(values)  # type: ignore[no-any-return]
 
 
