@@ -66,6 +66,7 @@ class DQN:
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     duelling: bool = False  # duelling heads: the value of the state, and advantages of actions
     noisy: bool = False  # explore by noisy weights, not by random actions
+    normalise_obs: bool = False  # by mean and standard deviation of logged data
     prioritised: bool = False  # sample steps by the size of their errors
     priority_exponent: float = 0.6  # exponent of the error in the sampling probability
     importance_exponent: float = 0.4  # exponent of the importance weight
@@ -100,10 +101,13 @@ class DQN:
         network = Duelling.init if self.duelling else self.network
         if not self.noisy:
             model = network(key, spec, self.hidden, self.activation)
-            return Agent.init(model, self.optimiser(self.lr))
+            return q_learning.init(self, spec, model)
         k_network, k_noise = jax.random.split(key)
         model = with_noise(k_noise, network(k_network, spec, self.hidden, self.activation))
-        return Agent.init(model, self.optimiser(self.lr))
+        return q_learning.init(self, spec, model)
+
+    def fit(self, agent: Agent, steps: Transition) -> Agent:
+        return q_learning.fit(self, agent, steps)
 
     def values(self, model: Any, obs: Obs) -> Array:
         """The action values [..., actions]."""

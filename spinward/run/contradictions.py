@@ -53,6 +53,9 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(f"{name} writes no texts that {reward.function} could score")
     if data and isinstance(want, Rollouts):
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
+    normalised = dict(vars(algorithm)).get("normalise_obs", False)
+    if normalised and isinstance(want, Samples) and not want.needs_data and not data:
+        raise SettingsError(f"{name}: normalise_obs=True is by logged data, and there are none")
     needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
     if needs_data and not data:
         raise SettingsError(
