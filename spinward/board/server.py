@@ -118,7 +118,8 @@ class BoardServer:
             row = row._replace(last=reading.newest_values([self.curves.points(row)]))
         except (SpinwardError, OSError) as error:
             warnings[str(error)] = None
-        words = {"settings": config, "warnings": list(warnings), "videos": views.videos(row.path)}
+        words: dict[str, Any] = {"settings": config, "warnings": list(warnings)}
+        words |= {"videos": views.videos(row.path), "texts": views.texts(row.path)}
         return self.page("run.html", key=key, row=row, speed=views.speed(row), **words)
 
     def compare(self, request: Request, body: Any) -> Response:

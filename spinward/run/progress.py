@@ -37,6 +37,7 @@ class Line:
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
             f"{steps:,.0f} steps/s  {self.value()}{self.warning()}  ETA {clock}"
+            + (f"  {point.sample}" if point.sample else "")
         )
 
     def warning(self) -> str:
