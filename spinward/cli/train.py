@@ -112,7 +112,6 @@ def make_parser(kind: Any, preset: dict[str, Any] | None = None) -> Parser:
     parser.add_argument("--reward", default="", help="of `spinward rewards`, or module:function")
     parser.add_argument("--data", default="", help="transitions to learn from: a file, or a run")
     parser.add_argument("--model", default="", help="language model to begin with: folder or run")
-    parser.add_argument("--demos", default="", help="demonstrations for --reward preferences")
     train_flags.add_env(parser, kind)
     train_flags.add_start(parser)
     parser.add_argument("--reward-model", default="", help="run of one, to score completions by")
@@ -226,8 +225,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
         reward = reward_of(ask.reward)
     if ask.reward_model:
         reward = settings.find("rewards", "reward_model_score")(run=ask.reward_model)
-    ask = train_flags.with_demos(ask, algorithm)
-    if ask.own["reward"]:
+    if train_flags.with_demos(ask, algorithm).own["reward"]:
         fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
         reward = settings.checked(type(reward), fields | ask.own["reward"])
     reading = {"skip": ask.skip, "max_length": ask.max_length, "held_out": ask.held_out}

@@ -11,7 +11,8 @@ DEMO_SHARE = 0.25  # of every batch, where an algorithm learns from demonstratio
 
 
 def add_start(parser: Parser) -> None:
-    """Adds the flags of a start from another run."""
+    """Adds the flags of a start from another run, or from demonstrations."""
+    parser.add_argument("--demos", default="", help="demonstrations for --reward preferences")
     group = parser.add_argument_group("start from another run")
     listed = settings.reader(tuple[str, ...])
     group.add_argument(
