@@ -100,6 +100,7 @@ def test_a_share_of_every_batch_is_marked_as_logged(demos):
         assert all((np.abs(known - row).max(1) < 1e-6).any() for row in rows)
 
 
+@pytest.mark.slow
 def test_a_q_learner_without_reward_copies_the_demonstrator(demos, tmp_path):
     """In data whose every reward is 1, only the margin tells actions apart."""
     scores = []
@@ -223,7 +224,10 @@ def leaves(run):
     return named(copied(run.agents().agent))
 
 
-@pytest.mark.parametrize("kind", ["ppo", "a2c", "vpg", "trpo"])
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in ("a2c", "vpg", "trpo")]
+
+
+@pytest.mark.parametrize("kind", ["ppo", *SLOW])
 def test_a_policy_gradient_learner_begins_with_a_clone(demos, kind, tmp_path):
     clone = train(ALGORITHMS["bc"](hidden=(8,)), ENV, 5, 2, data=str(demos), out=tmp_path,
                   name="clone", shards=1)  # fmt: skip
