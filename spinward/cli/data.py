@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from spinward.cli.parser import OLDER, Parser, print_json, say
+from spinward.cli import record
+from spinward.cli.parser import Parser, print_json, say
 from spinward.errors import SettingsError, nearest
 
 ROLES = {
@@ -40,26 +41,6 @@ def run(words: list[str]) -> int:
 def usage() -> str:
     lines = [f"  {name:<10}{what}" for name, (_, what) in VERBS.items()]
     return "\n".join(["usage: spinward data VERB ...", "", *lines])
-
-
-def record(words: list[str]) -> int:
-    parser = Parser("data record", "Record transitions of a run's policy as a data set.")
-    parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", required=True, help="the data set's folder")
-    parser.add_argument("--steps", type=int, default=10_000, help="transitions")
-    parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
-    parser.add_argument("--explore", action="store_true", help="act as in training")
-    parser.add_argument("--licence", default="", help="of the data, for the card")
-    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
-    parser.add_argument("--older", action="store_true", help=OLDER)
-    ask = parser.read(words)
-    from spinward.run.recording import record as write
-    from spinward.run.run import load
-
-    read = load(ask.run, ask.trust, ask.older)
-    rows = write(read, Path(ask.out), ask.steps, ask.seed, ask.explore, ask.licence)
-    print(f"{rows:,} transitions: {ask.out}")
-    return 0
 
 
 def import_(words: list[str]) -> int:
@@ -285,7 +266,7 @@ def progress() -> Any:
 
 VERBS = {
     "generate": (generate, "train an agent, and record data of a known quality"),
-    "record": (record, "record transitions of a run's policy"),
+    "record": (record.run, "record transitions of a run's policy, or of a person who plays"),
     "inspect": (inspect, "say what a data set holds; --html with pictures"),
     "convert": (convert, "read Minari, D4RL, RLDS, Dopamine and npz files; write Minari"),
     "split": (split, "split by episode into parts to train on and to validate with"),

@@ -240,11 +240,11 @@ def of_gymnasium(
 ) -> Iterator[np.ndarray]:
     """Pictures of an episode in an environment of Gymnasium's."""
     opened = env.open_one()
-    obs, over = opened.reset(seed=0), False
+    obs = opened.reset(seed=0)
     for _ in range(limit):
         frame, action = np.asarray(opened.render()), policy(obs)
         yield bar(frame, obs, policy.unit_action)
-        obs, _, over = opened.step(action)
-        if over:
+        obs, _, *ends = opened.step(action)
+        if any(ends):
             break
     opened.close()

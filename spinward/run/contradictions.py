@@ -56,6 +56,11 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
     normalised = dict(vars(algorithm)).get("normalise_obs", False)
     if normalised and isinstance(want, Samples) and not want.needs_data and not data:
         raise SettingsError(f"{name}: normalise_obs=True is by logged data, and there are none")
+    if isinstance(want, Samples) and want.marks and not data:
+        raise SettingsError(
+            "demonstrated=True is of logged steps: name the demonstrations with --data, or with "
+            "--demos where the reward is learned from comparisons"
+        )
     needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
     if needs_data and not data:
         raise SettingsError(
@@ -122,8 +127,15 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
         )
     if isinstance(algorithm, OwnLoop):
         raise SettingsError(f"{name} has a loop of its own, which asks nobody")
-    if experiment.data:
-        raise SettingsError(f"data={experiment.data}: a learned reward needs a policy to film")
+    if experiment.data and experiment.data.share == 1.0:
+        raise SettingsError(
+            f"data={experiment.data}: a learned reward needs a policy to film; with --data.share "
+            "below 1 the policy takes steps too"
+        )
+    if reward.demos:
+        from spinward.people import demonstrations  # and data sets, which few runs need
+
+        demonstrations.opened_clips(reward, spec, str(experiment.env))
     if experiment.workers:
         raise SettingsError(f"workers={experiment.workers} cannot be used with reward preferences")
     if isinstance(want, Sequences) and reads_rewards(algorithm, spec):
