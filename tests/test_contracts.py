@@ -31,10 +31,11 @@ ALONE = [
 # Minutes to compile, or near kin of another: among the slow tests.
 LATER = {"lpg_meta", "mb_mpo", "ngu", "r2d2", "c51", "qr_dqn", "ensemble_dqn", "awac", "bcq"}
 LATER |= {"bcq_discrete", "td3_bc", "ppo_penalty", "ddpg", "sac_discrete", "mbpo", "mve"}
+LATER |= {"me_trpo"}
 CASES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in ALGORITHMS]
-LONG = ("LPGMeta", "MBMPO", "MBPO", "NGU", "R2D2")  # to compile, at that level
+LONG = ("LPGMeta", "MBMPO", "MBPO", "METRPO", "NGU", "R2D2")  # to compile, at that level
 # where it grows: in steps imagined by models that were learned, and in values a search rescales
-ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "AlphaZero": 1e-4}
+ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "METRPO": 1e-4, "AlphaZero": 1e-4}
 ROUNDING["TrajectoryTransformer"] = 1e-2  # a number on the edge of two tokens may become either
 
 

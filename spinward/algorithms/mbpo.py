@@ -182,7 +182,7 @@ class MBPO:
         fitted["model_error"] = or_diverged(errors.mean())
         elites = jnp.argsort(errors)[: self.elites]
         world = EnsembleWorld(model, elites, classifier, agent.spec, self.terminal)
-        fitted |= diagnosed(model, steps, jax.tree.map(lambda x: x[0], batches))
+        fitted |= diagnosed(model, model, steps, jax.tree.map(lambda x: x[0], batches))
         scales = {"inputs": model.inputs, "targets": model.targets}
         return replace(agent, learner=learner, end=end, **scales), world, fitted
 

@@ -67,11 +67,12 @@ def open_loop_error(model: Dynamics, windows: Transition) -> Array:
     return jnp.sqrt(jax.vmap(mean)(errors, weight))
 
 
-def diagnosed(model: Dynamics, steps: FitData, windows: Transition) -> Metrics:
-    """Metrics of a fitted model, from the data of its fit and real windows [time, row]."""
+def diagnosed(model: Dynamics, fitted: Dynamics, steps: FitData, windows: Transition) -> Metrics:
+    """Metrics of `model`, from real windows [time, row], and the coverage of the `fitted` one, from
+    the held-out steps of its fit."""
     errors = open_loop_error(model, windows)
     return {
-        "model_coverage": coverage(model, steps),
+        "model_coverage": coverage(fitted, steps),
         "model_disagreement": mean(
             disagreement(model, windows.obs[0], windows.action[0]), windows.weight[0]
         ),
