@@ -120,7 +120,7 @@ def by_us(row: Row) -> dict[str, Any]:
         seed=row.seed,
         reward=choice.reward,
         out="runs/presets",
-        env_settings=task.kwargs,
+        env_kwargs=task.kwargs,
     )
     cpu_s = cpu_seconds() - began_s
     returns = run.evaluate(EPISODES, seed=row.seed).returns[0].tolist()

@@ -32,10 +32,12 @@ class Runs:
         self.lock = threading.Lock()
 
     def paths(self) -> dict[str, Path]:
-        """The folders with settings in them, by their names in requests."""
+        """The folders with settings in them, by their names in requests. A link to a folder is
+        none of them."""
         try:
             with os.scandir(self.folder) as entries:
-                names = [e.name for e in entries if not TEMPORARY.fullmatch(e.name)]
+                own = [e.name for e in entries if not e.is_symlink()]
+                names = [name for name in own if not TEMPORARY.fullmatch(name)]
         except OSError:
             return {}
         runs = (self.folder / name for name in names)

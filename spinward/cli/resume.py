@@ -34,6 +34,6 @@ def run(words: list[str]) -> int:
     note = resume_note(run) if any(kept) else "no step is saved yet, so it begins anew"
     longer = f"to {ask.steps:,} steps of each seed"
     say(f"resuming {run.path}: {longer if ask.steps and any(kept) else note}")
-    run.train(Progress(run.made.experiment), ask.checkpoint_every, loggers=ask.logger)
+    run.train(Progress(run.made.experiment), ask.checkpoint_every, loggers=tuple(ask.logger))
     finish(run, began, ask)
     return 0

@@ -29,7 +29,8 @@ def run(words: list[str]) -> int:
         what = row["metric"].removeprefix("episode ")
         form = ".1f" if what == "return" else ".4g"
         score = "-" if row["return"] is None else f"{row['return']:{form}}"
-        print(f"{row['run']:<40}{row['seeds']:>3} seeds  {done:>24} steps  {what} {score}")
+        seeds = f"{row['seeds']:>3} {'seed ' if row['seeds'] == 1 else 'seeds'}"
+        print(f"{row['run']:<40}{seeds}  {done:>24} steps  {what} {score}")
     return 0
 
 
@@ -39,6 +40,8 @@ def describe(path: Path) -> dict[str, Any]:
     from spinward.run.config import choices
     from spinward.run.run import load
 
+    if path.is_symlink():
+        return {"run": str(path), "error": "a link to another folder: give its path to --out"}
     try:
         run = load(path)
         config, points = run.config, run.points

@@ -44,7 +44,7 @@ def run(words: list[str]) -> int:
     if outcome := statement(choice, given(ask), not (ask.reward or ask.reward_model)):
         say(f"{outcome} (flags override it; `spinward presets {name}` lists all)")
     progress = Progress(experiment)
-    run.train(progress, ask.checkpoint_every, trust=True, loggers=ask.logger)
+    run.train(progress, ask.checkpoint_every, trust=True, loggers=tuple(ask.logger))
     if online:
         run = go_on(run, online, ask)
     finish(run, began, ask)
@@ -167,18 +167,26 @@ def add_running(parser: Parser) -> None:
     )
     parser.add_argument(
         "--logger",
-        type=settings.reader(tuple[str, ...]),
-        default=(),
+        action="extend",
+        type=names_of_loggers,
+        default=[],
         help="also log to tensorboard, wandb or trackio; commas between several",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON document")
 
 
-def require_loggers(names: tuple[str, ...]) -> None:
+def names_of_loggers(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} holds an empty name, as in tensorboard,wandb")
+    return names
+
+
+def require_loggers(names: list[str]) -> None:
     if names:
         from spinward.run import mirror
 
-        mirror.require(names)
+        mirror.require(tuple(names))
 
 
 def checked(hint: Any) -> Any:

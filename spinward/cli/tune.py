@@ -32,6 +32,7 @@ def run(words: list[str]) -> int:
     asked = search.Search(
         experiment, space, ask.trials, ask.trial_batch, Scoring(ask.evaluate_episodes), ask.confirm
     )
+    search.check_numbers(asked)
     say(f"{name} in {experiment.env}: {', '.join(f'{n} in {v}' for n, v in space.items())}")
     if preset := statement(choice, train.given(ask)):
         say(f"trial 0 has the {preset}")
@@ -126,6 +127,8 @@ def finish(done: Any, ask: argparse.Namespace, name: str) -> None:
     show(f"best of {len(done.trials)} trials: {listed(best)} (trial {answer['trial']})")
     for text in checked_on_others(answer):
         show(text)
+    if all_alike(done.trials):
+        show("every trial had the same score, so that this says nothing of the settings")
     if not is_better(answer):
         best = {}
         show("so nothing better was found than what the search started from")
@@ -154,6 +157,13 @@ def checked_on_others(answer: dict[str, Any]) -> list[str]:
     if chance is not None:
         texts.append(f"a run of the best beats one of the start in {chance:.0%} of pairs")
     return texts
+
+
+def all_alike(trials: list[dict[str, Any]]) -> bool:
+    """Whether there are several trials, and all have one score."""
+    from spinward.tuning.folder import score
+
+    return len(trials) > 1 and len({score(line) for line in trials}) == 1
 
 
 def is_better(answer: dict[str, Any]) -> bool:

@@ -1,5 +1,10 @@
-"""Gymnasium's classic control in this process, which takes less time than asking a worker."""
+"""Gymnasium's classic control and MuJoCo tasks in this process, which takes less time than asking a
+worker. MuJoCo lets go of Python's lock while it steps, so that threads step several at once."""
 
+import importlib.util
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -12,6 +17,7 @@ from spinward.envs.pool import SEEDS
 from spinward.errors import SettingsError
 
 CONTROL = "gymnasium.envs.classic_control"
+MUJOCO = "gymnasium.envs.mujoco"
 CART_POLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
 FEW = 8  # CartPoles below which one by one they take less time than their batch
 
@@ -22,24 +28,43 @@ def is_classic(name: str) -> bool:
     return spec is not None and str(spec.entry_point).startswith(CONTROL)
 
 
+def is_mujoco(name: str, kwargs: dict[str, Any]) -> bool:
+    """Whether `name` is one of Gymnasium's own MuJoCo tasks, with its own model of a robot."""
+    spec = gymnasium.registry.get(name)
+    own = spec is not None and str(spec.entry_point).startswith(MUJOCO)
+    return own and "xml_file" not in kwargs and importlib.util.find_spec("mujoco") is not None
+
+
 def open_classic(
-    name: str, kwargs: dict[str, Any], form: dict[str, Any], envs: int, timeout_s: float
+    name: str,
+    kwargs: dict[str, Any],
+    form: dict[str, Any],
+    envs: int,
+    timeout_s: float,
+    threads: int = 1,
 ) -> "Singles | CartPoles":
-    """So many of them side by side."""
+    """So many of them side by side, in so many threads."""
     batched = gymnasium.spec(name).vector_entry_point == CART_POLE
     try:
         if batched and envs >= FEW:
             return CartPoles(name, kwargs, envs, timeout_s)
-        return Singles(name, kwargs, form, envs, timeout_s)
+        return Singles(name, kwargs, form, envs, timeout_s, threads)
     except TypeError as error:
         raise SettingsError(f"kwargs={kwargs} do not suit {name}: {error}") from error
 
 
 class Singles:
-    """Environments one after another, without the wrappers that Gymnasium puts around them."""
+    """Environments one after another in each thread, without the wrappers that Gymnasium puts
+    around them."""
 
     def __init__(
-        self, name: str, kwargs: dict[str, Any], form: dict[str, Any], envs: int, timeout_s: float
+        self,
+        name: str,
+        kwargs: dict[str, Any],
+        form: dict[str, Any],
+        envs: int,
+        timeout_s: float,
+        threads: int = 1,
     ) -> None:
         made = [gymnasium.make(name, disable_env_checker=True, **kwargs) for _ in range(envs)]
         self.name, self.envs = name, [env.unwrapped for env in made]
@@ -50,11 +75,15 @@ class Singles:
         self.lengths = [0] * envs
         self.weight = np.ones(envs, np.float32)
         self.steps = 0
+        shares = np.array_split(np.arange(envs), min(threads, envs))
+        self.shares: list[list[int]] = [share.tolist() for share in shares]
+        several = len(self.shares) > 1
+        self.threads = ThreadPoolExecutor(len(self.shares) - 1) if several else None
 
     def reset(self, seeds: np.ndarray) -> Obs:
         self.lengths = [0] * len(self.envs)
         starts = zip(self.envs, seeds, strict=True)
-        return np.stack([env.reset(seed=int(seed) & SEEDS)[0] for env, seed in starts])
+        return np.array([env.reset(seed=int(seed) & SEEDS)[0] for env, seed in starts], np.float32)
 
     def step(self, action: np.ndarray) -> Step:
         self.steps += 1
@@ -64,24 +93,43 @@ class Singles:
 
     def close(self) -> None:
         self.watchdog.close()
+        if self.threads is not None:
+            self.threads.shutdown()
         for env in self.envs:
             env.close()
 
     def _step(self, action: np.ndarray) -> Step:
-        decoded = action.tolist() if self.discrete else map(self.decode, action)
+        decoded = action.tolist() if self.discrete else [self.decode(row) for row in action]
         next_obs, reward = np.empty(self.shape, np.float32), np.empty(len(self.envs), np.float32)
         terminated, truncated = np.zeros((2, len(self.envs)), bool)
-        ended = []
-        for i, (env, act) in enumerate(zip(self.envs, decoded, strict=True)):
-            next_obs[i], reward[i], over, *_ = env.step(act)
-            self.lengths[i] += 1
-            if over or self.lengths[i] == self.limit:
-                (terminated if over else truncated)[i] = True
-                ended.append(i)
+        work = partial(self._step_share, decoded, next_obs, reward, terminated, truncated)
+        others = self.threads.map(work, self.shares[1:]) if self.threads is not None else ()
+        ended = work(self.shares[0])
+        for more in others:
+            ended += more
         obs = next_obs.copy() if ended else next_obs
         for i in ended:
             obs[i], self.lengths[i] = self.envs[i].reset()[0], 0
         return Step(obs, reward, terminated, truncated, next_obs, self.weight)
+
+    def _step_share(
+        self,
+        decoded: list[Any],
+        next_obs: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        share: Iterable[int],
+    ) -> list[int]:
+        """Steps the environments of a share; returns those whose episode ended."""
+        ended = []
+        for i in share:
+            next_obs[i], reward[i], over, *_ = self.envs[i].step(decoded[i])
+            self.lengths[i] += 1
+            if over or self.lengths[i] == self.limit:
+                (terminated if over else truncated)[i] = True
+                ended.append(i)
+        return ended
 
 
 class CartPoles:

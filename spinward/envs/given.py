@@ -102,6 +102,12 @@ def keep(maker: Callable[..., Any], name: str = "") -> str:
     return kept
 
 
+def require(name: str) -> None:
+    """Raises SettingsError for the name of an object that this process was not given."""
+    if name.partition(":")[0] == PREFIX:
+        registered_maker(name)
+
+
 def registered_maker(name: str) -> Callable[..., Any]:
     """What was given under a name.
 

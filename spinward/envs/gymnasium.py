@@ -22,7 +22,7 @@ from spinward.core import (
     replace,
 )
 from spinward.envs import actions, encoding, given, opening, workers
-from spinward.envs.classic import is_classic, open_classic
+from spinward.envs.classic import is_classic, is_mujoco, open_classic
 from spinward.envs.encoding import IMAGE, VECTOR, Leaf
 from spinward.envs.pool import Pool
 from spinward.envs.processes import ask
@@ -33,12 +33,13 @@ from spinward.errors import SettingsError
 class Gymnasium:
     """Environments called `id`: a registered id, `module:Class` or `path.py:Class`.
 
-    They live in worker processes, but for classic control, which is quicker in this one.
+    They live in worker processes, but for classic control and Gymnasium's own MuJoCo tasks, which
+    are quicker in this one.
     """
 
     id: str  # a registered id, module:Class or path.py:Class
     kwargs: tuple[tuple[str, object], ...] = ()  # of the environment, as pairs
-    processes: int = 0  # 0: one for each core, or none for classic control
+    processes: int = 0  # 0: one for each core, none for classic control, threads for MuJoCo
     timeout_s: int = 60  # after which a step or a reset counts as hung
     restarts: int = 10  # of lost workers, in all of a run
     matrices: str = VECTOR  # how observations with two axes are read: vector or image
@@ -79,13 +80,14 @@ class Gymnasium:
         """
         self.check()
         description = self._description()
+        own, cores = dict(self.kwargs), self.processes or os.cpu_count() or 1
+        here = (self.id, own, description["form"], envs, self.timeout_s)
         if self.processes == 0 and self.stack == 1 and is_classic(self.id):
-            return open_classic(
-                self.id, dict(self.kwargs), description["form"], envs, self.timeout_s
-            )
+            return open_classic(*here)
+        if self.stack == 1 and is_mujoco(self.id, own):
+            return open_classic(*here, threads=cores)
         settings = self.settings | description
-        processes = self.processes or os.cpu_count() or 1
-        return Pool(settings, envs, processes, self.timeout_s, self.restarts)
+        return Pool(settings, envs, cores, self.timeout_s, self.restarts)
 
     def on_one_core(self) -> "Gymnasium":
         """The same environment, limited to one core for a process among others."""
@@ -143,9 +145,8 @@ class Shown:
 def _described(env: Gymnasium) -> dict[str, Any]:
     settings = env.settings | {"task": "describe"}
     # What neither hangs nor dies need not be asked for by a process of its own.
-    return (
-        workers.describe(settings) if is_classic(env.id) else ask(env.id, settings, env.timeout_s)
-    )
+    here = is_classic(env.id) or (not env.kwargs and is_mujoco(env.id, {}))
+    return workers.describe(settings) if here else ask(env.id, settings, env.timeout_s)
 
 
 def registered(name: str) -> dict[str, Any] | None:

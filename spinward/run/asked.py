@@ -5,7 +5,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from spinward.errors import SettingsError
+from spinward.errors import SettingsError, nearest
 from spinward.rewards.function import Function
 from spinward.run.between import Between
 from spinward.run.by_name import with_preset
@@ -13,6 +13,12 @@ from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.other_envs import env_choice_of, is_given
 from spinward.run.watching import Watch
 from spinward.store import settings
+
+# The arguments of `train` that are not part of an experiment.
+ABOUT_THE_CALL = (
+    *("env_kwargs", "out", "name", "exist_ok"),
+    *("watch", "checkpoint_s", "between", "loggers"),
+)
 
 
 def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
@@ -29,7 +35,7 @@ def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, A
 
 
 def require_known(algorithm: Any, more: dict[str, Any]) -> None:
-    """Raises SettingsError where an argument is a setting of the algorithm."""
+    """Raises SettingsError where an argument is unknown, or a setting of the algorithm."""
     known = {f.name for f in dataclasses.fields(Experiment)}
     if not dataclasses.is_dataclass(algorithm):
         return  # and the type of what is no algorithm is refused
@@ -40,6 +46,11 @@ def require_known(algorithm: Any, more: dict[str, Any]) -> None:
             f"{name} is a setting of the algorithm, not of the run: give it as in "
             f"sw.{kind}({name}={more[name]!r:.40})"
         )
+    if unknown := more.keys() - known:
+        name, arguments = min(unknown), [*ABOUT_THE_CALL, *known]
+        near = nearest(name, arguments)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(arguments))}"
+        raise SettingsError(f"there is no argument {name!r}; {hint}")
 
 
 def needs_one_process(experiment: Experiment, watch: Watch | None, between: Between | None) -> bool:

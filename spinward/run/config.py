@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import spinward
-from spinward.envs import ids
+from spinward.envs import given, ids
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.run import folders, strict_json
 from spinward.run.experiment import FORMAT, DataChoice, EnvChoice, Experiment
@@ -225,6 +225,7 @@ def from_config(
     if not trust and (own or others):
         folders.verify(path.parent, content)  # a name of ours that was damaged is no code of others
         if own:
+            given.require(own[0].name)
             raise SettingsError(f"this run uses the environment {own[0]}; --trust runs its code")
         names.anybodys(others[0], trust)
     return built(content, trust, path)

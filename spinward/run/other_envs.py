@@ -10,7 +10,7 @@ from spinward.run.experiment import EnvChoice
 
 
 def env_choice_of(
-    env: Any, env_settings: dict[str, Any] | None = None, data: bool = False
+    env: Any, env_kwargs: dict[str, Any] | None = None, data: bool = False
 ) -> EnvChoice:
     """The environment that an argument means. With `data`, no name means the spaces of the data."""
     if isinstance(env, str) and not env and data:
@@ -18,7 +18,7 @@ def env_choice_of(
     if isinstance(env, EnvChoice):
         return env
     name, own = given.choice_of(env)
-    return EnvChoice(name, own | (env_settings or {}))
+    return EnvChoice(name, own | (env_kwargs or {}))
 
 
 def is_given(name: str) -> bool:

@@ -51,7 +51,7 @@ def train(
     exist_ok: bool = False,
     watch: Watch | None = None,
     checkpoint_s: float = 30.0,
-    env_settings: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
     between: Between | None = None,
     loggers: tuple[str, ...] = (),
     **more: Any,
@@ -60,7 +60,7 @@ def train(
 
     `algorithm` holds settings, such as `PPO(lr=3e-4)`; a name or class gets the command's presets.
     `env` is a name (see `spinward.envs.ids.make`), a class or function that makes one, or a JAX
-    environment; `env_settings` are its settings. Without one, `data` give the spaces. `steps` are
+    environment; `env_kwargs` are its settings. Without one, `data` give the spaces. `steps` are
     env steps of each seed, or updates on `data` alone; `more`: see `Experiment`.
     `watch(point)` gets each log point (see `Point`), and may end the run with `spinward.STOP`.
     `between(state, iteration) -> state` may change the state. `loggers` are names, as `wandb`.
@@ -72,7 +72,7 @@ def train(
     mirror.require(loggers)
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
     more = {k: v.path if isinstance(v, Run) else v for k, v in more.items()}
-    env_choice = env_choice_of(env, env_settings, bool(more["data"]))
+    env_choice = env_choice_of(env, env_kwargs, bool(more["data"]))
     experiment = experiment_of(algorithm, env_choice, reward, more)
     alone = needs_one_process(experiment, watch, between)
     experiment = replace(experiment, shards=1) if alone else experiment

@@ -110,7 +110,7 @@ def tune(
     name: str = "",
     reward: Any = None,
     data: str | Path | DataChoice = "",
-    env_settings: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
     watch: Any = None,
     **more: Any,
 ) -> Tuning:
@@ -126,7 +126,7 @@ def tune(
         SettingsError: a question that cannot work, before anything is written.
     """
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
-    choice = env_choice_of(env, env_settings, bool(more["data"]))
+    choice = env_choice_of(env, env_kwargs, bool(more["data"]))
     experiment = experiment_of(algorithm, choice, reward, more)
     scoring = Scoring(evaluate_episodes)
     values = space_of(experiment.algorithm, space or {})
@@ -165,11 +165,7 @@ def check(search: Search) -> Any:
     Raises:
         SettingsError: a search that cannot work.
     """
-    for name, least in (("trials", 1), ("trial_batch", 1), ("confirm", 0)):
-        if getattr(search, name) < least:
-            raise SettingsError(f"{name}={getattr(search, name)} must be at least {least}")
-    if search.scoring.episodes < 0:
-        raise SettingsError(f"evaluate_episodes={search.scoring.episodes} must be at least 0")
+    check_numbers(search)
     try:
         import optuna
     except ImportError:
@@ -184,6 +180,15 @@ def check(search: Search) -> Any:
             "is an object of this program: give its class or a function that makes it"
         )
     return made
+
+
+def check_numbers(search: Search) -> None:
+    """Raises SettingsError for counts that are too small."""
+    for name, least in (("trials", 1), ("trial_batch", 1), ("confirm", 0)):
+        if getattr(search, name) < least:
+            raise SettingsError(f"{name}={getattr(search, name)} must be at least {least}")
+    if search.scoring.episodes < 0:
+        raise SettingsError(f"evaluate_episodes={search.scoring.episodes} must be at least 0")
 
 
 def check_trials(search: Search, folder: Path) -> None:

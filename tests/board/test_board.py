@@ -198,6 +198,13 @@ def test_nothing_is_read_through_a_link_out_of_a_run(tmp_path):
         assert client.get(f"/video/{digest(name)}/film.gif").status_code == 404
 
 
+def test_a_link_to_a_run_is_no_run_of_the_folder(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/link").symlink_to(make(tmp_path, "elsewhere"))
+    folder = Runs(tmp_path / "runs")
+    assert folder.rows() == {} and folder.row(digest("link")) is None
+
+
 def test_the_curve_is_the_mean_over_seeds_with_its_interval(tmp_path):
     make(tmp_path, "run", points=3, shards=2)
     answer = client_of(tmp_path).get(f"/api/curve/{digest('run')}")

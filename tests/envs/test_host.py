@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from spinward.core import Box, Dict, Discrete, HostEnv, MultiDiscrete
-from spinward.envs import ids, processes
+from spinward.envs import classic, ids, processes
 from spinward.envs.envpool import EnvPool
 from spinward.envs.guards import Watchdog, require_finite
 from spinward.envs.gymnasium import Gymnasium
+from spinward.envs.pool import Pool
 from spinward.errors import EnvironmentFailedError, NonFiniteError, SettingsError
 
 BAD = str(Path(__file__).with_name("bad_envs.py"))
@@ -487,12 +488,33 @@ def test_atari_without_its_packages_says_what_to_install():
 
 
 @pytest.mark.skipif(not has("mujoco", "imageio"), reason="needs mujoco and imageio")
-def test_half_cheetah_runs_in_workers():
-    env = Gymnasium("HalfCheetah-v5", processes=2)
-    assert env.spec.obs.shape == (17,) and env.spec.obs.dtype == "float32"
-    assert env.spec.action == Box((6,), -1.0, 1.0)
-    step = run(env, 3, envs=3)
-    assert step.obs.shape == (3, 17) and np.ptp(step.obs[:, 0]) > 0
+@pytest.mark.parametrize("processes", [1, 3])
+def test_mujoco_in_threads_is_what_worker_processes_give(processes):
+    env = Gymnasium("Hopper-v5", processes=processes)  # whose episodes end by a fall
+    assert env.spec.obs.shape == (11,) and env.spec.obs.dtype == "float32"
+    assert env.spec.action == Box((3,), -1.0, 1.0) and env.limit == 1000
+    threads = env.open(4)
+    assert isinstance(threads, classic.Singles) and len(threads.shares) == processes
+    workers = Pool(env.settings | env._description(), 4, 2, 60, 0)
+    try:
+        first = [each.reset(np.arange(4)) for each in (threads, workers)]
+        np.testing.assert_array_equal(*first)
+        ends = 0
+        for action in np.random.default_rng(0).uniform(-1, 1, (60, 4, 3)).astype(np.float32):
+            a, b = threads.step(action), workers.step(action)
+            for name in ("obs", "reward", "terminated", "truncated", "next_obs"):
+                np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+            ends += int(a.terminated.sum())
+        assert ends > 0
+    finally:
+        threads.close()
+        workers.close()
+
+
+def test_only_gymnasiums_own_robots_are_stepped_in_this_process():
+    assert not classic.is_mujoco("Hopper-v5", {"xml_file": "mine.xml"})
+    assert not classic.is_mujoco("CartPole-v1", {}) and not classic.is_mujoco("nothing-v0", {})
+    assert classic.is_mujoco("Hopper-v5", {"ctrl_cost_weight": 0.1}) == has("mujoco")
 
 
 def test_dict_observation_with_a_mask_and_choices_from_one():

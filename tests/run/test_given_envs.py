@@ -51,7 +51,7 @@ def local_class():
 
 
 def test_a_class_that_can_be_imported_is_named(tmp_path):
-    run = train(tiny(PPO), Count, 64, 2, out=tmp_path, env_settings={"most": 3})
+    run = train(tiny(PPO), Count, 64, 2, out=tmp_path, env_kwargs={"most": 3})
     assert run.experiment.env == EnvChoice("test_given_envs:Count", {"most": 3})
     assert run.points[-1]["episode_length"] == [3.0, 3.0]
     assert (load(run.path, trust=True).evaluate(2).returns == 3.0).all()
@@ -62,16 +62,23 @@ def test_a_class_that_can_be_imported_is_named(tmp_path):
 def test_a_class_of_a_notebook_works_with_seeds_and_worker_processes(wrap, tmp_path):
     made = local_class()
     env = (lambda **more: made(**more)) if wrap else made
-    run = train(tiny(PPO), env, 64, 2, out=tmp_path, name="run", env_settings={"most": 5})
+    run = train(tiny(PPO), env, 64, 2, out=tmp_path, name="run", env_kwargs={"most": 5})
     assert run.experiment.env.name.startswith("given:")
     assert run.points[-1]["episode_length"] == [5.0, 5.0]
     assert (run.evaluate(2).returns == 5.0).all()
     given.GIVEN.clear()  # as in another process
-    with pytest.raises(SettingsError, match=r"give it again, as in sw\.load\(RUN, env=MyEnv\)"):
-        load(run.path, trust=True).evaluate(2)
+    for trust in (False, True):  # which would not help
+        with pytest.raises(SettingsError, match=r"give it again, as in sw\.load\(RUN, env=MyEnv\)"):
+            load(run.path, trust=trust).evaluate(2)
     assert (load(run.path, env=env).evaluate(2).returns == 5.0).all()
     with pytest.raises(SettingsError, match="actors cannot open given:"):
         train(tiny(PPO), env, 64, out=tmp_path, workers=2)
+
+
+def test_an_object_that_is_gone_is_asked_for_and_another_name_is_not():
+    given.require("CartPole-v1")
+    with pytest.raises(SettingsError, match="given:Gone-1 was an object of the program"):
+        given.require("given:Gone-1")
 
 
 def test_two_classes_of_one_name_are_two_environments():

@@ -149,6 +149,19 @@ def test_nothing_is_logged_through_a_link(tmp_path, place, capsys):
     assert "a symbolic link" in capsys.readouterr().err
 
 
+def test_several_loggers_are_named_with_commas_or_by_several_flags():
+    from spinward.cli.parser import Parser
+    from spinward.cli.train import add_running
+
+    parser = Parser("train", "A test.")
+    add_running(parser)
+    words = ["--logger", "tensorboard,trackio", "--logger", "wandb"]
+    assert parser.read(words).logger == ["tensorboard", "trackio", "wandb"]
+    assert parser.read([]).logger == []
+    with pytest.raises(SettingsError, match="'tensorboard,' holds an empty name"):
+        parser.read(["--logger", "tensorboard,"])
+
+
 def test_an_unknown_logger_is_refused_before_a_folder_is_made(tmp_path):
     with pytest.raises(SettingsError, match="no logger 'tensorbord'; expected one of tensorboard"):
         sw.train("ppo", "CartPole-v1", 64, out=tmp_path, loggers=("tensorbord",))

@@ -12,7 +12,8 @@ from twin import ALGORITHMS
 import spinward as sw
 from spinward.algorithms.dqn import DQN
 from spinward.algorithms.ppo import PPO
-from spinward.cli.tune import is_better, make_parser
+from spinward.cli.main import main
+from spinward.cli.tune import all_alike, is_better, make_parser
 from spinward.core import replace
 from spinward.errors import DamagedFileError, SettingsError, Stopped
 from spinward.programs.trials import Lanes
@@ -323,6 +324,17 @@ def test_a_question_that_cannot_work_leaves_nothing(tmp_path, more, error):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_command_refuses_it_before_it_says_anything_else(tmp_path, capsys):
+    words = ["tune", "ppo", "CartPole-v1", "--trials", "0", "--out", str(tmp_path / "x")]
+    assert main(words) == 2
+    assert capsys.readouterr().err == "spinward: trials=0 must be at least 1\n"
+
+
+def test_equal_scores_say_nothing_of_settings():
+    one, other = ({"per_seed": [x, 2.0], "reason": ""} for x in (1.0, 3.0))
+    assert all_alike([one, one]) and not all_alike([one, other]) and not all_alike([one])
+
+
 def test_a_missing_optuna_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(SettingsError, match=r"needs Optuna: pip install -e '.\[tune\]'"):
@@ -331,8 +343,6 @@ def test_a_missing_optuna_is_named(monkeypatch, tmp_path):
 
 
 def test_the_command_prints_its_answer_and_goes_on(tmp_path, capsys):
-    from spinward.cli.main import main
-
     words = "tune ppo CartPole-v1 --tune lr=1e-3,1e-2 --trials 3 --steps 1024 --seeds 2 --logs 4"
     words += (
         f" --confirm 0 --envs 4 --rollout 16 --epochs 1 --minibatches 1 --out {tmp_path} --name t"

@@ -31,7 +31,7 @@ def leaves(run):
 def test_a_run_begins_with_all_but_counters_and_optimisers_of_the_other(source, tmp_path):
     """Frozen, so that what it began with is still there at the end."""
     run = sw.train(tiny(sw.PPO, lr=0.01), "CartPole-v1", 64, 3, 5, out=tmp_path, shards=1,
-                   env_settings={"limit": 50}, start_from=source, freeze=("model",))  # fmt: skip
+                   env_kwargs={"limit": 50}, start_from=source, freeze=("model",))  # fmt: skip
     there, here = leaves(source), leaves(run)
     models = [name for name in here if ".model." in name]
     assert len(models) == 9
