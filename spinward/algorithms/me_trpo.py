@@ -36,6 +36,7 @@ from spinward.experience.batches import check_vectors
 from spinward.experience.rollout import Rollout
 from spinward.experience.wanted import Rollouts
 from spinward.models.branched import EnsembleWorld, Rewards, member_returns
+from spinward.models.dynamics import Dynamics
 from spinward.models.imagined import ImaginedByMembers, imagined_spec, never
 from spinward.models.learned import LearnedModel, check_model
 from spinward.networks.heads import with_log_std
@@ -139,6 +140,9 @@ class METRPO:
         self, agent: Agent, obs: Obs, memory: Memory, key: Key, explore: bool = True
     ) -> tuple[Array, Memory, dict[str, Any]]:
         return self.trpo.act(agent.base, obs, memory, key, explore)
+
+    def dynamics(self, agent: Agent) -> Dynamics:
+        return agent.model.dynamics
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         k_fit, k_improve = jax.random.split(key)

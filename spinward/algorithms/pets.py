@@ -19,6 +19,7 @@ from spinward.errors import SettingsError
 from spinward.experience.batches import check_bounded, check_vectors
 from spinward.experience.wanted import Rollouts
 from spinward.models.branched import EnsembleWorld, Rewards
+from spinward.models.dynamics import Dynamics
 from spinward.models.imagined import never
 from spinward.models.learned import LearnedModel, check_model
 from spinward.search.cem import cem
@@ -128,6 +129,9 @@ class PETS:
         keys = jax.random.split(key, self.horizon)
         total = jax.lax.scan(step, start, (actions, keys))[0][2]
         return total.reshape(self.particles, -1)
+
+    def dynamics(self, agent: Agent) -> Dynamics:
+        return agent.model.dynamics
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         model, metrics = agent.model.fitted(batch, key, self)
