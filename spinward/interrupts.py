@@ -2,12 +2,16 @@
 
 While a run trains, it saves and ends (`run/stopping.py`). At any other time the process ends inside
 the signal handler: an exception raised at an arbitrary line is lost in finalisers and callbacks,
-which print it, and breaks imports of C code. Little is imported here, so that the handler stands
-before anything else of the package is loaded.
+which print it, and breaks imports of C code. Python runs no handler while C code holds the main
+thread, as XLA does when it compiles: then a thread ends the process, but not where a run has steps
+to save. Little is imported here, so that the handler stands before anything else of the package is
+loaded.
 """
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,6 +20,11 @@ CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 unfinished: set[str] = set()  # temporary files and folders of this process, which are removed
 _runs: list[str] = []  # the run that is being made or trained, if there is one
+PATIENCE_S = 0.7  # for which a handler may not run before the thread ends the process
+_handlers: list[Any] = []  # the one that ends the process at once
+_answered: list[int] = []  # signals whose handler has run
+_saved: list[bool] = [False]  # whether a run that trains has no steps that are not saved
+_ending = threading.RLock()  # held by who ends the process, or says that it need not
 
 
 def set_run(run: Any) -> None:
@@ -28,8 +37,24 @@ def install(tell: Callable[[str], None] | None = None) -> None:
     tell = tell or say
 
     def end(number: int, frame: Any) -> None:
+        answered(number)
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        end_now(tell)
+
+    for each in SIGNALS:
+        signal.signal(each, end)
+    _handlers[:] = [end]
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    threading.Thread(target=watch, args=(woken, tell), daemon=True, name="signals").start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def end_now(tell: Callable[[str], None]) -> None:
+    """Ends this process with a sentence on what is saved."""
+    with _ending:
         try:
             with suppress(Exception):  # as where the module that it needs is half imported
                 clean()
@@ -37,9 +62,30 @@ def install(tell: Callable[[str], None] | None = None) -> None:
         finally:
             os._exit(CODE)
 
-    for each in SIGNALS:
-        signal.signal(each, end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+def watch(woken: int, tell: Callable[[str], None]) -> None:
+    """Ends this process where a signal finds no handler running for `PATIENCE_S`, and nothing is
+    lost by it. `woken` gets the number of each signal when it comes."""
+    while number := os.read(woken, 1):
+        if number[0] not in SIGNALS:
+            continue
+        count = len(_answered)
+        time.sleep(PATIENCE_S)
+        with _ending:
+            ours = signal.getsignal(number[0]) in _handlers
+            if len(_answered) == count and (ours or _saved[0]):
+                end_now(tell)
+
+
+def answered(number: int) -> None:
+    """Says that the handler of a signal runs."""
+    with _ending:
+        _answered.append(number)
+
+
+def all_saved(whether: bool) -> None:
+    """Says whether a run that trains has nothing to save just now, as while it compiles."""
+    _saved[0] = whether
 
 
 def say(line: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from spinward import schedules
+from spinward import interrupts, schedules
 from spinward.core import LimitsRewards, Metrics, TrainState
 from spinward.data.recorder import data_log
 from spinward.errors import NonFiniteError, Stopped
@@ -82,10 +82,12 @@ class Driver:
         self.began, self.from_iteration = time.monotonic(), self.iteration
         try:
             with stopping() as asked:
+                interrupts.all_saved(True)  # while the first chunk compiles
                 self.loop(state, asked)
                 if self.data:
                     self.data.finish()
         finally:
+            interrupts.all_saved(False)
             self.log.close()
             self.times.close()
             self.program.close()
@@ -175,6 +177,7 @@ class Driver:
         began = time.monotonic()
         try:
             after, metrics = self.program.advance(state, iterations, self.iteration)
+            interrupts.all_saved(False)
         except NonFiniteError as error:  # from a host environment, before an update used the value
             reached, done = error.reached
             self.save(reached, self.iteration + done)

@@ -24,6 +24,7 @@ def stopping() -> Iterator[list[int]]:
         return
 
     def ask(number: int, frame: Any) -> None:
+        interrupts.answered(number)
         if asked:
             again = before[signal.Signals(number)]
             if callable(again):

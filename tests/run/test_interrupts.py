@@ -49,6 +49,40 @@ def test_a_signal_outside_of_training_ends_the_process_with_a_sentence(name):
         assert told == (130, "spinward: stopped at once; no file is left in part\n")
 
 
+# What holds the main thread as a compilation does: C code of many seconds, without Python's lock.
+HELD = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'x', b'y', {}); print('went on', flush=True)"
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("saved", [None, True, False], ids=["outside", "saved", "unsaved"])
+def test_a_signal_is_answered_while_c_code_holds_the_process(name, saved):
+    """It is not where a run has steps to save."""
+    ends = saved is not False
+    begun = f"import threading, time; {HANDLED}"
+    if saved is not None:
+        begun += "; from spinward.run.stopping import stopping; holder = stopping()"
+        begun += f"; asked = holder.__enter__(); interrupts.all_saved({saved})"
+    send = f"lambda: os.kill(os.getpid(), signal.{name})"
+    held = HELD.format(10**9 if ends else 3 * 10**6)
+    code = f"{begun}; threading.Timer(0.1, {send}).start(); {held}"
+    code += "" if ends else "; print(asked, flush=True)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    if ends:
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr == "spinward: stopped at once; no file is left in part\n"
+    else:
+        number = int(getattr(signal, name))
+        assert (done.returncode, done.stdout) == (0, f"went on\n[{number}]\n")
+
+
+def test_a_signal_that_others_handle_ends_nothing():
+    """As for a server, or where a library put its handler in the place of ours."""
+    send = "threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()"
+    other = "signal.signal(signal.SIGTERM, lambda *_: None)"
+    told = python(f"import threading; {HANDLED}\n{other}\n{send}\n{HELD.format(3 * 10**6)}")
+    assert told == (0, "")
+
+
 def test_a_signal_while_a_module_is_half_imported_is_told_too(tmp_path):
     (tmp_path / "config.json").touch()
     (tmp_path / "shards" / "0" / "checkpoints" / "0000000001").mkdir(parents=True)
