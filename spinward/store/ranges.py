@@ -57,7 +57,8 @@ NAMES = (
     (AT_LEAST_0, "epsilon_power steps anneal_updates clone_updates warmup burn_in bits lora quiet"),
     (
         SHARE,
-        "gamma gamma_min lam perturbation epsilon decay share priority_max correlation smoothing",
+        "gamma gamma_min lam perturbation epsilon decay share priority_max correlation smoothing "
+        "inertia",
     ),
     (PART, "tau"),
     (INSIDE, "shrink expectile"),
@@ -66,7 +67,7 @@ NAMES = (
     (AT_LEAST_1, "memories neighbours policies predictions lives lifetime delay iterations tries"),
     (AT_LEAST_0, "weight range ahead margin keep_out"),
     (AT_LEAST_1, "candidates samples real elites branch kept window critics"),
-    (AT_LEAST_1, "bins plans expand"),
+    (AT_LEAST_1, "bins plans expand failures starts particles"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),
     (AT_LEAST_1, "labels segment rounds overlap candidates fps members first_updates clips"),
     (ABOVE_0, "scale"),
