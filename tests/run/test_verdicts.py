@@ -151,7 +151,8 @@ def stored(name):
 
 
 def test_never_give_up_is_not_shown_where_its_greedy_policy_finds_no_goal():
-    verdict, why = ngu.verdict_of(stored("ngu"))
+    rows = [r._replace(low=0.0, high=0.0) if r.what == ngu.OWN_GOALS else r for r in stored("ngu")]
+    verdict, why = ngu.verdict_of(rows)
     assert verdict == "not reproduced" and "greedy policy" in why.split("(")[0]
 
 
