@@ -1,6 +1,7 @@
 """Verdicts of experiments: by whole intervals, on fresh keys, and none without an interval."""
 
 import ast
+import dataclasses
 import json
 from pathlib import Path
 
@@ -151,7 +152,10 @@ def stored(name):
 
 
 def test_never_give_up_is_not_shown_where_its_greedy_policy_finds_no_goal():
-    rows = [r._replace(low=0.0, high=0.0) if r.what == ngu.OWN_GOALS else r for r in stored("ngu")]
+    rows = [
+        dataclasses.replace(r, low=0.0, high=0.0) if r.what == ngu.OWN_GOALS else r
+        for r in stored("ngu")
+    ]
     verdict, why = ngu.verdict_of(rows)
     assert verdict == "not reproduced" and "greedy policy" in why.split("(")[0]
 
