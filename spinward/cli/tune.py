@@ -100,7 +100,7 @@ def setting(text: str) -> tuple[str, str]:
 def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any) -> Any:
     """The experiment of trial 0."""
     rest = {"reward_model": "", "skip": False, "max_length": 0, "held_out": 0.0, "model": ""}
-    rest |= {"log_data": False, "workers": 0, "first_come": False, "evaluate_env": ""}
+    rest |= {"demos": "", "log_data": False, "workers": 0, "first_come": False, "evaluate_env": ""}
     rest |= {"evaluate_every": 0, "evaluate_limit": 100_000, "keep_best": False, "stop_at": None}
     rest |= {"start_from": "", "start_checkpoint": "last", "start_parts": (), "freeze": ()}
     whole = argparse.Namespace(**{**rest, **vars(ask), "evaluate_episodes": 10})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from twin import ALGORITHMS, tiny
 
+from spinward.core import replace
 from spinward.errors import NonFiniteError
 from spinward.report import learned_models, results
 from spinward.report.plot import Curve
@@ -70,6 +71,7 @@ def test_a_run_without_a_model_has_no_such_part(tmp_path):
 
 def test_models_that_diverge_end_a_run_and_are_named_with_the_step(pets, tmp_path, monkeypatch):
     monkeypatch.setattr("spinward.models.diagnostics.DIVERGED", 0.0)
+    pets = replace(pets, elites=3)  # a program of its own, which is not compiled yet
     with pytest.raises(NonFiniteError, match=r"model_error.*step") as caught:
         train(pets, "Pendulum-v1", 480, 1, out=tmp_path, name="a")
     assert "env steps" in str(caught.value)

@@ -9,11 +9,12 @@ import pytest
 from twin import tiny
 
 import spinward as sw
+from spinward.algorithms.ppo import PPO
 from spinward.cli import progress
 from spinward.cli.main import main
 from spinward.cli.progress import Progress
 from spinward.report.results import final
-from spinward.run.experiment import EnvChoice
+from spinward.run.experiment import EnvChoice, Experiment
 from spinward.run.watching import Point
 
 
@@ -97,16 +98,12 @@ class Terminal(io.StringIO):
         return True
 
 
-class Told:
-    seeds, env, evaluate_every = 2, EnvChoice("CartPole-v1"), 0
-
-
 def told(monkeypatch, stream, times, iterations=10):
     """What is written of log points at these times after the start."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress.sys, "stderr", stream)
-    report = Progress(Told())
+    report = Progress(Experiment(PPO(), EnvChoice("CartPole-v1"), 1000, 2))
     for i, now[0] in enumerate(times, 1):
         metrics = {"episode_return": [float(i), None]}
         report(Point(i, iterations, i * 100, iterations * 100, metrics, now[0], i))
@@ -129,7 +126,7 @@ def test_a_metric_of_an_earlier_point_is_told_where_the_newest_point_has_none(mo
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
-    report = Progress(Told())
+    report = Progress(Experiment(PPO(), EnvChoice("CartPole-v1"), 1000, 2))
     for i, now[0] in enumerate([1.0, 2.0], 1):
         report(Point(i, 2, i, 2, next(points), now[0], i))
     assert report.words.metrics == {"episode_return": [5.0], "held_out_loss": [1.0]}

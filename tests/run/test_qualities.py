@@ -157,7 +157,10 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "spinward: stopped; no data set is written"
+    assert said.splitlines()[-1] in (
+        "spinward: stopped; no data set is written",
+        "spinward: stopped at once; no file is left in part",  # while it compiles
+    )
     assert list(tmp_path.iterdir()) == []
 
 
