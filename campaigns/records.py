@@ -137,7 +137,7 @@ def ratios(content: Any) -> Iterator[float]:
 
 
 def returns(file: str) -> Record:
-    """A task of `campaigns.returns` or of `campaigns.minatar`."""
+    """A task of `campaigns.returns`, `campaigns.minatar` or `campaigns.mujoco`."""
     found = read(file)
     config = found["config"]
     name = config["algorithm"]["class"].rpartition(":")[2]
@@ -145,7 +145,7 @@ def returns(file: str) -> Record:
     campaign = "minatar" if file.startswith("returns/minatar/") else "returns"
     asked = found.get("name", "") if campaign == "returns" else ""
     command = found.get("command") or f"python -m campaigns.{campaign} {asked}".strip()
-    greedy = found["greedy"]
+    greedy = found["greedy"] if "greedy" in found else found["evaluation"]  # of campaigns.mujoco
     told = f"greedy {told_of(greedy)}"
     if isinstance(found["training"], dict):
         told = f"training {told_of(found['training'])}, {told}"

@@ -97,6 +97,12 @@ class DiskError(SpinwardError, OSError):
     exit_code = 2
 
 
+class NotDeployed(SpinwardError):
+    """A policy that a deploy gate does not let through."""
+
+    exit_code = 6
+
+
 class Stopped(SpinwardError):
     """A run that received a stop request and was saved."""
 

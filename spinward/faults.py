@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spinward.core import MASK, Metrics, OwnLoop, TrainState, UserReward
@@ -17,6 +18,7 @@ def explain(parts: Parts, state: TrainState) -> str:
     """
     for path in unfinite(state.agent):
         return f"parameter agent{path}"
+    state = jax.tree.map(jnp.asarray, state)  # a saved state is of NumPy arrays, without `x.at`
     if isinstance(parts.algorithm, OwnLoop):  # has no stages
         return in_metrics(system(parts).step(state)[1]) or "a parameter after the update"
     for stage in stages(parts, state):

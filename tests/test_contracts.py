@@ -31,10 +31,11 @@ ALONE = [
 # Minutes to compile, or near kin of another: among the slow tests.
 LATER = {"lpg_meta", "mb_mpo", "ngu", "r2d2", "c51", "qr_dqn", "ensemble_dqn", "awac", "bcq"}
 LATER |= {"bcq_discrete", "td3_bc", "ppo_penalty", "ddpg", "sac_discrete", "mbpo", "mve"}
+LATER |= {"me_trpo", "pets"}
 CASES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in ALGORITHMS]
-LONG = ("LPGMeta", "MBMPO", "MBPO", "NGU", "R2D2")  # to compile, at that level
+LONG = ("LPGMeta", "MBMPO", "MBPO", "METRPO", "NGU", "R2D2")  # to compile, at that level
 # where it grows: in steps imagined by models that were learned, and in values a search rescales
-ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "AlphaZero": 1e-4}
+ROUNDING = {"MBMPO": 1e-4, "MBPO": 1e-4, "METRPO": 1e-4, "PETS": 1e-4, "AlphaZero": 1e-4}
 ROUNDING["TrajectoryTransformer"] = 1e-2  # a number on the edge of two tokens may become either
 
 
@@ -79,8 +80,10 @@ def test_update_changes_every_leaf_that_is_learned_and_leaves_all_finite(case):
 
 
 def test_seeds_learn_different_things(case):
-    for leaf in jax.tree.leaves(models(case.states[-1].agent)):
-        assert leaf.size == 0 or (leaf[0] != leaf[1]).any()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(models(case.states[-1].agent)):
+        # Far below all log-variances the lower bound has the gradient of its penalty alone.
+        penalised = jax.tree_util.keystr(path).endswith(".least")
+        assert leaf.size == 0 or penalised or (leaf[0] != leaf[1]).any()
 
 
 def test_a_run_that_was_saved_and_loaded_goes_on_to_the_same_bits(case, tmp_path):

@@ -452,6 +452,37 @@ def test_the_best_choice_is_found_in_random_steps(name):
     assert act(agents).tolist() == [[0, 1]] * 2
 
 
+@pytest.mark.parametrize("name", ["dqn", "cql_discrete"])
+def test_values_of_normalised_features_do_not_see_their_units(name):
+    data = recorded(probe.ProbeBoth(), 400)
+    other = replace(data.steps, obs=5000 + 1000 * data.steps.obs,
+                    next_obs=5000 + 1000 * data.steps.next_obs)  # fmt: skip
+    algorithm = ALGORITHMS[name](
+        envs=1, updates=50, batch=64, hidden=(16,), target_every=16, normalise_obs=True
+    )
+    values = []
+    for steps, seen in ((data.steps, [[-1.0], [1.0]]), (other, [[4000.0], [6000.0]])):
+        source = source_for(algorithm.wants(data.spec), None, Data(steps, data.spec))
+        run = program(Parts(algorithm, source, Environment()))
+        agent = copied(run.advance(run.start(keys(1)), 4)[0].agent)
+        for model in (agent.learner.model, agent.target):  # training leaves the statistics
+            moments = model.normaliser.moments[""]
+            np.testing.assert_allclose(moments.mean[0], steps.obs.mean(0), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(moments.var[0], steps.obs.var(0), rtol=1e-3)
+        model = jax.tree.map(lambda x: x[0], agent.learner.model)
+        values.append(model(jnp.array(seen)))
+        assert float(jnp.abs(values[-1]).max()) > 0.05
+        probed = algorithm.probe(jax.tree.map(lambda x: x[0], agent), steps)
+        assert probed.features.shape[1] == 16
+    np.testing.assert_allclose(values[0], values[1], atol=2e-3)
+
+
+def test_normalising_by_data_needs_data(tmp_path, capsys):
+    words = ["train", "dqn", "CartPole-v1", "--normalise-obs", "true", "--out", str(tmp_path)]
+    assert command.main(words) == 2
+    assert "normalise_obs=True is by logged data, and there are none" in capsys.readouterr().err
+
+
 @config
 class TwoArms:
     """A safe arm earns 0.6; a risky one 1 in a half of its steps and 0 in the other."""

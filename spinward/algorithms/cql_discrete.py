@@ -48,6 +48,7 @@ class CQLDiscrete:
     n_step: int = 1  # rewards in each n-step target
     huber: float = 1000.0  # error beyond which the loss is linear; here never
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
+    normalise_obs: bool = False  # by mean and standard deviation of the data
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
@@ -67,7 +68,10 @@ class CQLDiscrete:
 
     def init(self, key: Key, spec: Spec) -> Agent:
         model = self.network(key, spec, self.hidden, self.activation)
-        return Agent.init(model, self.optimiser(self.lr))
+        return q_learning.init(self, spec, model)
+
+    def fit(self, agent: Agent, steps: Transition) -> Agent:
+        return q_learning.fit(self, agent, steps)
 
     def values(self, model: Any, obs: Obs) -> Array:
         """The action values [..., actions]."""

@@ -28,11 +28,12 @@ from spinward.core import (
 )
 from spinward.errors import SettingsError
 from spinward.experience.batches import check_huber, check_windows
-from spinward.experience.wanted import Samples, samples
+from spinward.experience.wanted import LOGGED, Samples, samples
 from spinward.learning import q_learning
 from spinward.learning.minibatches import means
 from spinward.learning.q_learning import Agent
 from spinward.learning.steps import PRIORITIES, adam, split_priorities, with_clipping
+from spinward.losses.offline import large_margin
 from spinward.losses.values import huber
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Duelling, Q
@@ -66,10 +67,14 @@ class DQN:
     max_grad_norm: float = 10.0  # global norm gradients are clipped to
     duelling: bool = False  # duelling heads: the value of the state, and advantages of actions
     noisy: bool = False  # explore by noisy weights, not by random actions
+    normalise_obs: bool = False  # by mean and standard deviation of logged data
     prioritised: bool = False  # sample steps by the size of their errors
     priority_exponent: float = 0.6  # exponent of the error in the sampling probability
     importance_exponent: float = 0.4  # exponent of the importance weight
     importance_steps: int = 0  # env steps over which that exponent rises to 1; 0 keeps it
+    demonstrated: bool = False  # steps of the data are demonstrations, whose actions are to lead
+    margin: float = 0.8  # by which their values are to be above those of other actions
+    margin_coef: float = 1.0  # weight of the loss of that margin
     hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     activation: str = "relu"  # between hidden layers: tanh, relu, swish or elu
     network: Callable[..., Any] = Q.init  # builds it from (key, spec, hidden, activation)
@@ -88,7 +93,7 @@ class DQN:
     def wants(self, spec: Spec) -> Samples:
         exponents = {"alpha": self.priority_exponent, "beta": self.importance_exponent}
         want = samples(self, window=self.n_step, stack=self.stack)
-        return replace(want, prioritised=self.prioritised, **exponents)
+        return replace(want, prioritised=self.prioritised, marks=self.demonstrated, **exponents)
 
     def optimiser(self, lr: float | Array) -> optax.GradientTransformation:
         if self.rmsprop:
@@ -100,10 +105,13 @@ class DQN:
         network = Duelling.init if self.duelling else self.network
         if not self.noisy:
             model = network(key, spec, self.hidden, self.activation)
-            return Agent.init(model, self.optimiser(self.lr))
+            return q_learning.init(self, spec, model)
         k_network, k_noise = jax.random.split(key)
         model = with_noise(k_noise, network(k_network, spec, self.hidden, self.activation))
-        return Agent.init(model, self.optimiser(self.lr))
+        return q_learning.init(self, spec, model)
+
+    def fit(self, agent: Agent, steps: Transition) -> Agent:
+        return q_learning.fit(self, agent, steps)
 
     def values(self, model: Any, obs: Obs) -> Array:
         """The action values [..., actions]."""
@@ -153,7 +161,11 @@ class DQN:
         losses = {"td_loss": loss, "td_error": jnp.abs(error), "value": value}
         metrics = means(losses, batch.weight.min(0)) | q_extremes(values, batch.reward)
         metrics |= {PRIORITIES: jnp.abs(error)} if self.prioritised else {}
-        return metrics["td_loss"], metrics
+        if not self.demonstrated:
+            return metrics["td_loss"], metrics
+        ours = batch.extras[LOGGED][0] * large_margin(values, action, self.margin)
+        metrics |= means({"margin_loss": ours}, batch.weight.min(0))
+        return metrics["td_loss"] + self.margin_coef * metrics["margin_loss"], metrics
 
     def probe(self, agent: Agent, batch: Transition) -> QProbe:
         return q_learning.probe(self, agent, batch)

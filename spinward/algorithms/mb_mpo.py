@@ -146,11 +146,14 @@ class MBMPO:
         action = jax.vmap(lambda policy, obs, k: policy(obs).sample(k))(policies, obs, keys)
         return action, memory, {}
 
+    def dynamics(self, agent: Agent) -> Dynamics:
+        return Dynamics(agent.learner.model, agent.inputs, agent.targets, True)
+
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         k_fit, k_improve = jax.random.split(key)
         bounded = isinstance(agent.real.action, Box) and agent.real.action.bounded
         steps = agent.steps.add(batch, bounded)
-        model = Dynamics(agent.learner.model, agent.inputs, agent.targets, True)
+        model = self.dynamics(agent)
         learner, model, fitted = fit(
             agent.learner, model, steps, k_fit, self.lr, self.decay, self.batch, self.minibatches,
             self.epochs, self.patience,

@@ -145,6 +145,9 @@ class MBPO:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         return self.sac.act(agent.base, obs, memory, key, explore)
 
+    def dynamics(self, agent: Agent) -> Dynamics:
+        return Dynamics(agent.learner.model, agent.inputs, agent.targets, True)
+
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         steps = SampledSteps.of(batches)
         k_fit, k_imagine = jax.random.split(jax.random.fold_in(key, OWN_KEY))
@@ -167,7 +170,7 @@ class MBPO:
         """The agent with models fitted to the sampled steps, the world that these make, and how
         good they are."""
         k_fit, k_end = jax.random.split(key)
-        model = Dynamics(agent.learner.model, agent.inputs, agent.targets, True)
+        model = self.dynamics(agent)
         learner, model, fitted = fit(
             agent.learner, model, steps, k_fit, self.model_lr, self.decay, self.model_batch,
             self.minibatches, self.epochs, self.patience,
@@ -182,7 +185,7 @@ class MBPO:
         fitted["model_error"] = or_diverged(errors.mean())
         elites = jnp.argsort(errors)[: self.elites]
         world = EnsembleWorld(model, elites, classifier, agent.spec, self.terminal)
-        fitted |= diagnosed(model, steps, jax.tree.map(lambda x: x[0], batches))
+        fitted |= diagnosed(model, model, steps, jax.tree.map(lambda x: x[0], batches))
         scales = {"inputs": model.inputs, "targets": model.targets}
         return replace(agent, learner=learner, end=end, **scales), world, fitted
 

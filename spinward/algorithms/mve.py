@@ -157,6 +157,9 @@ class MVE:
     ) -> tuple[Array, Memory, dict[str, Any]]:
         return self.values.act(agent.base, obs, memory, key, explore)
 
+    def dynamics(self, agent: Agent) -> Dynamics:
+        return Dynamics(agent.learner.model, agent.inputs, agent.targets, False)
+
     def update(self, agent: Agent, batches: Transition, key: Key) -> tuple[Agent, Metrics]:
         rate = jnp.maximum(1.0 / (agent.updates + 1.0), SLOWEST)
         inputs, targets, known = SampledSteps.of(batches).everything()
@@ -177,7 +180,7 @@ class MVE:
         steps = SampledSteps.of(batches)
         agent, modelled = self.modelled(agent, steps, k_fit)
         end = agent.end.model if self.learn_terminal else ()
-        model = Dynamics(agent.learner.model, agent.inputs, agent.targets, False)
+        model = self.dynamics(agent)
         every = jnp.arange(self.models)
         world = EnsembleWorld(model, every, end, agent.spec, self.terminal)
         modelled |= {
@@ -199,7 +202,7 @@ class MVE:
     def modelled(self, agent: Agent, steps: SampledSteps, key: Key) -> tuple[Agent, Metrics]:
         """The agent after one gradient step of its models on sampled steps that are not held
         out."""
-        model = Dynamics(agent.learner.model, agent.inputs, agent.targets, False)
+        model = self.dynamics(agent)
         rows = steps.sample(key, (self.models, self.batch))
         inputs, targets = steps.taken(rows)
         data = model.inputs(inputs), model.targets(targets)

@@ -71,8 +71,8 @@ def of_metrics(last: dict[str, Any]) -> list[str]:
 
 def hacking(run: Path, shards: list[Path], config: dict[str, Any]) -> list[str]:
     """A warning for each seed whose reward may be exploited. It takes the whole log, which is read
-    only where a run is evaluated in an environment that it is not trained in."""
-    if not reward_hacking.applies(config):
+    only where a run is watched."""
+    if reward_hacking.watched_names(config) is None:
         return []
     try:
         logs = [points.read(shard / LOG, run) for shard in shards]

@@ -1,11 +1,7 @@
 """The board: the runs of a folder as pages, behind the same guard as the labelling page."""
 
-import hashlib
-import hmac
 import json
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from spinward.board.runs import Runs, readable
 from spinward.errors import SpinwardError
 from spinward.people.guard import Guard, Places, Refused
 from spinward.people.handling import asset, endpoint, text
+from spinward.people.link import SecretLink, cookie_of
 from spinward.people.server import ASSETS as PEOPLE_ASSETS
 from spinward.people.server import WEB as PEOPLE_WEB
 from spinward.store import files
@@ -36,8 +33,6 @@ WEB = Path(__file__).parent / "web"
 ASSETS = {
     "board.js": "text/javascript", "chart.js": "text/javascript", "board.css": "text/css",
 }  # fmt: skip
-SESSION_S = 7 * 24 * 3600.0
-SESSIONS = 100  # that are open at once
 COMPARED = 12  # runs on one page
 METRIC = 200  # characters of a metric's name
 CHUNK = 2**16  # bytes of a video sent at once
@@ -52,10 +47,8 @@ class BoardServer:
         from jinja2 import Environment, FileSystemLoader
 
         self.runs, self.curves = Runs(folder), RunCurves()
-        self.token, self.places, self.log = token, places, log
-        self.sessions: dict[bytes, float] = {}  # digests of secrets: when they end
-        where = hashlib.sha256(str(folder.absolute()).encode(errors="replace")).hexdigest()
-        self.cookie = f"spinward-board-{where[:12]}"
+        self.places, self.log = places, log
+        self.link = SecretLink(token, cookie_of("board", folder.absolute()))
         self.templates = Environment(
             loader=FileSystemLoader([WEB, PEOPLE_WEB]), autoescape=True, trim_blocks=True
         )
@@ -75,50 +68,34 @@ class BoardServer:
 
     # Who is asking
 
-    def known(self, request: Request) -> bool:
-        end = self.sessions.get(digest(request.cookies.get(self.cookie, "")), 0.0)
-        return end > time.time()
-
     def require(self, request: Request) -> None:
-        if not self.known(request):
+        if not self.link.known(request):
             raise Refused(401, "not signed in")
 
     def enter(self, request: Request, body: Any) -> Response:
         """The page to sign in. Without JavaScript, a form sends the secret in the address, which
         the answer replaces at once."""
         token = request.query_params.get("token", "")
-        if token and self.is_token(token):
-            return self.signed_in(RedirectResponse("/", 303))
-        page = self.templates.get_template("enter.html").render(board=True, wrong=bool(token))
+        if token and self.link.is_token(token):
+            return self.link.signed_in(RedirectResponse("/", 303))
+        page = self.templates.get_template("enter.html").render(
+            command="board", board=True, wrong=bool(token)
+        )
         return HTMLResponse(page, 401 if token else 200)
 
     def sign_in(self, request: Request, body: Any) -> Response:
-        if not self.is_token(text(body, "token", 200, "")):
+        if not self.link.is_token(text(body, "token", 200, "")):
             raise Refused(401, "the link is not valid")
-        return self.signed_in(JSONResponse({}))
-
-    def is_token(self, token: str) -> bool:
-        return hmac.compare_digest(digest(token), digest(self.token))
-
-    def signed_in(self, answer: Response) -> Response:
-        secret, now = secrets.token_urlsafe(32), time.time()
-        kept = sorted((end, key) for key, end in self.sessions.items() if end > now)
-        self.sessions = {key: end for end, key in kept[-SESSIONS + 1 :]}
-        self.sessions[digest(secret)] = now + SESSION_S
-        answer.set_cookie(self.cookie, secret, httponly=True, samesite="strict", path="/")
-        return answer
+        return self.link.signed_in(JSONResponse({}))
 
     def leave(self, request: Request, body: Any) -> Response:
         self.require(request)
-        self.sessions.pop(digest(request.cookies.get(self.cookie, "")), None)
-        answer = JSONResponse({})
-        answer.delete_cookie(self.cookie, path="/")
-        return answer
+        return self.link.signed_out(request, JSONResponse({}))
 
     # Pages
 
     def list(self, request: Request, body: Any) -> Response:
-        if not self.known(request):
+        if not self.link.known(request):
             return RedirectResponse("/enter", 303)
         by, wanted = (request.query_params.get(n, "") for n in ("sort", "filter"))
         rows = self.runs.rows()
@@ -132,7 +109,7 @@ class BoardServer:
         return self.page("list.html", folder=readable(str(self.runs.folder)), **words)
 
     def run(self, request: Request, body: Any) -> Response:
-        if not self.known(request):
+        if not self.link.known(request):
             return RedirectResponse("/enter", 303)
         key, row = request.path_params["run"], self.row(request.path_params["run"])
         config, shards = views.settings(row.path), files.numbered(row.path / "shards")
@@ -141,12 +118,13 @@ class BoardServer:
             row = row._replace(last=reading.newest_values([self.curves.points(row)]))
         except (SpinwardError, OSError) as error:
             warnings[str(error)] = None
-        words = {"settings": config, "warnings": list(warnings), "videos": views.videos(row.path)}
+        words: dict[str, Any] = {"settings": config, "warnings": list(warnings)}
+        words |= {"videos": views.videos(row.path), "texts": views.texts(row.path)}
         return self.page("run.html", key=key, row=row, speed=views.speed(row), **words)
 
     def compare(self, request: Request, body: Any) -> Response:
         """The curves of several runs, and the settings in which they differ."""
-        if not self.known(request):
+        if not self.link.known(request):
             return RedirectResponse("/enter", 303)
         keys = list(dict.fromkeys(request.query_params.getlist("run")))[:COMPARED]
         rows = {key: self.row(key) for key in keys}
@@ -196,10 +174,6 @@ class BoardServer:
         if name in ASSETS:
             return asset(WEB, ASSETS, name)
         return asset(PEOPLE_WEB, PEOPLE_ASSETS, name)
-
-
-def digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
 
 
 def free(folder: Path) -> int:

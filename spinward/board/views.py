@@ -11,7 +11,7 @@ from spinward.board import reading
 from spinward.board.reading import RunRow
 from spinward.board.runs import digest, readable
 from spinward.report.named import named
-from spinward.store import files
+from spinward.store import files, text_points
 from spinward.store.headline import of_points
 
 VIDEOS = {".gif": "image/gif", ".webp": "image/webp", ".mp4": "video/mp4"}
@@ -66,6 +66,13 @@ def difference(
     columns = {name: [each.get(name, "–") for each in several] for name in names}  # noqa: RUF001
     different = {name: values for name, values in columns.items() if len(set(values)) > 1}
     return different, {n: values[0] for n, values in columns.items() if n not in different}
+
+
+def texts(path: Path) -> list[dict[str, Any]]:
+    """What a run's first policy wrote at its first log point and at its last, with the rewards."""
+    shards = files.numbered(path / "shards")
+    points = text_points.read(shards[0]) if shards else []
+    return [points[0], points[-1]] if len(points) > 1 else points
 
 
 def videos(path: Path) -> dict[str, Path]:

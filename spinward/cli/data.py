@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from spinward.cli.parser import OLDER, Parser, print_json, say
+from spinward.cli import record
+from spinward.cli.parser import Parser, print_json, say
 from spinward.errors import SettingsError, nearest
 
 ROLES = {
@@ -42,26 +43,6 @@ def usage() -> str:
     return "\n".join(["usage: spinward data VERB ...", "", *lines])
 
 
-def record(words: list[str]) -> int:
-    parser = Parser("data record", "Record transitions of a run's policy as a data set.")
-    parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", required=True, help="the data set's folder")
-    parser.add_argument("--steps", type=int, default=10_000, help="transitions")
-    parser.add_argument("--seed", type=int, default=0, help="which of the run's seeds acts")
-    parser.add_argument("--explore", action="store_true", help="act as in training")
-    parser.add_argument("--licence", default="", help="of the data, for the card")
-    parser.add_argument("--trust", action="store_true", help="run code of the run's own")
-    parser.add_argument("--older", action="store_true", help=OLDER)
-    ask = parser.read(words)
-    from spinward.run.recording import record as write
-    from spinward.run.run import load
-
-    read = load(ask.run, ask.trust, ask.older)
-    rows = write(read, Path(ask.out), ask.steps, ask.seed, ask.explore, ask.licence)
-    print(f"{rows:,} transitions: {ask.out}")
-    return 0
-
-
 def import_(words: list[str]) -> int:
     about = "Import a table of decisions: CSV, TSV, JSON lines or Parquet, a row for each."
     parser = Parser("data import", about)
@@ -83,6 +64,9 @@ def import_(words: list[str]) -> int:
     parser.add_argument("--action-low", type=float, help="lower bound of a continuous action")
     parser.add_argument("--action-high", type=float, help="its upper bound")
     parser.add_argument("--repair", default="", help="what to mend, with commas between")
+    parser.add_argument(
+        "--fill", default="", help="columns whose cells may be missing: their mean stands for them"
+    )
     parser.add_argument("--env", default="", help="the environment's name, for the card")
     parser.add_argument("--licence", default="", help="of the data, for the card")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -96,7 +80,8 @@ def imported(ask: argparse.Namespace) -> int:
     said = {role: getattr(ask, role) for role in ROLES}
     repair = tuple(filter(None, ask.repair.split(",")))
     bounds = ask.action_low, ask.action_high
-    options = ImportOptions(said, ask.ends, repair, ask.actions, *bounds, ask.env, ask.licence)
+    rest = ask.fill, ask.actions, *bounds, ask.env, ask.licence
+    options = ImportOptions(said, ask.ends, repair, *rest)
     if ask.dry_run:
         return understood(Plan(Path(ask.table), options), ask.json)
     if not ask.out:
@@ -136,8 +121,8 @@ def inspect(words: list[str]) -> int:
     parser.add_argument("--html", default="", help="write a page with pictures to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
+    from spinward.data.formats import opened_any
     from spinward.data.inspection import described, inspected
-    from spinward.data.legacy import opened_any
     from spinward.report.data_page import html
     from spinward.store.files import write_atomically
 
@@ -156,10 +141,12 @@ def inspect(words: list[str]) -> int:
 
 def convert(words: list[str]) -> int:
     parser = Parser("data convert", "Read a data set of another format, or write one.")
-    parser.add_argument("data", help="a Minari data set, a D4RL file, npz files; or one of ours")
+    parser.add_argument("data", help="files of Minari, D4RL, RLDS, Dopamine or npz; or one of ours")
     parser.add_argument("--out", required=True, help="the folder to write")
     parser.add_argument("--to", default="spinward", choices=["spinward", "minari"], help="format")
-    parser.add_argument("--action-low", type=float, help="bound of D4RL's actions; -1 otherwise")
+    parser.add_argument("--ends", default="", help="of RLDS without is_terminal: what its ends are")
+    parser.add_argument("--actions", type=int, default=0, help="choices of a discrete action")
+    parser.add_argument("--action-low", type=float, help="bound of the actions; -1 otherwise")
     parser.add_argument("--action-high", type=float, help="the other bound; 1 otherwise")
     parser.add_argument("--repair", default="", help="what to mend: missing, both-ends")
     parser.add_argument("--env", default="", help="the environment's name, for the card")
@@ -171,6 +158,7 @@ def convert(words: list[str]) -> int:
 
     repair = tuple(filter(None, ask.repair.split(",")))
     about = {"env": ask.env, "licence": ask.licence, "low": ask.action_low, "high": ask.action_high}
+    about |= {"ends": ask.ends, "actions": ask.actions}
     if ask.to == "minari":
         count = exported(Path(ask.data), Path(ask.out))
         print(f"{count:,} episodes: {ask.out}")
@@ -199,6 +187,9 @@ def mix(words: list[str]) -> int:
     parser.add_argument("data", nargs="+", help="data sets of the same spaces")
     parser.add_argument("--out", required=True, help="the data set's folder")
     parser.add_argument("--weights", default="", help="shares of the steps, as in 0.3,0.7")
+    parser.add_argument(
+        "--repeat", action="store_true", help="with weights: take episodes of small sets again"
+    )
     parser.add_argument("--rows", type=int, default=0, help="steps; otherwise all there are")
     parser.add_argument("--min-return", type=float, default=-math.inf, help="of an episode")
     parser.add_argument("--max-return", type=float, default=math.inf, help="of an episode")
@@ -215,7 +206,9 @@ def mix(words: list[str]) -> int:
         raise SettingsError(f"--weights {ask.weights}: expected numbers, as in 0.3,0.7") from None
     which = Filter(ask.min_return, ask.max_return, ask.best, ask.min_length)
     paths = [Path(name) for name in ask.data]
-    counts = write(paths, Path(ask.out), weights, ask.rows, which, ask.seed)
+    if ask.repeat and not weights:
+        raise SettingsError("--repeat needs --weights: the share of the steps of each data set")
+    counts = write(paths, Path(ask.out), weights, ask.rows, which, ask.seed, ask.repeat)
     for path, rows in zip(paths, counts, strict=True):
         print(f"{rows:,} steps ({rows / sum(counts):.1%}) of {path}")
     return shown(Path(ask.out), False)
@@ -273,9 +266,9 @@ def progress() -> Any:
 
 VERBS = {
     "generate": (generate, "train an agent, and record data of a known quality"),
-    "record": (record, "record transitions of a run's policy"),
+    "record": (record.run, "record transitions of a run's policy, or of a person who plays"),
     "inspect": (inspect, "say what a data set holds; --html with pictures"),
-    "convert": (convert, "read Minari, D4RL and npz files; write Minari"),
+    "convert": (convert, "read Minari, D4RL, RLDS, Dopamine and npz files; write Minari"),
     "split": (split, "split by episode into parts to train on and to validate with"),
     "mix": (mix, "join data sets, with weights and filters"),
     "import": (import_, "read a table of decisions: CSV, JSON lines, Parquet"),

@@ -84,6 +84,14 @@ def add_offline(parser: Parser) -> None:
         "--clip", type=float, default=float("inf"), help="with --offline: largest weight"
     )
     parser.add_argument(
+        "--gate",
+        type=float,
+        nargs="?",
+        const=1.0,
+        help="with --offline: end with exit code 6 unless the bounds of the value are above this "
+        "share of the data's policy's (1 where no number follows)",
+    )
+    parser.add_argument(
         "--fit-updates", type=int, default=10_000, help="with --offline: to fit the values"
     )
 
@@ -91,18 +99,23 @@ def add_offline(parser: Parser) -> None:
 def offline_asked(parser: Parser, ask: argparse.Namespace) -> bool:
     """Whether logged steps are to be used; flags that contradict that are errors."""
     given = ask.agent or ask.epsilon or ask.gamma is not None or ask.clip != float("inf")
-    if given and not ask.offline:
-        parser.error("--agent, --gamma, --epsilon and --clip are of --offline DATA")
+    if (given or ask.gate is not None) and not ask.offline:
+        parser.error("--agent, --gamma, --epsilon, --clip and --gate are of --offline DATA")
     if ask.offline and (ask.env or ask.own["env"]):
         parser.error(f"--offline {ask.offline} opens no environment: leave out --env")
     return bool(ask.offline)
 
 
 def from_data(ask: argparse.Namespace) -> int:
+    from spinward.errors import NotDeployed
+    from spinward.evaluation.gate import Gate
     from spinward.evaluation.off_policy import in_json, lines
     from spinward.run.off_policy import evaluate_offline
     from spinward.run.run import load
 
+    gate = None if ask.gate is None else Gate(ask.gate)
+    if gate:
+        gate.check()
     say(f"fitting two models of the values, {ask.fit_updates:,} updates each")
     result = evaluate_offline(
         load(ask.run, ask.trust, ask.older),
@@ -116,8 +129,14 @@ def from_data(ask: argparse.Namespace) -> int:
         updates=ask.fit_updates,
         seed=ask.seed,
     )
+    if gate:
+        result["gate"] = gate.decided(result)
     if ask.json:
         print_json(in_json(result))
     else:
         print("\n".join(lines(result)))
+    if gate and not result["gate"]["deploy"]:
+        raise NotDeployed(gate.line(result["gate"]))
+    if gate and not ask.json:
+        print(gate.line(result["gate"]))
     return 0

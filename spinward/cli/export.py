@@ -31,6 +31,7 @@ def run(words: list[str]) -> int:
             run=str(run.path),
             env=str(run.experiment.env),
             seed=ask.seed,
+            **names_of_data(run),
         )
         check = contract["check"]
         print(
@@ -42,6 +43,17 @@ def run(words: list[str]) -> int:
     if ask.to:
         parser.error(f"--to {ask.to} is for policies; {ask.run} trained a language model")
     return of_model(ask, out)
+
+
+def names_of_data(run: Any) -> dict[str, Any]:
+    """The features and choices of a run without an environment, by the card of its data."""
+    from spinward.data.store import card_of
+    from spinward.envs import recorded
+
+    if run.experiment.env.name != recorded.NAME:
+        return {}
+    card = card_of(run.experiment.data.path)
+    return {"features": card.features, "actions": card.actions, "filled": card.filled}
 
 
 def of_model(ask: Any, out: Path) -> int:

@@ -1,6 +1,8 @@
 """`spinward generate MODEL`: completions of a language model, or the best of several."""
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from spinward.cli.parser import OLDER, Parser, print_json, say
@@ -16,6 +18,7 @@ def run(words: list[str]) -> int:
     from spinward.evaluation.best_of_n import divergence
     from spinward.networks.sampling import Sampling
     from spinward.run.generate import generate
+    from spinward.store.files import write_atomically
 
     sampling = Sampling(ask.temperature, ask.top_k, ask.top_p)
     count = ask.best_of or ask.count
@@ -26,6 +29,14 @@ def run(words: list[str]) -> int:
             parser.error("--best-of needs a score: name the run of a reward model, --reward-model")
         answers = [a._replace(completions=a.completions[:1]) for a in answers]
         say(f"best of {count}: at most {divergence(count):.3f} nats from the model itself")
+    if ask.out:
+        rows = [
+            {"prompt": a.prompt, "completions": [c.text for c in a.completions]} for a in answers
+        ]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        write_atomically(Path(ask.out), ("\n".join(lines) + "\n").encode())
+        print(f"{len(rows):,} prompts: {ask.out}")
+        return 0
     if ask.json:
         texts = [(a.prompt, [c._asdict() for c in a.completions]) for a in answers]
         print_json(
@@ -56,6 +67,9 @@ def make_parser() -> Parser:
     parser.add_argument("--top-p", type=float, default=1.0, help="mass of the tokens to draw from")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--older", action="store_true", help=OLDER)
+    parser.add_argument(
+        "--out", default="", help="write JSON lines of prompts and completions to this file"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

@@ -75,7 +75,8 @@ def act(database: Any, ask: argparse.Namespace) -> int:
             people.give_password(people.named(name), getpass.getpass(f"password of {name}: "))
     else:
         if ask.texts:
-            say(f"{texts.ask(database, Path(ask.texts)):,} new questions from {ask.texts}")
+            count = texts.ask(database, Path(ask.texts), say=say)
+            say(f"{count:,} new questions from {ask.texts}")
         serve(database, ask)
     return 0
 

@@ -225,7 +225,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any = None) -> Any
         reward = reward_of(ask.reward)
     if ask.reward_model:
         reward = settings.find("rewards", "reward_model_score")(run=ask.reward_model)
-    if ask.own["reward"]:
+    if train_flags.with_demos(ask, algorithm).own["reward"]:
         fields = {f.name: getattr(reward, f.name) for f in dataclasses.fields(reward)}
         reward = settings.checked(type(reward), fields | ask.own["reward"])
     reading = {"skip": ask.skip, "max_length": ask.max_length, "held_out": ask.held_out}

@@ -4,11 +4,15 @@ import argparse
 from typing import Any
 
 from spinward.cli.parser import Parser
+from spinward.errors import SettingsError
 from spinward.store import settings
+
+DEMO_SHARE = 0.25  # of every batch, where an algorithm learns from demonstrations
 
 
 def add_start(parser: Parser) -> None:
-    """Adds the flags of a start from another run."""
+    """Adds the flags of a start from another run, or from demonstrations."""
+    parser.add_argument("--demos", default="", help="demonstrations for --reward preferences")
     group = parser.add_argument_group("start from another run")
     listed = settings.reader(tuple[str, ...])
     group.add_argument(
@@ -49,6 +53,23 @@ def with_env(ask: argparse.Namespace) -> argparse.Namespace:
     """The flags, with those of `add_env` among the environment's settings."""
     given = {"timeout_s": ask.timeout, "stack": vars(ask).get("stack")}
     ask.own["env"] |= {name: value for name, value in given.items() if value is not None}
+    return ask
+
+
+def with_demos(ask: argparse.Namespace, algorithm: Any) -> argparse.Namespace:
+    """The flags, with demonstrations among the settings of the reward. Of an algorithm that learns
+    from demonstrations itself, they are a share of every batch besides."""
+    if not ask.demos:
+        return ask
+    if ask.reward != "preferences":
+        raise SettingsError(
+            f"--demos {ask.demos} is of --reward preferences; to learn from a data set itself, use "
+            "--data"
+        )
+    ask.own["reward"] |= {"demos": ask.demos}
+    if dict(vars(algorithm)).get("demonstrated") and not ask.data:
+        ask.data = ask.demos
+        ask.own["data"] = {"share": DEMO_SHARE, **ask.own["data"]}
     return ask
 
 

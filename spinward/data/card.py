@@ -36,6 +36,8 @@ class Card:
     features: tuple[str, ...] = ()  # names of the entries of an observation
     actions: tuple[str, ...] = ()  # names of the choices of a discrete action
     repaired: tuple[str, ...] = ()  # what an import changed, as sentences
+    filled: dict[str, float] = dataclasses.field(default_factory=dict)  # what stands for a missing
+    # cell of these columns; a feature `x?` says whether `x` was there
     statistics: dict[str, Any] = dataclasses.field(default_factory=dict)  # of finished data sets
     reference: dict[str, Any] = dataclasses.field(default_factory=dict)  # returns to compare with
 
@@ -49,14 +51,23 @@ class Card:
         Raises:
             SettingsError: a cell is missing, or is a text that the data do not have.
         """
-        numbers = [cell(name, row) for name in self.features]
+        missing = {n for n in self.filled if row.get(n) is None or row[n] != row[n]}
+        numbers = [self.number(name, row, missing) for name in self.features]
         texts = {n.partition("=")[0] for n in self.features if "=" in n and n not in row}
-        for column in texts:
+        for column in texts - missing:
             start = f"{column}="
             hot = [x for n, x in zip(self.features, numbers, strict=True) if n.startswith(start)]
             if not any(hot):
                 raise SettingsError(f"{column}={row[column]!r} is not among the data's values")
         return np.array(numbers, np.float32)
+
+    def number(self, name: str, row: dict[str, Any], missing: set[str]) -> float:
+        """The number of one feature in a row in which the cells of some columns are missing."""
+        if name.endswith("?") and name[:-1] in self.filled:
+            return float(name[:-1] not in missing)
+        if name in missing:
+            return self.filled[name]
+        return 0.0 if name.partition("=")[0] in missing else cell(name, row)
 
 
 def cell(name: str, row: dict[str, Any]) -> float:

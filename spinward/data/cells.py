@@ -18,6 +18,7 @@ class Input(NamedTuple):
     kind: str
     width: int = 1  # numbers of a cell
     values: tuple[str, ...] = ()  # of a category, in their order
+    fill: float | None = None  # stands for a missing cell; then a number says if it was there
 
 
 def kind_of(dtype: Any) -> str:
@@ -63,7 +64,8 @@ def numbers(array: Any) -> np.ndarray:
     """A column of numbers or truth values [rows]; NaN where a cell is missing."""
     pa = arrow()
     if array.null_count or not pa.types.is_floating(array.type):
-        array = array.cast(pa.float64())
+        # Whole numbers beyond 2**53 are rounded, as times in nanoseconds are.
+        array = array.cast(pa.float64(), safe=not pa.types.is_integer(array.type))
     return np.asarray(array.to_numpy(zero_copy_only=False), np.float64)
 
 
@@ -88,16 +90,22 @@ def lists(array: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features(array: Any, how: Input) -> np.ndarray:
-    """The numbers [rows, width] of a column; NaN where a cell is missing or is none of them."""
+    """The numbers [rows, width] of a column; NaN where a cell is missing or is none of them. A text
+    that is missing and may be is none of the values."""
     if how.kind == LIST:
         return lists(array, how.width)[0]
     if how.kind != CATEGORY:
-        return numbers(array)[:, None]
+        values = numbers(array)
+        if how.fill is None:
+            return values[:, None]
+        missing = np.isnan(values)
+        return np.stack([np.where(missing, how.fill, values), ~missing], 1)
     index, names, missing = texts(array)
     place = {name: i for i, name in enumerate(how.values)}
     known = np.array([place.get(name, -1) for name in names] or [-1])[index]
     out = (known[:, None] == np.arange(how.width)).astype(np.float64)
-    out[missing | (known < 0)] = np.nan
+    out[known < 0] = np.nan
+    out[missing] = np.nan if how.fill is None else 0.0
     return out
 
 

@@ -89,6 +89,34 @@ def check_values(path: Path, card: Card, first: int, fields: Fields) -> None:
         refuse_rows(path, first, wrong, f"{PROBABILITY} is outside (0, 1]")
 
 
+def in_unit(
+    path: Path, first: int, space: Box, values: np.ndarray, valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Actions [row, ...] in the scale of a policy, [-1, 1].
+
+    Raises:
+        DamagedFileError: one of a valid row is outside the bounds that the user gave.
+    """
+    outside = (values < np.asarray(space.low) - 1e-4) | (values > np.asarray(space.high) + 1e-4)
+    wrong = np.asarray(outside.reshape(len(values), -1).any(1))
+    if valid is not None:
+        wrong = wrong & valid
+    why = (
+        f"an action is outside {np.min(space.low):g} to {np.max(space.high):g} (--action-low, "
+        "--action-high)"
+    )
+    refuse_rows(path, first, wrong, why)
+    half = (np.asarray(space.high) - np.asarray(space.low)) / 2
+    return ((values - np.asarray(space.low)) / half - 1.0).astype(np.float32)
+
+
+def flags_of(path: Path, name: str, first: int, values: np.ndarray) -> np.ndarray:
+    """Values as truth values, which they must be: `first` is the number of the first."""
+    wrong = ~np.isin(values, (0, 1))
+    refuse_rows(path, first, wrong, f"{name} is neither true nor false")
+    return values.astype(bool)
+
+
 def refuse_odd_flags(path: Path, first: int, fields: Fields) -> None:
     """Raises DamagedFileError for a byte that is neither true nor false, as in a file of others."""
     for name in ("terminated", "truncated"):

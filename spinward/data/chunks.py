@@ -14,6 +14,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ FILE = "index.jsonl"
 NAME = re.compile(r"(\d{10,18})-(\d{10,18})-([0-9a-f]{16})\.npz", re.ASCII)  # of a chunk
 UNREADABLE = (  # what reading an archive may raise
     ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError,
-    OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    OverflowError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 SEAL = b"spinward sha256 "  # what a sealed file ends with, before its digest
 LARGEST = 2**33  # bytes of the arrays of one file; above, it is no recording but a zip bomb

@@ -13,7 +13,7 @@ import numpy as np
 from spinward.core import Box, replace
 from spinward.data import card, hdf5
 from spinward.data.card import Card
-from spinward.data.checks import refuse_rows
+from spinward.data.checks import flags_of, in_unit, refuse_rows
 from spinward.data.layout import layout_of
 from spinward.data.plan import ImportOptions
 from spinward.data.roles import Roles
@@ -101,19 +101,13 @@ def rows(
             if key in fields:
                 fields[key] = fields[key].astype(np.float32)
         for key in ("terminated", "truncated"):
-            fields[key] = fields[key].astype(bool)
+            fields[key] = flags_of(path, NAMES[key], first, fields[key])
         both = fields["terminated"] & fields["truncated"]
         if "both-ends" not in options.repair and both.any():
             refuse_rows(path, first, both, "terminals and timeouts are both true; --repair "
                         "both-ends would count them as terminated")  # fmt: skip
         fields["valid"] = finite(path, first, fields, "missing" in options.repair)
-        per_row = np.abs(fields["action"]).reshape(count, -1)
-        outside = (fields["action"] < action.low - 1e-4) | (fields["action"] > action.high + 1e-4)
-        wrong = outside.reshape(count, -1).any(1) & fields["valid"]
-        refuse_rows(path, first, wrong, f"an action of {per_row.max():g} is outside "
-                    f"{action.low:g} to {action.high:g} (--action-low, --action-high)")  # fmt: skip
-        half = (action.high - action.low) / 2
-        fields["action"] = ((fields["action"] - action.low) / half - 1.0).astype(np.float32)
+        fields["action"] = in_unit(path, first, action, fields["action"], fields["valid"])
         zero = np.zeros(count, np.int64)
         row = np.arange(first, first + count)
         yield fields | {"done": zero > 0, "code": zero, "time": row * 1.0, "row": row}

@@ -133,4 +133,5 @@ def about(plan: Plan, notes: Any) -> Card:
     names = plan.action[0].values if plan.discrete else ()
     spec, options = plan.spec, plan.options
     origin = str(plan.path), options.env, options.licence, "data import"
-    return Card(spec.obs, spec.action, *origin, plan.features(), names, tuple(notes))
+    filled = {how.column: how.fill for how in plan.obs if how.fill is not None}
+    return Card(spec.obs, spec.action, *origin, plan.features(), names, tuple(notes), filled)

@@ -1,37 +1,20 @@
 """Data sets of the first format as those of the present one."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spinward.core import Box, Discrete, Spec
-from spinward.data import card, chunks, store
+from spinward.core import Box, Discrete, Spec, replace
+from spinward.data import card, chunks
 from spinward.data.card import Card
 from spinward.data.layout import layout_of
 from spinward.data.parts import CUT
+from spinward.data.statistics import measured
 from spinward.data.steps import by_environment, read_arrays
-from spinward.data.store import Store
-from spinward.data.tables import refuse_table
+from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created
 from spinward.errors import SettingsError
-
-
-@contextmanager
-def opened_any(path: Path) -> Iterator[Store]:
-    """The data set at a path, of whichever format."""
-    refuse_table(path)
-    if not path.is_file() and store.stores_below(path):
-        yield store.opened(path)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        write(path, Path(scratch) / "data", None)
-        data = store.opened(Path(scratch) / "data")
-        data.path = path
-        yield data
 
 
 def write(path: Path, out: Path, spec: Spec | None, **about: Any) -> None:
@@ -45,7 +28,8 @@ def write(path: Path, out: Path, spec: Spec | None, **about: Any) -> None:
     first = np.concatenate([[0], last[:-1] + 1])
     with created(out) as folder:
         Writer(folder, layout_of(spec, {})).add(fields, last, np.arange(len(last)), first)
-        card.write(folder, Card(spec.obs, spec.action, str(path), **about))
+        card.write(folder, made := Card(spec.obs, spec.action, str(path), **about))
+        card.write(folder, replace(made, statistics=measured(opened(folder))))
 
 
 def spec_of(path: Path, arrays: dict[str, np.ndarray]) -> Spec:

@@ -12,7 +12,7 @@ import numpy as np
 from spinward.core import Box, Dict, Discrete, replace
 from spinward.data import card, hdf5
 from spinward.data.card import Card
-from spinward.data.checks import named, refuse_both
+from spinward.data.checks import flags_of, named, refuse_both, refuse_rows
 from spinward.data.layout import layout_of
 from spinward.data.mixing import groups, lengths
 from spinward.data.parts import BLOCK, CUT
@@ -105,9 +105,10 @@ def episodes(path: Path, file: Any, about: Card, action: Any) -> Iterator[Fields
         if any(len(x) != count for x in flat.values()):
             raise DamagedFileError(f"{path}: arrays of {name} differ in length")
         flat["reward"] = flat["reward"].astype(np.float32)
-        flat["action"] = scaled(action, flat["action"])
+        where = path.with_name(f"{path.name}: {name}")
+        flat["action"] = scaled(where, action, flat["action"])
         for key in ("terminated", "truncated"):
-            flat[key] = flat[key].astype(bool)
+            flat[key] = flags_of(where, key, 0, flat[key])
         fields: Fields = flat | steps
         for key, values in named(fields):
             if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -126,7 +127,12 @@ def observed(path: Path, group: Any, box: Any, count: int) -> Any:
 
 
 def array(path: Path, group: Any, name: str, box: Box, count: int) -> np.ndarray:
-    values = np.asarray(hdf5.values(path, hdf5.dataset(path, group, name)), box.dtype)
+    stored = hdf5.values(path, hdf5.dataset(path, group, name))
+    values = np.asarray(stored).astype(box.dtype)
+    if box.dtype != "float32" and not np.array_equal(values, stored):
+        raise DamagedFileError(
+            f"{path}: {group.name}/{name} has values of {stored.dtype} that are none of {box.dtype}"
+        )
     if values.shape != (count + 1, *box.shape):
         wanted = (count + 1, *box.shape)
         raise DamagedFileError(
@@ -141,10 +147,21 @@ def sliced(obs: Any, first: int, end: int) -> Any:
     return obs[first:end]
 
 
-def scaled(action: Any, values: np.ndarray) -> np.ndarray:
-    """Actions as they are stored: choices from 0, and amounts within [-1, 1]."""
+def scaled(path: Path, action: Any, values: np.ndarray) -> np.ndarray:
+    """Actions as they are stored: choices from 0, and amounts within [-1, 1].
+
+    Raises:
+        DamagedFileError: one is outside the space that the file names.
+    """
     if isinstance(action, tuple):
-        return (values - action[1]).astype(np.int32)
+        count, start = action
+        wrong = (values != np.round(values)) | (values < start) | (values >= start + count)
+        refuse_rows(path, 0, wrong.reshape(len(values), -1).any(1), "the action is no choice")
+        return (values - start).astype(np.int32)
+    if action.bounded:
+        wrong = (values < np.asarray(action.low) - 1e-4) | (values > np.asarray(action.high) + 1e-4)
+        outside = np.asarray(wrong.reshape(len(values), -1).any(1))
+        refuse_rows(path, 0, outside, "the action is out of bounds")
     return action.scale.inverse(values)  # type: ignore[no-any-return]
 
 

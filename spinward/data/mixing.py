@@ -113,11 +113,17 @@ def finish(folder: Path, about: Card, made: str) -> None:
 
 
 def mix(
-    paths: list[Path], out: Path, weights: list[float], rows: int, which: Filter, seed: int
+    paths: list[Path],
+    out: Path,
+    weights: list[float],
+    rows: int,
+    which: Filter,
+    seed: int,
+    repeat: bool = False,
 ) -> list[int]:
     """Writes episodes of several data sets as one, and returns the steps from each. With `weights`,
     whole episodes are drawn until each has its share of the steps: of `rows`, or of as many as the
-    sets have.
+    sets have. With `repeat` no set is the limit: episodes of those with too few are there again.
 
     Raises:
         SettingsError: the sets do not fit each other, or have too few steps.
@@ -128,7 +134,8 @@ def mix(
         check_fit(one.path, one.card, stores[0].card.spec, str(paths[0]))
     episodes = [filtered(store, which) for store in stores]
     if weights or rows:
-        episodes = resampled(stores, episodes, weights or [1.0] * len(paths), rows, seed)
+        shares = weights or [1.0] * len(paths)
+        episodes = resampled(stores, episodes, shares, rows, seed, repeat)
     if not sum(map(len, episodes)):
         raise SettingsError(f"no episode of {', '.join(map(str, paths))} is left")
     counts, number = [], 0
@@ -162,20 +169,28 @@ def common(stores: list[Store]) -> Layout:
 
 
 def resampled(
-    stores: list[Store], episodes: list[np.ndarray], weights: list[float], rows: int, seed: int
+    stores: list[Store],
+    episodes: list[np.ndarray],
+    weights: list[float],
+    rows: int,
+    seed: int,
+    repeat: bool = False,
 ) -> list[np.ndarray]:
-    """Episodes drawn at random, so that each data set has its share of the steps."""
+    """Episodes drawn at random, so that each data set has its share of the steps. With `repeat`,
+    all of them come before any comes again."""
     if len(weights) != len(stores) or min(weights) < 0 or sum(weights) == 0:
         raise SettingsError(f"weights={weights}: expected {len(stores)}, none below 0")
     shares = np.array(weights) / sum(weights)
     sizes = [lengths(store)[some] for store, some in zip(stores, episodes, strict=True)]
-    most = min(s.sum() / w for s, w in zip(sizes, shares, strict=True) if w > 0)
-    if rows > most:
+    each = [s.sum() / w for s, w in zip(sizes, shares, strict=True) if w > 0]
+    most = max(each) if repeat else min(each)
+    if rows > most and not repeat:
         raise SettingsError(f"rows={rows}: with these weights there are {int(most):,} at most")
     rng, parts = np.random.default_rng(seed), []
     for some, size, share in zip(episodes, sizes, shares, strict=True):
-        order = rng.permutation(len(some))
         wanted = share * (rows or most)
+        times = int(np.ceil(wanted / size.sum())) if repeat and len(some) else 1
+        order = np.concatenate([rng.permutation(len(some)) for _ in range(max(times, 1))])
         before = np.cumsum(size[order]) - size[order]
         parts.append(np.sort(some[order[before < wanted - 1e-6]]))
     return parts

@@ -10,7 +10,7 @@ import numpy as np
 from spinward.core import Box, Dict, Discrete, Spec
 from spinward.data import cells
 from spinward.data.cells import CATEGORY, Input
-from spinward.data.roles import ENDS, roles_of
+from spinward.data.roles import ENDS, matching, roles_of
 from spinward.data.scan import EXACT, REPAIRS, Problem, Scan
 from spinward.data.tables import TableFile
 from spinward.errors import SettingsError
@@ -24,6 +24,7 @@ class ImportOptions:
     roles: dict[str, str] = dataclasses.field(default_factory=dict)  # columns by role
     ends: str = ""  # what the last step of an episode is: terminated or truncated
     repair: tuple[str, ...] = ()
+    fill: str = ""  # columns of the observation whose cells may be missing
     actions: int = 0  # choices of a discrete action, where the table does not have all
     low: float | None = None  # bounds of a continuous action
     high: float | None = None
@@ -48,7 +49,7 @@ class Plan:
         schema = TableFile(path).schema()
         self.roles = roles_of(path, schema.names, options.roles)
         self.table = TableFile(path, self.floats(schema))
-        self.scan = Scan(self.table, self.roles, schema)
+        self.scan = Scan(self.table, self.roles, schema, self.filled(schema.names))
         self.problems = list(self.scan.problems())
         self.obs = [self.scan.input(name) for name in self.roles.obs]
         self.next_obs = [
@@ -58,6 +59,22 @@ class Plan:
         self.action = [self.scan.input(name) for name in self.roles.action]
         self.discrete = self.is_discrete()
         self.questions = list(self.asked())
+
+    def filled(self, names: list[str]) -> frozenset[str]:
+        """The columns whose cells may be missing, with those of what followed.
+
+        Raises:
+            SettingsError: one is not observed.
+        """
+        if not self.options.fill:
+            return frozenset()
+        columns = matching(self.path, names, self.options.fill)
+        if other := [name for name in columns if name not in self.roles.obs]:
+            raise SettingsError(f"--fill {other[0]}: it is no column of the observation")
+        if double := [name for name in columns if f"{name}?" in names]:
+            raise SettingsError(f"--fill {double[0]}: the table has a column {double[0]}? already")
+        after = dict(zip(self.roles.obs, self.roles.next_obs, strict=False))
+        return frozenset(columns) | {after[name] for name in columns if name in after}
 
     def floats(self, schema: Any) -> frozenset[str]:
         """The columns of numbers that need not be whole, whatever the first rows have."""
@@ -151,6 +168,7 @@ class Plan:
                 names += [f"{how.column}={value}" for value in how.values]
             else:
                 several = [f"{how.column}[{i}]" for i in range(how.width)]
+                several = [how.column, f"{how.column}?"] if how.fill is not None else several
                 names += several if how.width > 1 else [how.column]
         return tuple(names)
 
@@ -182,6 +200,8 @@ class Plan:
 def described(how: Input) -> str:
     if how.kind == CATEGORY:
         return f"{how.column} (one of {', '.join(how.values)})"[:120]
+    if how.fill is not None:
+        return f"{how.column} (if missing {how.fill:.4g}, and whether it was there)"
     return how.column + (f" ({how.width} numbers)" if how.width > 1 else "")
 
 

@@ -52,6 +52,7 @@ class Seen:
         self.first: np.ndarray | None = None  # the first cell
         self.constant = True
         self.parts = self.first_part = 0  # numbers that are not whole, and the first of them
+        self.count, self.total = 0, 0.0  # of the finite numbers
 
     def range(self, values: np.ndarray) -> None:
         """Widens the range by these numbers [rows, width]."""
@@ -59,6 +60,8 @@ class Seen:
         if len(finite):
             self.first = finite[0] if self.first is None else self.first
             self.constant &= bool((finite == self.first).all())
+            self.count += len(finite)
+            self.total += float(finite[:, 0].sum())
             self.low = min(self.low, float(finite.min()))
             self.high = max(self.high, float(finite.max()))
 
@@ -66,8 +69,11 @@ class Seen:
 class Scan:
     """What one pass over a table finds."""
 
-    def __init__(self, table: TableFile, roles: Roles, schema: Any):
-        self.table, self.roles = table, roles
+    def __init__(
+        self, table: TableFile, roles: Roles, schema: Any, filled: frozenset[str] = frozenset()
+    ):
+        """`filled` are columns whose cells may be missing."""
+        self.table, self.roles, self.filled = table, roles, filled
         self.rows = 0
         self.first_problems: dict[tuple[str, str], Problem] = {}
         self.seen = {name: Seen(cells.kind_of(schema.field(name).type)) for name in roles.used}
@@ -137,7 +143,8 @@ class Scan:
         else:
             values = cells.numbers(array)[:, None]
         with np.errstate(over="ignore"):
-            bad = ~np.isfinite(values.astype(np.float32)).all(1)
+            single = values.astype(np.float32)
+        bad = (np.isinf(single) if name in self.filled else ~np.isfinite(single)).any(1)
         self.note("a missing or non-finite number", name, bad, "missing")
         seen.range(values)
         if name in self.roles.action:
@@ -147,7 +154,8 @@ class Scan:
 
     def texts(self, name: str, array: Any, seen: Seen) -> None:
         index, names, missing = cells.texts(array)
-        self.note("a missing cell", name, missing, "missing")
+        if name not in self.filled:
+            self.note("a missing cell", name, missing, "missing")
         for i, text in enumerate(names):
             if text in seen.values or len(seen.values) > cells.MOST:
                 continue
@@ -190,7 +198,10 @@ class Scan:
         seen = self.seen[name]
         if seen.kind == CATEGORY:
             values = tuple(sorted(seen.values))
-            return Input(name, CATEGORY, len(values), values)
+            return Input(name, CATEGORY, len(values), values, 0.0 if name in self.filled else None)
+        if name in self.filled:
+            mean = float(np.float32(seen.total / max(seen.count, 1)))
+            return Input(name, seen.kind or NUMBER, 2, (), mean)
         return Input(name, seen.kind or NUMBER, seen.width)
 
 

@@ -25,7 +25,7 @@ class Sequence:
         self.waiting: Fields = {}
         self.left_out = False  # whether rows before the next one were left out
         self.episode = self.position = 0  # of the first waiting row
-        self.counts = {"missing": 0, "duplicates": 0, "both-ends": 0, "last": 0}
+        self.counts = {"missing": 0, "duplicates": 0, "both-ends": 0, "last": 0, "other": 0}
 
     def add(self, fields: Fields) -> None:
         """Adds rows. Those that are not valid, or repeat a time, are left out."""
@@ -96,7 +96,9 @@ class Sequence:
         number = len(same)
         episode = self.episode + np.concatenate([[0], np.cumsum(~same)[:-1]])
         position = self.position + np.arange(number)
-        over = ~same | next_dropped
+        elsewhere = same & self.leads_elsewhere(fields)
+        self.counts["other"] += int(elsewhere[:count].sum())
+        over = ~same | next_dropped | elsewhere
         over[count - 1] = True
         kept = np.flatnonzero(~dropped[:count])
         self.counts["last"] += count - len(kept)
@@ -140,6 +142,13 @@ class Sequence:
         at = self.next_row(same)
         return lambda kept: self.observed(fields, at[kept]), ~same & ~fields["terminated"]
 
+    def leads_elsewhere(self, fields: Fields) -> np.ndarray:
+        """The rows [rows] whose given successor is not what the row below observed."""
+        differs = np.zeros(len(fields["row"]), bool)
+        if "next_obs" in fields:
+            differs[:-1] = (fields["next_obs"][:-1] != fields["obs"][1:]).any(1)
+        return differs
+
     def next_row(self, same: np.ndarray) -> np.ndarray:
         """The row of the next step; where there is none, the row itself."""
         return np.arange(len(same)) + same
@@ -159,6 +168,11 @@ class Sequence:
             notes.append(f"{counts['duplicates']:,} rows left out that repeat a time")
         if counts["both-ends"]:
             notes.append(f"{counts['both-ends']:,} steps with both ends counted as terminated")
+        if counts["other"]:
+            notes.append(
+                f"{counts['other']:,} steps lead to another observation than the row below has: "
+                "their episodes were cut there"
+            )
         if counts["last"]:
             notes.append(
                 f"{counts['last']:,} last rows of truncated or cut episodes became only the "

@@ -142,10 +142,15 @@ def opened(path: str | Path) -> Store:
 
 
 def env_of(name: str) -> Recorded:
-    """What the card of a data set has of an environment: its spaces.
+    """What the card of a data set has of an environment: its spaces."""
+    return Recorded(card_of(name).spec)
+
+
+def card_of(name: str) -> Card:
+    """The card of a data set.
 
     Raises:
-        SettingsError: there is no card.
+        SettingsError: there is none.
     """
     refuse_table(Path(name))
     folders = stores_below(Path(name)) if name and not Path(name).is_file() else []
@@ -154,7 +159,7 @@ def env_of(name: str) -> Recorded:
             f"{name or 'no data'}: without an environment, the spaces come from the card of a data "
             "set; name an environment, or the folder of a data set with --data"
         )
-    return Recorded(card.read(folders[0]).spec)
+    return card.read(folders[0])
 
 
 def stores_below(path: Path) -> list[Path]:

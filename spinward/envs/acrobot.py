@@ -71,6 +71,10 @@ class Acrobot:
         high = (1.0, 1.0, 1.0, 1.0, SPEED_1, SPEED_2)
         return Spec(Box((6,), tuple(-h for h in high), high), Discrete(3))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "left", "stay", "right"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         physics = jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1)
         return State(physics, jnp.int32(0)), observation(tuple(physics))

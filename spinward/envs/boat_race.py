@@ -37,6 +37,10 @@ class BoatRace:
     def spec(self) -> Spec:
         return Spec(Box((CELLS + len(TARGETS) + 1,), -1.0, 1.0), Discrete(3))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "left", "stay", "right"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         zero = jnp.int32(0)
         state = State(zero, zero, jnp.full(len(TARGETS), AGAIN, jnp.int32), zero)

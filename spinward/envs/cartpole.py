@@ -31,6 +31,10 @@ class CartPole:
         high = (2 * X_LIMIT, math.inf, 2 * THETA_LIMIT, math.inf)
         return Spec(Box((4,), tuple(-h for h in high), high), Discrete(2))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "left", "right"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         physics = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
         return State(physics, jnp.int32(0)), physics

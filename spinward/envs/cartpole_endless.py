@@ -32,6 +32,10 @@ class EndlessCartPole:
     def spec(self) -> Spec:
         return CartPole().spec
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return CartPole().action_names
+
     def reset(self, key: Key) -> tuple[State, Array]:
         cart, obs = CartPole().reset(key)
         return State(cart, jnp.int32(0)), obs

@@ -39,6 +39,10 @@ class DiscoMaze:
     def spec(self) -> Spec:
         return Spec(Box((self.size, self.size, 3), 0, 255, "uint8"), Discrete(4))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "up", "right", "down", "left"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         k_maze, k_at, k_colours = jax.random.split(key, 3)
         pool = mazes(self.size, self.held_out)

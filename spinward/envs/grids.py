@@ -87,6 +87,10 @@ class Grid:
             return self.level
         return (self.draw or small)(key, self.rows, self.columns, self.objects)
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "stay", "up", "right", "down", "left"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         k_level, k_at, k_cell = jax.random.split(key, 3)
         level = self.one(k_level)

@@ -128,11 +128,13 @@ class Shown:
         rows = self.encoder.first(*encoding.two(self.env.reset(seed=seed)))
         return rows.get("", rows)
 
-    def step(self, action: np.ndarray) -> tuple[Obs, float, bool]:
-        """The observation, the reward, and whether the episode is over."""
+    def step(self, action: np.ndarray) -> tuple[Obs, float, bool, bool]:
+        """The observation, the reward, and whether the episode terminated or was truncated."""
         obs, reward, terminated, truncated, info = encoding.five(self.env.step(self.decode(action)))
         rows = self.encoder(obs, info)
-        return rows.get("", rows), encoding.number(reward), bool(terminated or truncated)
+        ended = encoding.flag(terminated, "terminated")
+        cut = encoding.flag(truncated, "truncated") and not ended
+        return rows.get("", rows), encoding.number(reward), ended, cut
 
     def render(self) -> Any:
         return self.env.render()

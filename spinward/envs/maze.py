@@ -54,6 +54,10 @@ class Maze:
         side = VIEW * PIXELS
         return Spec(Box((side, side, 3), 0, 255, "uint8"), Discrete(3))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "left", "right", "up"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         k_maze, k_cells, k_facing = jax.random.split(key, 3)
         pool = mazes(self.size, self.held_out)

@@ -18,6 +18,7 @@ from spinward.envs.minatar_screen import (
     UP,
     dots,
     meaning,
+    names_of,
     picture,
     stuck,
 )
@@ -75,6 +76,10 @@ class MinAtarAsterix:
     def spec(self) -> Spec:
         obs = Box((SIDE, SIDE, len(CHANNELS)), 0, 1, "uint8")
         return Spec(obs, Discrete(len(self.actions)))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.actions)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         lanes, zero, five = jnp.zeros(LANES, jnp.int32), jnp.int32(0), jnp.int32(5)

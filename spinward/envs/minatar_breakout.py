@@ -9,7 +9,17 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
-from spinward.envs.minatar_screen import LEFT, NOOP, RIGHT, SIDE, dots, meaning, picture, stuck
+from spinward.envs.minatar_screen import (
+    LEFT,
+    NOOP,
+    RIGHT,
+    SIDE,
+    dots,
+    meaning,
+    names_of,
+    picture,
+    stuck,
+)
 
 NAMES = {"MinAtar-Breakout": "MinAtarBreakout"}
 
@@ -49,6 +59,10 @@ class MinAtarBreakout:
     def spec(self) -> Spec:
         obs = Box((SIDE, SIDE, len(CHANNELS)), 0, 1, "uint8")
         return Spec(obs, Discrete(len(self.actions)))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.actions)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         right = jnp.where(jax.random.bernoulli(key), 1, -1)

@@ -6,7 +6,17 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Spec, config, replace, struct
-from spinward.envs.minatar_screen import DOWN, NOOP, SIDE, UP, dots, meaning, picture, stuck
+from spinward.envs.minatar_screen import (
+    DOWN,
+    NOOP,
+    SIDE,
+    UP,
+    dots,
+    meaning,
+    names_of,
+    picture,
+    stuck,
+)
 
 NAMES = {"MinAtar-Freeway": "MinAtarFreeway"}
 
@@ -49,6 +59,10 @@ class MinAtarFreeway:
     def spec(self) -> Spec:
         obs = Box((SIDE, SIDE, len(CHANNELS)), 0, 1, "uint8")
         return Spec(obs, Discrete(len(self.actions)))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.actions)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         speed = speeds(jax.random.bits(key, (2,)))

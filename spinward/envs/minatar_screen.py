@@ -5,11 +5,17 @@ import numpy as np
 from jax import Array
 
 NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
+MEANINGS = ("stay", "left", "up", "right", "down", "fire")
 SIDE = 10  # every screen is a square of this many cells a side
 CELL = 32  # pixels of a rendered cell
 
 Colour = tuple[int, int, int]
 NIGHT: Colour = (22, 27, 36)
+
+
+def names_of(actions: tuple[int, ...]) -> tuple[str, ...]:
+    """What people call these of the six actions."""
+    return tuple(MEANINGS[action] for action in actions)
 
 
 def meaning(action: Array, actions: tuple[int, ...]) -> Array:

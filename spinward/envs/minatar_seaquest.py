@@ -18,6 +18,7 @@ from spinward.envs.minatar_screen import (
     SIDE,
     UP,
     meaning,
+    names_of,
     picture,
     stuck,
     unpacked,
@@ -101,6 +102,10 @@ class MinAtarSeaquest:
     def spec(self) -> Spec:
         obs = Box((SIDE, SIDE, len(CHANNELS)), 0, 1, "uint8")
         return Spec(obs, Discrete(len(self.actions)))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.actions)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         zero, spawn = jnp.int32(0), jnp.int32(SPAWN_SPEED)

@@ -16,6 +16,7 @@ from spinward.envs.minatar_screen import (
     RIGHT,
     SIDE,
     meaning,
+    names_of,
     picture,
     stuck,
     unpacked,
@@ -66,6 +67,10 @@ class MinAtarSpaceInvaders:
     def spec(self) -> Spec:
         obs = Box((SIDE, SIDE, len(CHANNELS)), 0, 1, "uint8")
         return Spec(obs, Discrete(len(self.actions)))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.actions)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         zero, empty, interval = jnp.int32(0), jnp.zeros(SIDE, jnp.int32), jnp.int32(MOVE_INTERVAL)

@@ -77,6 +77,10 @@ class MountainCar:
     def spec(self) -> Spec:
         return Spec(BOX, Discrete(3))
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "left", "stay", "right"
+
     def reset(self, key: Key) -> tuple[State, Array]:
         physics = start(key)
         return State(physics, jnp.int32(0)), physics

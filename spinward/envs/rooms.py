@@ -58,6 +58,10 @@ class Rooms:
         """Where one can be: in rooms, and in the doors between them."""
         return self.rooms * self.size**2 + self.rooms - 1
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return "up", "right", "down", "left", *(("press",) if self.tv else ())
+
     def reset(self, key: Key) -> tuple[State, Array]:
         k_doors, k_goal, k_start = jax.random.split(key, 3)
         column = jnp.arange(self.columns)

@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from spinward.core import MASK, Box, Dict, Env, Key, Obs, Renders, Spec, config, replace, struct
+from spinward.envs.action_names import names_of
 from spinward.errors import SettingsError
 
 
@@ -32,6 +33,10 @@ class Stacked:
             items = ((n, box if n == MASK else wider(box, self.stack)) for n, box in spec.obs.items)
             return replace(spec, obs=Dict(tuple(items)))
         return replace(spec, obs=wider(spec.obs, self.stack))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return names_of(self.env)
 
     def reset(self, key: Key) -> tuple[State, Obs]:
         state, obs = self.env.reset(key)

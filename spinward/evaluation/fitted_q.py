@@ -37,6 +37,7 @@ from spinward.losses.critics import squares
 from spinward.networks.critic import Critics
 from spinward.networks.distributions import pick
 from spinward.networks.heads import Q
+from spinward.networks.normaliser import parts_of, vector
 from spinward.programs.choose import program
 from spinward.rewards.environment import Environment
 from spinward.targets.values import expected
@@ -129,9 +130,12 @@ def copied(steps: Transition, spec: Spec, updates: int, seed: int = 0) -> Any:
 
 
 def standardised(steps: Transition) -> Transition:
-    """Steps whose observations, if they are vectors, have mean 0 and standard deviation 1."""
-    if np.asarray(steps.obs).ndim > 2:
-        return steps
-    mean, spread = np.mean(steps.obs, 0), np.std(steps.obs, 0) + 1e-6
-    obs, next_obs = ((np.asarray(x) - mean) / spread for x in (steps.obs, steps.next_obs))
-    return replace(steps, obs=np.float32(obs), next_obs=np.float32(next_obs))
+    """Steps whose observations, if they are vectors, have mean 0 and standard deviation 1; images
+    and masks are unchanged."""
+    now, after = dict(parts_of(steps.obs)), dict(parts_of(steps.next_obs))
+    for name, x in now.items():
+        if vector(name, jnp.asarray(x), 1):
+            mean, spread = np.mean(x, 0), np.std(x, 0) + 1e-6
+            pair = ((np.asarray(y) - mean) / spread for y in (x, after[name]))
+            now[name], after[name] = map(np.float32, pair)
+    return replace(steps, obs=now.get("", now), next_obs=after.get("", after))

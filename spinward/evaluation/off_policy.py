@@ -66,6 +66,7 @@ def evaluate(target: Target, steps: Transition, options: EvaluationOptions) -> d
         "data": described(importance.average_return, episodes, options),
         "returns": [float(x(episodes.returns)) for x in (np.min, np.max)],
         "estimates": estimates(episodes, options, target.certain),
+        "gain": gain(importance.weighted_doubly_robust, episodes, options),
     }
     return {**result, "verdict": verdict(result, episodes, options, target.certain)}
 
@@ -224,7 +225,7 @@ def verdict(
         )
     if size < max(FEWEST, SHARE * n):
         return f"cannot tell: effective sample size {size:,.0f} of {n:,}"
-    gained = gain(importance.weighted_doubly_robust, episodes, options)
+    gained = result["gain"]
     also = gain(importance.weighted_per_decision, episodes, options)
     interval = (
         f"{gained['value']:+.3g}, {options.level:.0%} interval {gained['low']:+.3g} to "

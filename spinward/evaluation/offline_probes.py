@@ -138,7 +138,7 @@ def at(ring: Any, rows: np.ndarray, stack: int) -> Transition:
 
 def spread(count: int, spec: Any) -> np.ndarray:
     """Numbers below `count`, evenly spaced, as many as are looked at."""
-    size = sum(4 * int(np.prod(x.shape)) for x in jax.tree.leaves(spec.obs))
+    size = sum(4 * x.size for x in jax.tree.leaves(spec.zeros(1)))
     rows = min(count, ROWS, max(FEW, BYTES // max(size, 1)))
     return (np.arange(rows) * count // rows).astype(np.int32)
 

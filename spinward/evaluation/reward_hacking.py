@@ -16,23 +16,30 @@ from numpy.typing import ArrayLike
 WINDOW = 10  # evaluations in which trends are measured
 RANKED = 20  # evaluations that are ranked; fewer say nothing of a correlation
 SURE = 2.0  # standard errors, of each of two trends at once
-PROXY, HELD_OUT = "episode_return", "evaluation_return"  # in the log of a run
+RETURNS = "episode_return", "evaluation_return"  # in the log of a run: trained on, and evaluated
+SCORES = "proxy_score", "held_out_score"  # of a learned reward, and by answers it does not know
+HELD_OUT_LABELS = "held_out_labels"  # that the second score is learned from
 RANKS_SURE = 3.0  # standard errors of a correlation: many windows of one run are looked at
 
 
 class Watched:
-    """The scores of a run's seeds as they are logged, and the first alarm of each seed: of a run
-    whose policies are evaluated in another environment than the one that they are trained in."""
+    """The scores of a run's seeds as they are logged, and the first alarm of each seed. `names`
+    are those of the two scores in the log: see `watched_names`."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, str] = RETURNS) -> None:
+        self.names = names
         self.scores: list[list[tuple[float, float]]] = []  # of each seed
         self.warnings: dict[int, str] = {}  # by the number of the seed
 
     def add(self, point: Mapping[str, Any]) -> None:
         """Adds a log point, if it has both scores."""
-        if PROXY not in point or HELD_OUT not in point:
+        proxy, held_out = self.names
+        if proxy not in point or held_out not in point:
             return
-        pairs = list(zip(point[PROXY], point[HELD_OUT], strict=True))
+        pairs = list(zip(point[proxy], point[held_out], strict=True))
+        known = point.get(HELD_OUT_LABELS, [1.0]) if self.names == SCORES else [1.0]
+        if not all(known):  # a score that is learned from no answer says nothing
+            return
         self.scores = self.scores or [[] for _ in pairs]
         for seed, (scores, pair) in enumerate(zip(self.scores, pairs, strict=True)):
             if None in pair or not all(map(math.isfinite, pair)):
@@ -47,7 +54,18 @@ class Watched:
             self.warnings[seed] = f"reward hacking? at {env_steps:,} steps {reason}"
 
 
-def applies(config: Mapping[str, Any]) -> bool:
+def watched_names(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The names of the two scores by which a run is watched; None for a run that is not. A run is
+    watched that is evaluated in another environment than the one it is trained in, or whose learned
+    reward has answers held out."""
+    if elsewhere(config):
+        return RETURNS
+    reward = config.get("reward")
+    fields = reward.get("fields", {}) if isinstance(reward, Mapping) else {}
+    return SCORES if isinstance(fields, Mapping) and fields.get("keep_out") else None
+
+
+def elsewhere(config: Mapping[str, Any]) -> bool:
     """Whether a run is evaluated in another environment than the one it is trained in."""
     names = [
         str(env.get("name", "")) if isinstance(env, Mapping) else str(env or "")
@@ -58,9 +76,9 @@ def applies(config: Mapping[str, Any]) -> bool:
 
 def in_log(points: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
     """A warning for each seed whose scores have parted in a run's log."""
-    if not applies(config):
+    if (names := watched_names(config)) is None:
         return []
-    watched = Watched()
+    watched = Watched(names)
     for point in points:
         watched.add(point)
     first = int(config.get("seed", 0))

@@ -95,3 +95,16 @@ def rewarded(
         return batch.reward.sum(0)
 
     return jax.vmap(one_seed)(agent, reward_state, keys)
+
+
+@partial(jax.jit, static_argnames="count")
+def written_once(
+    algorithm: Any, task: Any, reward: Any, agent: Any, reward_state: Any, key: Key, count: int
+) -> Transition:
+    """The steps [time, env] of `count` completions of one seed's policy, as in training, with the
+    rewards that they are trained on."""
+    source = Generation(task, count, algorithm.rollout)
+    policy = Policy(partial(algorithm.act, agent), partial(algorithm.memory, agent))
+    _, batch, _ = source.collect((), policy, key)
+    labelled: Transition = reward.label(reward_state, batch, key)[1]
+    return labelled

@@ -1,5 +1,6 @@
 """The episodes of logged steps: their numbers, the best of them, and some that are held out."""
 
+import jax
 import numpy as np
 
 from spinward.core import Transition, replace
@@ -22,9 +23,9 @@ def episodes(steps: Transition) -> np.ndarray:
 def rows_of(steps: Transition, kept: np.ndarray) -> Transition:
     """The steps of some rows."""
     names = ("obs", "action", "reward", "terminated", "truncated", "next_obs", "weight")
-    fields = {name: np.asarray(getattr(steps, name))[kept] for name in names}
-    extras = {name: np.asarray(x)[kept] for name, x in steps.extras.items()}
-    return replace(steps, **fields, extras=extras)
+    fields = {name: getattr(steps, name) for name in names} | {"extras": steps.extras}
+    # The parts of a dict observation each by itself.
+    return replace(steps, **jax.tree.map(lambda x: np.asarray(x)[kept], fields))
 
 
 def best_episodes(steps: Transition, share: float) -> Transition:

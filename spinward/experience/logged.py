@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from spinward.core import Key, Memory, Metrics, Policy, Spec, Transition, config, replace, struct
 from spinward.experience.layouts import ReplayState
+from spinward.experience.wanted import LOGGED
 
 
 @struct
@@ -25,6 +26,7 @@ class LoggedSteps:
     layout: Any  # a StepLayout with steps=0
     spec: Spec
     held_out: Any = ()  # a ring of other episodes, to measure with; () without any
+    marks: bool = False  # steps have `LOGGED` in their extras
 
     @property
     def stride(self) -> int:
@@ -36,12 +38,14 @@ class LoggedSteps:
     def collect(
         self, state: LoggedState, policy: Policy, key: Key
     ) -> tuple[LoggedState, Transition, Metrics]:
-        return state, self.layout.sample(self.stored(state), key), {}
+        return state, self.marked(self.layout.sample(self.stored(state), key)), {}
 
     def sample(self, key: Key) -> Transition:
         """A batch, sampled uniformly."""
-        batch: Transition = self.layout.sample(self.ring, key)
-        return batch
+        return self.marked(self.layout.sample(self.ring, key))
+
+    def marked(self, batch: Transition) -> Transition:
+        return mark(batch, 1.0) if self.marks else batch
 
     def stored(self, state: LoggedState) -> ReplayState:
         """The ring with the priorities of a run."""
@@ -53,6 +57,11 @@ class LoggedSteps:
         """The state with the `priority` [updates, batch] of the sampled windows."""
         ring = self.layout.update_priorities(self.stored(state), batch, priority)
         return LoggedState(ring.priorities)
+
+
+def mark(batch: Transition, logged: float) -> Transition:
+    """`batch` with the extra that says whether its steps are logged."""
+    return replace(batch, extras={**batch.extras, LOGGED: jnp.full_like(batch.reward, logged)})
 
 
 def logged_ring(steps: Transition, frames: Any = ()) -> ReplayState:

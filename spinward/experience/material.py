@@ -195,8 +195,11 @@ def sequences(want: Sequences, source: Any) -> Replay:
 
 
 def samples(want: Samples, collect: Collector, data: Data | None) -> Source:
+    if want.marks and data is not None and data.reader is not None:
+        raise SettingsError(f"demonstrated=True needs data in memory, and {data.note}")
     if data is not None and data.share == 1.0:
-        options = {"prioritised": want.prioritised, "alpha": want.alpha, "beta": want.beta}
+        options: dict[str, Any] = {"prioritised": want.prioritised, "alpha": want.alpha}
+        options |= {"beta": want.beta, "marks": want.marks}
         return logged(data, want.updates, want.batch, want.window, keep=want.keep, **options)
     layout = step_layout(want)
     source = collect(want.envs, want.steps, False)
@@ -216,7 +219,7 @@ def samples(want: Samples, collect: Collector, data: Data | None) -> Source:
             f"data.share={data.share} of batch={want.batch} leaves no window of data, or none of "
             "the environment's"
         )
-    offline = logged(data, want.updates, count, want.window, keep=want.keep)
+    offline = logged(data, want.updates, count, want.window, want.keep, marks=want.marks)
     layout = replace(layout, batch=want.batch - count)
     return replace(replay, layout=layout, logged=offline)
 
@@ -238,8 +241,9 @@ def step_layout(want: Samples) -> StepLayout:
 
 
 def logged(
-    data: Data, updates: int, batch: int, window: int, keep: tuple[str, ...] = (), **options: Any
-) -> Any:
+    data: Data, updates: int, batch: int, window: int, keep: tuple[str, ...] = (),
+    marks: bool = False, **options: Any,
+) -> Any:  # fmt: skip
     """Windows of a data set; of its extras, only `keep` are kept."""
     if data.reader is not None:
         return streamed(data, updates, batch, window, keep, **options)
@@ -251,7 +255,7 @@ def logged(
         raise SettingsError(f"the data have {count} steps; windows of {window} are wanted")
     layout = StepLayout(count, 0, updates, batch, window, data.stack, keep=keep, **options)
     ring = logged_ring(steps, data.frames)
-    return LoggedSteps(ring, layout, data.spec, held_out(data, ring))
+    return LoggedSteps(ring, layout, data.spec, held_out(data, ring), marks)
 
 
 def held_out(data: Data, ring: Any) -> Any:

@@ -21,6 +21,7 @@ from spinward.core import (
     replace,
 )
 from spinward.experience.layouts import ReplayState, StepLayout
+from spinward.experience.logged import mark
 from spinward.networks.torso import mask, uniform_choice
 
 
@@ -137,6 +138,7 @@ class Replay:
         if self.logged is None:
             return batch
         logged = self.logged.sample(jax.random.fold_in(key, 1))
+        batch = mark(batch, 0.0) if self.logged.marks else batch
 
         def join(a: Array, b: Array) -> Array:
             return jnp.concatenate([a, b.astype(a.dtype)], 2)

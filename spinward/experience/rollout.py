@@ -1,6 +1,6 @@
 """Experience from an environment in JAX. On a device, only this file resets environments."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,16 @@ from spinward.core import (
 )
 from spinward.networks.recurrent import REWARD
 from spinward.trees import finite, where
+
+
+@runtime_checkable
+class StepsTogether(Protocol):
+    """An environment in JAX whose copies take a step in one call: states and actions have a leading
+    axis [env], and so have the results."""
+
+    def step_all(
+        self, state: Any, action: Array, key: Key
+    ) -> tuple[Any, Obs, Array, Array, Array]: ...
 
 
 @struct
@@ -63,6 +73,12 @@ class Rollout:
         env, obs = jax.vmap(self.env.reset)(jax.random.split(key, self.envs))
         return RolloutState(env, obs, memory, EpisodeSums.init(self.envs))
 
+    def step_all(self, state: Any, action: Array, key: Key) -> tuple[Any, Obs, Array, Array, Array]:
+        """The step of each copy; see `Env.step`."""
+        if isinstance(self.env, StepsTogether):
+            return self.env.step_all(state, action, key)
+        return jax.vmap(self.env.step)(state, action, jax.random.split(key, self.envs))
+
     def collect(
         self, state: RolloutState, policy: Policy, key: Key
     ) -> tuple[RolloutState, Transition, Metrics]:
@@ -71,10 +87,9 @@ class Rollout:
         def step(state: RolloutState, x: Any) -> tuple[RolloutState, tuple[Transition, Any]]:
             (k_act, k_step), fresh = x
             action, memory, extras = policy.act(state.obs, state.memory, k_act)
-            env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(
-                state.env,
-                self.env.spec.action.from_unit(action),
-                jax.random.split(k_step, self.envs),
+            action_taken = self.env.spec.action.from_unit(action)
+            env, next_obs, reward, terminated, truncated = self.step_all(
+                state.env, action_taken, k_step
             )
             weight = jnp.ones_like(reward)
             batch = Transition(

@@ -28,6 +28,9 @@ class SelfPlay:
     search_bytes: int = 0  # RAM that the search takes besides
 
 
+LOGGED = "logged"  # in extras: 1 for a step of the data, 0 for one of the environment
+
+
 @config
 class Samples:
     """Stored steps, sampled at random: batches are [updates, window, batch]."""
@@ -45,6 +48,7 @@ class Samples:
     beta: float = 0.4  # exponent of the weight that makes up for those odds
     keep: tuple[str, ...] = ()  # extras of `act` that are stored with each step
     needs_data: bool = False  # a run needs logged steps, alone or beside an environment's
+    marks: bool = False  # extras say of each step whether it is logged; see `LOGGED`
 
 
 @config

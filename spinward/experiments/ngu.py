@@ -5,7 +5,7 @@ Rooms in a row with a television that shows noise when its button is pressed, an
 of them; and the random disco maze of the paper, smaller. All agents have one recurrent network, one
 replay and one number of steps: only what they are rewarded for differs. What is counted are the
 different cells that an episode comes to as the agent explores, and the episodes in which its greedy
-policy finds the goal.
+policy finds the goal; and the same for each policy of the family.
 """
 
 from pathlib import Path
@@ -35,19 +35,21 @@ WORLDS = {
     "laptop": {ROOMS: ("Rooms-Narrow", 400_000), DISCO: ("Disco-Small", 200_000)},
     "paper": {ROOMS: ("Rooms-Narrow", 5_000_000), DISCO: ("Disco-Maze", 5_000_000)},
 }
-NOVELTY = NGU(policies=4, memories=240)
+# A bonus that weighs as much as the goal drowns it: values of some novel steps are many times 1.
+# The goal is some 25 steps away, and values that are too high fade by gamma with each new target.
+SHORT: dict[str, Any] = {"gamma": 0.97, "target_every": 10}
+NOVELTY = NGU(policies=4, memories=240, beta=0.1, **SHORT)
 # A random action in a maze is an end as often as not: most environments have next to none.
-ALONE = NGU(policies=1, memories=150, gamma=0.95, epsilon_power=8.0)
+ALONE = NGU(policies=1, memories=150, beta=0.5, gamma=0.95, epsilon_power=8.0)
 AGENTS: dict[str, tuple[Any, Any]] = {
     "rooms: Never Give Up": (NOVELTY, Environment()),
     "rooms: RND alone": (replace(NOVELTY, episodic=False), Environment()),
-    "rooms: counts": (R2D2(), Count(beta=0.1)),
-    "rooms: no bonus": (R2D2(), Environment()),
+    "rooms: counts": (R2D2(**SHORT), Count(beta=0.1)),
+    "rooms: no bonus": (R2D2(**SHORT), Environment()),
     "disco maze: Never Give Up": (ALONE, Environment()),
     "disco maze: random features": (replace(ALONE, controllable=False), Environment()),
     "disco maze: RND alone": (replace(ALONE, episodic=False), Environment()),
 }
-MORE = ("rooms: no bonus", "disco maze: random features")  # at the paper's scale alone
 GOALS = 0.1  # share of its episodes in which a greedy policy that learned from others finds it
 RULE = (
     "the rule: in the rooms and in the disco maze the interval of Never Give Up's cells lies above "
@@ -74,8 +76,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     by_agent: dict[str, Explored] = {}
     rows: list[Row] = []
     curves = []
-    agents = {n: a for n, a in AGENTS.items() if scale == "paper" or n not in MORE}
-    for name, (algorithm, reward) in agents.items():
+    for name, (algorithm, reward) in AGENTS.items():
         slug = "ngu-" + name.lower().replace(":", "").replace(" ", "-")
         world = name.partition(":")[0]
         env, steps = WORLDS[scale][world]
@@ -87,6 +88,7 @@ def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
             rows.append(row_of(f"{name}, goals of the greedy policy", greedy.won))
             rows.append(row_of(f"{name}, button pressed", by_agent[name].pressed))
             curves.append(plot.Curve(name.removeprefix(f"{ROOMS}: "), *learned.curves()))
+            rows += rows_of_family(name, learned) if algorithm is NOVELTY else []
     picture = out / "curves.png"
     plot.save(plot.figure(curves, f"Rooms: goals found in training, {count} seeds"), picture)
     return Reproduction("ngu", scale, rows, *verdict_of(rows), [picture])
@@ -119,20 +121,33 @@ def further(by_name: dict[str, Row], world: str, measure: str) -> str:
     return "not reproduced" if less else "cannot tell"
 
 
-def explored(learned: Run, explore: bool) -> Explored:
-    """What each seed's agent comes to, in the mean over its episodes [seed]."""
+def rows_of_family(name: str, learned: Run) -> list[Row]:
+    """What each policy of the family comes to as it explores, from exploitative to exploratory."""
+    rows = []
+    for policy in range(NOVELTY.policies):
+        each = explored(learned, explore=True, policy=policy)
+        rows.append(row_of(f"{name}, policy {policy}, goals found", each.won))
+        rows.append(row_of(f"{name}, policy {policy}, different places", each.cells))
+    return rows
+
+
+def explored(learned: Run, explore: bool, policy: int | None = None) -> Explored:
+    """What each seed's agent comes to, in the mean over its episodes [seed]; with `policy`, as that
+    one of the family."""
     agents = learned.agents()
     env: Any = learned.experiment.env.make()
 
     def one(agent: Any, key: Key) -> Explored:
-        return walked(agents.algorithm, agent, env, key, explore)
+        return walked(agents.algorithm, agent, env, key, explore, policy)
 
     keys = jax.vmap(jax.random.PRNGKey)(first_seed() + jnp.arange(1000, 1000 + agents.seeds))
     results = jax.vmap(one)(jax.tree.map(jnp.asarray, agents.agent), keys)
     return Explored(*(x.mean(1) for x in results))
 
 
-def walked(algorithm: Any, agent: Any, env: Any, key: Key, explore: bool) -> Explored:
+def walked(
+    algorithm: Any, agent: Any, env: Any, key: Key, explore: bool, policy: int | None = None
+) -> Explored:
     """What first episodes come to, side by side."""
     k_reset, k_steps = jax.random.split(key)
     state, obs = jax.vmap(env.reset)(jax.random.split(k_reset, EPISODES))
@@ -152,6 +167,9 @@ def walked(algorithm: Any, agent: Any, env: Any, key: Key, explore: bool) -> Exp
 
     no = jnp.zeros(EPISODES, bool)
     memory = algorithm.memory(agent, EPISODES)
+    if policy is not None:
+        own = jax.nn.one_hot(jnp.full(EPISODES, policy), algorithm.policies)
+        memory = {**memory, "policy": own}
     start = (state, obs, memory, marked(seen, state.at), no, no, jnp.zeros(EPISODES))
     last, live = jax.lax.scan(step, start, jax.random.split(k_steps, env.limit))
     *_, seen, _, won, pressed = last

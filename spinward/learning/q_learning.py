@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Transition, struct
+from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, replace, struct
 from spinward.learning.steps import Learner, descend, linear_schedule
 from spinward.networks.distributions import pick
 from spinward.networks.exploration import epsilon_greedy, greedy, linear_epsilon
 from spinward.networks.noisy import perturbed
+from spinward.networks.normaliser import Normalised, ObsNormaliser
 from spinward.targets.diagnostics import QProbe, last_features, running_max
 from spinward.targets.network import update_target
 
@@ -58,6 +59,34 @@ class Agent:
     @classmethod
     def init(cls, model: Any, optimiser: optax.GradientTransformation) -> "Agent":
         return cls(Learner.init(model, optimiser), model, jnp.int32(0))
+
+
+class Reading(Protocol):
+    """The settings of what a network of action values reads."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def normalise_obs(self) -> bool: ...
+    def optimiser(self, lr: float | Array) -> optax.GradientTransformation: ...
+
+
+def init(settings: Reading, spec: Spec, model: Any) -> Agent:
+    """An agent with this network; where observations are normalised, the normaliser is a part of
+    it."""
+    if settings.normalise_obs:
+        model = Normalised(ObsNormaliser.init(spec), model)
+    return Agent.init(model, settings.optimiser(settings.lr))
+
+
+def fit(settings: Reading, agent: Agent, steps: Transition) -> Agent:
+    """The agent with the mean and the standard deviation of logged steps [rows, 1, ...]."""
+    if not settings.normalise_obs:
+        return agent
+    normaliser = agent.target.normaliser.add(steps.obs, steps.weight)
+    model = replace(agent.learner.model, normaliser=normaliser)
+    learner = replace(agent.learner, model=model)
+    return replace(agent, learner=learner, target=replace(agent.target, normaliser=normaliser))
 
 
 def env_steps(settings: Exploring, updates: Array) -> Array:

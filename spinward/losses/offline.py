@@ -15,6 +15,14 @@ def conservative(q: Array, action: Array) -> Array:
     return jax.nn.logsumexp(q, -1) - pick(q, action)
 
 
+def large_margin(q: Array, action: Array, margin: float | Array) -> Array:
+    """max_a [Q(s, a) + margin 1{a != a of the data}] - Q(s, a of the data), from values [...,
+    actions]: 0 where the logged action leads by the margin (Hester et al., 2018, arXiv:1704.03732,
+    (5); Ibarz et al., 2018, arXiv:1811.06521, section 2.1)."""
+    other = 1.0 - jax.nn.one_hot(action, q.shape[-1])
+    return (q + margin * other).max(-1) - pick(q, action)
+
+
 def conservative_sampled(q: Array, log_density: Array, q_data: Array) -> Array:
     """`conservative` for continuous actions, by importance sampling.
 

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spinward.core import Box, Key, Metrics, Spec, Transition, static, struct
+from spinward.core import Box, Key, Metrics, Spec, Transition, replace, static, struct
 from spinward.learning.minibatches import shuffled
 from spinward.models.dynamics import Dynamics
 from spinward.models.imagined import never, within
 
 Act = Callable[[Array, Key], Array]  # from observations [row, dim] to actions
+Rewards = Callable[[Array, Array, Array], Array]  # of (obs, action, next obs) [..., dim]
 
 
 @struct
@@ -25,16 +26,20 @@ class EnsembleWorld:
     end: Any  # an EndClassifier; () where `terminal` is known
     real: Spec = static()
     terminal: Callable[[Array], Array] = static(default=never)
+    known_reward: Rewards | None = static(default=None)  # None: what the members predict
 
-    def step(self, obs: Array, action: Array, key: Key) -> tuple[Array, Array, Array]:
+    def step(
+        self, obs: Array, action: Array, key: Key, bound: bool = False
+    ) -> tuple[Array, Array, Array]:
         """The next observations [row, dim], rewards and ends [row] of as many steps.
 
-        Their members are equally often, which member is whose is random; the number of rows must
-        be a multiple of the number of elites.
+        Members step equally many rows. Which member is whose is random, or with `bound` the same
+        in every call: the first rows are those of the first member. The number of rows must be a
+        multiple of the number of elites.
         """
         k_order, k_noise = jax.random.split(key)
         count, rows = len(self.elites), obs.shape[0]
-        order = shuffled(k_order, rows)
+        order = jnp.arange(rows) if bound else shuffled(k_order, rows)
 
         def predict(i: Array, obs: Array, action: Array, key: Key) -> tuple[Array, Array]:
             return self.model.member(i)(obs, action, key)
@@ -44,7 +49,15 @@ class EnsembleWorld:
         next_obs, reward = jax.vmap(predict)(self.elites, seen, done, keys)
         next_obs = jnp.zeros_like(obs).at[order].set(next_obs.reshape(obs.shape))
         reward = jnp.zeros(rows).at[order].set(reward.reshape(-1))
+        return self.seen(obs, action, next_obs, reward)
+
+    def seen(
+        self, obs: Array, action: Array, next_obs: Array, reward: Array
+    ) -> tuple[Array, Array, Array]:
+        """What follows a step [..., dim] whose next state and reward members have predicted."""
         next_obs = within(next_obs, self.real.obs)
+        if self.known_reward is not None:
+            reward = self.known_reward(obs, action, next_obs)
         return next_obs, reward, self.end_probability(obs, action, next_obs) > 0.5
 
     def end_probability(self, obs: Array, action: Array, next_obs: Array) -> Array:
@@ -126,3 +139,27 @@ def branched(
     _, _, alive, ring, total = jax.lax.while_loop(goes_on, step, start)
     added = ring.count - before
     return ring, {"imagined_steps": added, "imagined_reward": total / jnp.maximum(added, 1)}
+
+
+def member_returns(
+    world: EnsembleWorld, act: Callable[[Array], Array], starts: Array, steps: int
+) -> Array:
+    """The mean return [member] of a deterministic policy from fixed `starts` [row, dim], over at
+    most so many steps of each member alone, which follows its mean predictions."""
+    model = replace(world.model, sampled=False)
+
+    def of_member(i: Array) -> Array:
+        member = model.member(i)
+
+        def step(state: tuple[Array, Array, Array], _: Any) -> tuple[Any, Any]:
+            obs, alive, total = state
+            action = act(obs)
+            predicted = member(obs, action, jax.random.key(0))  # no noise is sampled
+            next_obs, reward, terminated = world.seen(obs, action, *predicted)
+            return (next_obs, alive & ~terminated, total + alive * reward), None
+
+        rows = starts.shape[0]
+        start = starts, jnp.ones(rows, bool), jnp.zeros(rows)
+        return jax.lax.scan(step, start, length=steps)[0][2].mean()
+
+    return jax.vmap(of_member)(world.elites)

@@ -46,32 +46,38 @@ def disagreement(model: Dynamics, obs: Array, action: Array) -> Array:
     return means.std(0).mean(-1)
 
 
-def open_loop_error(model: Dynamics, windows: Transition) -> Array:
-    """The root of the mean square error [time] after each step of real windows [time, row], where
-    members follow their own mean predictions under the real actions. Errors are in deviations of
-    the observations; steps after the end of an episode do not count."""
-    size = windows.obs.shape[-1]
-    std = model.inputs.std[:size]
+def followed(model: Dynamics, first: Array, actions: Array) -> Array:
+    """What each member [member, time, row, dim] imagines after `first` [row, dim] under given
+    actions [time, row, dim], where it follows its own mean predictions."""
 
     def follow(member: Member) -> Array:
         def step(obs: Array, action: Array) -> tuple[Array, Array]:
             change = model.targets.undone(member(model.inputs(inputs_of(obs, action)))[0])
             return (obs + change[..., 1:],) * 2
 
-        return jax.lax.scan(step, windows.obs[0], windows.action)[1]
+        return jax.lax.scan(step, first, actions)[1]
 
-    seen = jax.vmap(follow)(model.members)
+    return jax.vmap(follow)(model.members)
+
+
+def open_loop_error(model: Dynamics, windows: Transition) -> Array:
+    """The root of the mean square error [time] after each step of real windows [time, row], where
+    members follow their own mean predictions under the real actions. Errors are in deviations of
+    the observations; steps after the end of an episode do not count."""
+    std = model.inputs.std[: windows.obs.shape[-1]]
+    seen = followed(model, windows.obs[0], windows.action)
     errors = jnp.square((seen - windows.next_obs) / std).mean((0, -1))
     whole = (jnp.cumsum(windows.done, 0) - windows.done == 0) & (windows.weight > 0)
     weight = jnp.cumprod(whole.astype(jnp.float32), 0)
     return jnp.sqrt(jax.vmap(mean)(errors, weight))
 
 
-def diagnosed(model: Dynamics, steps: FitData, windows: Transition) -> Metrics:
-    """Metrics of a fitted model, from the data of its fit and real windows [time, row]."""
+def diagnosed(model: Dynamics, fitted: Dynamics, steps: FitData, windows: Transition) -> Metrics:
+    """Metrics of `model`, from real windows [time, row], and the coverage of the `fitted` one, from
+    the held-out steps of its fit."""
     errors = open_loop_error(model, windows)
     return {
-        "model_coverage": coverage(model, steps),
+        "model_coverage": coverage(fitted, steps),
         "model_disagreement": mean(
             disagreement(model, windows.obs[0], windows.action[0]), windows.weight[0]
         ),

@@ -4,6 +4,8 @@ al., 2018, arXiv:1805.12114; the clamp as in their code).
 Networks read and say normalised numbers; what they say of the state is its change.
 """
 
+from typing import Any, Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -103,6 +105,13 @@ class Dynamics:
         noise = jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape) if self.sampled else 0.0
         target = self.targets.undone(mean + noise)
         return obs + target[..., 1:], target[..., 0]
+
+
+@runtime_checkable
+class LearnsModel(Protocol):
+    """An algorithm whose agent has learned models of the environment, which reports show."""
+
+    def dynamics(self, agent: Any) -> Dynamics: ...
 
 
 def inputs_of(obs: Array, action: Array) -> Array:

@@ -1,7 +1,7 @@
 """When an episode ends: known from what is seen, or learned as a classifier of steps (Buckman et
 al., 2018, arXiv:1807.01675, section 3.1)."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,21 @@ from jax import Array
 from spinward.core import Key, Metrics, struct
 from spinward.learning.steps import Learner, descend
 from spinward.models.dynamics import Dynamics, inputs_of
-from spinward.models.sampled import SampledSteps
 from spinward.networks.layers import MLP
+
+
+class EndData(Protocol):
+    """Steps whose ends are known, some of which are held out."""
+
+    @property
+    def obs(self) -> Array: ...
+    @property
+    def action(self) -> Array: ...
+    @property
+    def next_obs(self) -> Array: ...
+    @property
+    def terminated(self) -> Array: ...
+    def sample(self, key: Key, shape: tuple[int, ...]) -> Array: ...
 
 
 @struct
@@ -37,7 +50,7 @@ class EndClassifier:
 def fit_end(
     learner: Learner,
     model: Dynamics,
-    steps: SampledSteps,
+    steps: EndData,
     key: Key,
     optimiser: optax.GradientTransformation,
     batch: int,

@@ -40,12 +40,14 @@ class Steps:
     reward: Array
     next_obs: Array
     count: Array  # steps ever added
+    terminated: Any = ()  # [row] where ends are learned
 
     @classmethod
-    def init(cls, spec: Spec, capacity: int) -> "Steps":
+    def init(cls, spec: Spec, capacity: int, ends: bool = False) -> "Steps":
         obs, action = spec.obs.shape, spec.action.shape  # type: ignore[union-attr]
         rows = [jnp.zeros((capacity, *shape)) for shape in (obs, action, (), obs)]
-        return cls(rows[0], rows[1], rows[2], rows[3], jnp.int32(0))
+        terminated = jnp.zeros(capacity, bool) if ends else ()
+        return cls(rows[0], rows[1], rows[2], rows[3], jnp.int32(0), terminated)
 
     @property
     def capacity(self) -> int:
@@ -65,7 +67,10 @@ class Steps:
         at = jnp.where(happened, place, self.capacity)  # beyond the ring, which drops it
         rings = self.obs, self.action, self.reward, self.next_obs
         put = [ring.at[at].set(x, mode="drop") for ring, x in zip(rings, new, strict=True)]
-        return Steps(put[0], put[1], put[2], put[3], self.count + happened.sum())
+        terminated = self.terminated
+        if not isinstance(terminated, tuple):
+            terminated = terminated.at[at].set(batch.terminated.reshape(-1), mode="drop")
+        return Steps(put[0], put[1], put[2], put[3], self.count + happened.sum(), terminated)
 
     def taken(self, rows: Array) -> tuple[Array, Array]:
         """Inputs and targets of these rows."""
@@ -105,8 +110,16 @@ class Fit:
     best: Any  # the members as they were closest
     score: Array  # [members] their log-likelihood of held-out rows, in nats per number
     error: Array  # [members] and their squared error, of normalised targets
+    grad_norm: Array  # mean over the gradient steps of the last epoch
     epochs: Array
     waited: Array  # epochs since one of them came closer
+
+    @classmethod
+    def init(cls, learner: Learner) -> "Fit":
+        members = learner.model.least.shape[0]
+        worst = jnp.full(members, -jnp.inf), jnp.full(members, jnp.inf)
+        none = jnp.float32(0.0), jnp.int32(0), jnp.int32(0)
+        return cls(learner, learner.model, *worst, *none)
 
 
 def optimiser(lr: float | Array, decay: float | Array) -> optax.GradientTransformation:
@@ -132,27 +145,33 @@ def fit(
     """
     model, held = scaled(model, steps)
     members = model.members.least.shape[0]
-    adam = optimiser(lr, decay)
 
     def epoch(state: Fit) -> Fit:
         keys = jax.random.split(jax.random.fold_in(key, state.epochs), batches)
-        learner, _ = jax.lax.scan(one_batch, state.learner, keys)
+        learner, metrics = jax.lax.scan(one_batch, state.learner, keys)
+        state = replace(state, grad_norm=metrics["grad_norm"].mean())
         return closer(state, learner, *held_out_loss(learner.model, *held))
 
     def one_batch(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
         inputs, targets = steps.taken(steps.sample(key, (members, batch)))
-        return descend(loss, adam, learner, model.inputs(inputs), model.targets(targets))
+        data = model.inputs(inputs), model.targets(targets)
+        return descend(loss, optimiser(lr, decay), learner, *data)
 
-    worst = jnp.full(members, -jnp.inf), jnp.full(members, jnp.inf)
-    start = Fit(learner, learner.model, worst[0], worst[1], jnp.int32(0), jnp.int32(0))
-    state = jax.lax.while_loop(lambda s: (s.epochs < epochs) & (s.waited < patience), epoch, start)
-    metrics = {
+    def goes_on(state: Fit) -> Array:
+        return (state.epochs < epochs) & (state.waited < patience)
+
+    state = jax.lax.while_loop(goes_on, epoch, Fit.init(learner))
+    learner = replace(state.learner, model=state.best)
+    return learner, replace(model, members=state.best), fit_metrics(state)
+
+
+def fit_metrics(state: Fit) -> Metrics:
+    return {
         "model_likelihood": state.score.mean(),
         "model_error": state.error.mean(),
         "model_epochs": state.epochs,
+        "model_grad_norm": state.grad_norm,
     }
-    learner = replace(state.learner, model=state.best)
-    return learner, replace(model, members=state.best), metrics
 
 
 def scaled(model: Dynamics, steps: FitData) -> tuple[Dynamics, tuple[Array, ...]]:
@@ -170,7 +189,7 @@ def closer(state: Fit, learner: Learner, score: Array, error: Array) -> Fit:
     waited = jnp.where((error < 0.99 * state.error).any(), 0, state.waited + 1)
     then = state.best, state.score, state.error
     kept = where(error < state.error, (learner.model, score, error), then)
-    return Fit(learner, kept[0], kept[1], kept[2], state.epochs + 1, waited)
+    return Fit(learner, kept[0], kept[1], kept[2], state.grad_norm, state.epochs + 1, waited)
 
 
 def loss(members: Member, inputs: Array, targets: Array) -> tuple[Array, Metrics]:

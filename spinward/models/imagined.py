@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -45,6 +46,15 @@ def within(x: Array, space: Box | Dict) -> Array:
     return jnp.clip(x, *(np.asarray(bound, np.float32) for bound in (space.low, space.high)))
 
 
+def imagined_spec(real: Spec) -> Spec:
+    """The spec of an imagined environment, whose actions are scaled as the model saw them."""
+    action = real.action
+    if not isinstance(action, Box):
+        return real
+    bounds = (-1.0, 1.0) if action.bounded else ()
+    return replace(real, action=Box(action.shape, *bounds))
+
+
 @config
 class Imagined:
     """Starts from a real observation and follows `model` for `limit` steps.
@@ -61,11 +71,7 @@ class Imagined:
 
     @property
     def spec(self) -> Spec:
-        action = self.real.action
-        if not isinstance(action, Box):
-            return self.real
-        bounds = (-1.0, 1.0) if action.bounded else ()  # the model learns from unscaled actions
-        return replace(self.real, action=Box(action.shape, *bounds))
+        return imagined_spec(self.real)
 
     def reset(self, key: Key) -> tuple[State, Array]:
         obs = self.starts.seen(key)
@@ -78,4 +84,39 @@ class Imagined:
         obs = within(obs, self.real.obs)
         time = state.time + 1
         terminated = self.terminal(obs)
+        return State(obs, time), obs, reward, terminated, (time >= self.limit) & ~terminated
+
+
+@config
+class ImaginedByMembers:
+    """Starts from a real observation; each step is taken by a random member of an ensemble.
+
+    Copies step together, so that each member reads its rows at once.
+    """
+
+    world: Any  # an EnsembleWorld
+    starts: Any  # with `seen(key)`: an observation to begin with
+    real: Spec  # of the environment that is imagined
+    limit: int = 100  # steps after which an episode is truncated
+
+    @property
+    def spec(self) -> Spec:
+        return imagined_spec(self.real)
+
+    def reset(self, key: Key) -> tuple[State, Array]:
+        obs = self.starts.seen(key)
+        return State(obs, jnp.int32(0)), obs
+
+    def step(
+        self, state: State, action: Array, key: Key
+    ) -> tuple[State, Array, Array, Array, Array]:
+        members = self.world.elites.shape[0]
+        states, actions = jax.tree.map(lambda x: jnp.repeat(x[None], members, 0), (state, action))
+        return jax.tree.map(lambda x: x[0], self.step_all(states, actions, key))
+
+    def step_all(
+        self, state: State, action: Array, key: Key
+    ) -> tuple[State, Array, Array, Array, Array]:
+        obs, reward, terminated = self.world.step(state.obs, action, key)
+        time = state.time + 1
         return State(obs, time), obs, reward, terminated, (time >= self.limit) & ~terminated

@@ -81,6 +81,17 @@ def spread(model: T, log_std: float | Array) -> T:
     return jax.tree.map(more, model, is_leaf=lambda part: isinstance(part, Actor))
 
 
+def with_log_std(model: T, log_std: float | Array) -> T:
+    """`model` whose Gaussian policy has this `log_std`."""
+
+    def reset(part: Any) -> Any:
+        if not isinstance(part, Actor):
+            return part
+        return replace(part, log_std=jnp.full_like(part.log_std, log_std))
+
+    return jax.tree.map(reset, model, is_leaf=lambda part: isinstance(part, Actor))
+
+
 @struct
 class ActorCritic:
     """A policy and its value: two towers for vectors, one trunk with two heads for images."""

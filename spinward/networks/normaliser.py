@@ -65,6 +65,17 @@ class ObsNormaliser:
 
 
 @struct
+class Normalised:
+    """A network that reads normalised observations. Its gradient passes the statistics by."""
+
+    normaliser: ObsNormaliser
+    network: Any
+
+    def __call__(self, obs: Obs) -> Any:
+        return self.network(jax.lax.stop_gradient(self.normaliser)(obs))
+
+
+@struct
 class RewardScaler:
     """Divides rewards by the standard deviation of the discounted return so far (OpenAI
     Baselines)."""

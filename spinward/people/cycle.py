@@ -16,13 +16,14 @@ import numpy as np
 
 from spinward.core import Key, TrainState, replace
 from spinward.people import database as databases
-from spinward.people import filming, pictures, teachers
+from spinward.people import demonstrations, filming, held_out, pictures, teachers
 from spinward.people.accounts import Accounts
+from spinward.people.clips import LabelledClips, totals_of
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Label, Labels
-from spinward.people.schedule import AskingPlan, batches, stacked, wanted
+from spinward.people.schedule import AskingPlan, batches, wanted
 from spinward.programs.seeds import compiled
-from spinward.rewards.preferences import PEOPLE, Comparisons, Preferences, PreferenceState
+from spinward.rewards.preferences import PEOPLE, Preferences, PreferenceState
 
 POOL = 2.0  # clips filmed for each question
 LEAST = 8  # labels before the first fit
@@ -37,7 +38,8 @@ class Cycle:
         self.scene = Scene(algorithm, env, None, name)
         self.database = databases.of_run(run, create=True)
         self.labels = Labels(self.database)
-        self.clips: dict[int, Clip] = {}
+        self.clips = LabelledClips(reward, self.database, self.labels)
+        self.demos = demonstrations.opened_clips(reward, env.spec) if reward.demos else None
         self.announced = False
         asks = reward.labels * reward.overlap * plan.seeds
         self.database.note(env=name, budget=asks, state="running")
@@ -147,10 +149,7 @@ class Cycle:
 
     def totals(self, state: PreferenceState, pool: list[Clip]) -> np.ndarray:
         """The members' predictions [members, clip], summed over each clip."""
-        total = compiled(totals, 0)
-        size = -(-len(pool) // 64) * 64  # few sizes, so few compilations
-        obs, action = stacked([(c.obs, c.action) for c in pool], size)
-        return np.asarray(total(self.reward, state, obs, action))[:, : len(pool)]
+        return totals_of(self.reward, state, pool)
 
     def question(
         self, pool: list[Clip], pair: tuple[int, int], n: int, place: tuple[int, int]
@@ -188,27 +187,63 @@ class Cycle:
     # Learning
 
     def fitted(self, state: TrainState, iteration: int, seed: int) -> PreferenceState | None:
-        """The reward's state after a fit to all answers; None if there is nothing new."""
+        """The reward's state after a fit to all answers, and with the newest scores of the policy
+        where answers are held out; None if there is nothing new."""
         before, number = of(state.reward, seed), self.plan.seed + seed
         last = self.upto(iteration, number)
         labels = self.labels.labels(seed=number, upto=last)[-self.reward.labels :]
-        if last == int(before.last) or len(labels) < min(LEAST, self.reward.labels):
-            return None
-        data = self.comparisons(labels, number)
+        kept, held = held_out.split(self.reward, labels, number)
+        new: PreferenceState | None = None
+        if last != int(before.last) and len(kept) >= min(LEAST, self.reward.labels):
+            new = self.fit(before, kept, iteration, number, self.demos)
+            new = replace(new, last=np.int32(last))
+            if len(held) >= LEAST:
+                other = self.fit(new.held_out.predictor, held, iteration, number)
+                new = replace(new, held_out=replace(new.held_out, predictor=other))
+            self.note_accuracy(new, iteration, number)
+        if self.reward.keep_out and int((new or before).held_out.predictor.fits) > 0:
+            return self.scored(new or before, state, iteration, seed)
+        return new
+
+    def fit(
+        self, before: PreferenceState, labels: list[Label], iteration: int, number: int,
+        demos: demonstrations.DemoClips | None = None,
+    ) -> PreferenceState:  # fmt: skip
+        """A predictor's state after a fit to labels, and to demonstrations if there are `demos`."""
+        data = self.clips.comparisons(labels, number)
+        if demos is not None:
+            weight = demonstrations.weight(self.reward, iteration / self.plan.iterations)
+            data = demos.added(data, self.clips.first(number), weight, number)
         first = int(before.fits) == 0
         steps = self.reward.first_updates if first else self.reward.updates
-        index = batches(data.counts, steps, self.reward.batch, [number, iteration])
+        index = batches(data.counts * data.weight, steps, self.reward.batch, [number, iteration])
         fit = compiled(Preferences.fit, 1)
         done: PreferenceState = before
         for part in np.array_split(index, math.ceil(steps / self.reward.updates)):
             done = fit(self.reward, done, data, part)
-        done = replace(done, labels=np.int32(len(labels)), last=np.int32(last))
+        return replace(done, labels=np.int32(len(labels)))
+
+    def note_accuracy(self, state: PreferenceState, iteration: int, number: int) -> None:
         with self.database.writing():
             self.database.execute(
                 "UPDATE progress SET labels = ?, accuracy = ? WHERE seed = ? AND iteration = ?",
-                *(len(labels), float(done.accuracy), number, iteration),
+                *(int(state.labels), float(state.accuracy), number, iteration),
             )
-        return done
+
+    def scored(
+        self, new: PreferenceState, state: TrainState, iteration: int, seed: int
+    ) -> PreferenceState:
+        """The state with scores of new clips of a seed's policy, by both predictors."""
+        r, number = self.reward, self.plan.seed + seed
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(number), 11), iteration)
+        scene = self.scene._replace(agent=of(state.agent, seed))
+        clips = filming.film(scene, key, r.keep_out_clips, r.segment, False)
+        first = self.clips.first(number)
+        proxy, other = (
+            np.float32(held_out.score(r, each, clips, first))
+            for each in (new, new.held_out.predictor)
+        )
+        return replace(new, held_out=replace(new.held_out, proxy=proxy, score=other))
 
     def upto(self, iteration: int, number: int) -> int:
         """The number of the last response that may be known at an iteration. It is kept, so that a
@@ -228,40 +263,6 @@ class Cycle:
         return self.database.number(
             "SELECT upto FROM progress WHERE seed = ? AND iteration = ?", number, iteration
         )
-
-    def comparisons(self, labels: list[Label], number: int) -> Comparisons:
-        """The labelled clips, padded to the number of labels of the whole run, so that one
-        compilation serves all fits."""
-        pairs = []
-        for label in labels:
-            one, two = self.clip(label.first), self.clip(label.second)
-            both = [(c.obs, c.action) for c in (one, two)]
-            pairs.append(jax.tree.map(lambda *x: np.stack(x), *both))
-        size = max(self.reward.labels, len(labels))
-        obs, action = stacked(pairs, size)
-        share, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        share[: len(labels)] = [label.share for label in labels]
-        weight[: len(labels)] = 1.0
-        counts = np.zeros((self.reward.members, size), np.float32)
-        for i, label in enumerate(labels):
-            sampled = np.random.default_rng([number, label.question, label.first, label.second])
-            counts[:, i] = sampled.poisson(1.0, self.reward.members)
-        for each in counts:  # a member without any label would have nothing to learn from
-            if not each.any():
-                each[: len(labels)] = 1.0
-        whole: Any = obs, action, share, weight, counts
-        return Comparisons(*whole)
-
-    def clip(self, item: int) -> Clip:
-        if item not in self.clips:
-            stored = self.labels.item(item)
-            assert stored is not None
-            self.clips[item] = pictures.unpack(stored.content)
-        return self.clips[item]
-
-
-def totals(reward: Preferences, state: PreferenceState, obs: Any, action: Any) -> Any:
-    return reward.each(state, obs, action).sum(-1)
 
 
 def of(tree: Any, seed: int) -> Any:

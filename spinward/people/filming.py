@@ -18,6 +18,7 @@ from spinward.trees import where
 
 ENVS = 4  # filmed side by side
 SEGMENTS = 8  # filmed in one piece, in each environment
+NUMBERS = ". --reward.show numbers shows its observations as bars"  # where nothing can be drawn
 TRIES = 30  # times the steps that the clips have; beyond, episodes are too short
 
 
@@ -156,7 +157,8 @@ def rendered(scene: Scene, key: Key, steps: int) -> Any:
             batch = jax.tree.map(lambda x: x[None], obs)
             action, memory = act(scene.algorithm, scene.agent, batch, memory, k_act)
             action, seen = np.asarray(action)[0], obs
-            obs, reward, done = opened.step(np.asarray(spec.action.from_unit(action)))
+            obs, reward, *ends = opened.step(np.asarray(spec.action.from_unit(action)))
+            done = any(ends)
             rows.append((Clip(seen, action, np.asarray(reward, np.float32), frame), done))
             if done:
                 obs, memory = opened.reset(), scene.algorithm.memory(scene.agent, 1)
@@ -174,16 +176,14 @@ def act_one(algorithm: Any, agent: Any, obs: Any, memory: Any, key: Key) -> Any:
     return action, memory
 
 
-def opened_to_draw(env: Any, name: str) -> Any:
+def opened_to_draw(env: Any, name: str, instead: str = NUMBERS) -> Any:
     """An open environment that renders.
 
     Raises:
-        SettingsError: it does not.
+        SettingsError: it does not; `instead` says what can be done.
     """
     if not isinstance(env, Gymnasium):
-        raise undrawn(name, "it is no environment of Gymnasium's")
-    if not isinstance(env.spec.obs, Box):
-        raise undrawn(name, "its observations have several parts")
+        raise undrawn(name, "it is no environment of Gymnasium's", instead)
     try:
         opened = env.open_one()
         opened.reset(seed=0)
@@ -191,22 +191,23 @@ def opened_to_draw(env: Any, name: str) -> Any:
     except Exception as error:
         if isinstance(error, SettingsError):
             raise
-        raise undrawn(name, f"{type(error).__name__}: {str(error).splitlines()[0]:.120}") from None
+        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]:.120}"
+        raise undrawn(name, why, instead) from None
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
-        raise undrawn(name, f"render() gives a {type(frame).__name__}, not uint8 pixels")
+        why = f"render() gives a {type(frame).__name__}, not uint8 pixels"
+        raise undrawn(name, why, instead)
     return opened
 
 
 def check_drawn(env: Any, name: str) -> None:
     """Raises SettingsError, before training, where an environment cannot be drawn."""
     if isinstance(env, HostEnv):
+        if isinstance(env, Gymnasium) and not isinstance(env.spec.obs, Box):
+            raise undrawn(name, "its observations have several parts")
         opened_to_draw(env, name).close()
     elif not isinstance(env, Renders):
         raise undrawn(name, "it has no method render(state)")
 
 
-def undrawn(name: str, why: str) -> SettingsError:
-    return SettingsError(
-        f"{name} cannot be drawn, so people would see nothing: {why}. --reward.show numbers shows "
-        "its observations as bars"
-    )
+def undrawn(name: str, why: str, instead: str = NUMBERS) -> SettingsError:
+    return SettingsError(f"{name} cannot be drawn, so people would see nothing: {why}{instead}")

@@ -118,7 +118,7 @@ class Server:
 
     def enter(self, request: Request, body: Any) -> Response:
         page = self.templates.get_template("enter.html")
-        return HTMLResponse(page.render(passwords=self.passwords))
+        return HTMLResponse(page.render(command="label", passwords=self.passwords))
 
     def asset(self, request: Request, body: Any) -> Response:
         return asset(WEB, ASSETS, request.path_params["name"])

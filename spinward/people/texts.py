@@ -1,5 +1,6 @@
 """Questions about texts: answers to one prompt, to be compared or ranked."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,33 @@ from spinward.people.labels import MOST, Labels
 LONGEST = 100_000  # characters of a text
 
 
-def ask(database: Database, path: Path, overlap: int = 1) -> int:
+def ask(
+    database: Database, path: Path, overlap: int = 1, say: Callable[[str], None] = lambda line: None
+) -> int:
     """Asks about each prompt of a file, and returns the number of new questions. A row has a
-    `prompt` and a list of `completions`, or rows of one prompt have a `completion` each.
+    `prompt` and a list of `completions`, or rows of one prompt have a `completion` each. A prompt
+    whose completions are all the same is passed over; `say` is told how many there are.
 
     Raises:
-        SettingsError: a row has no prompt or completion, or a prompt has only one.
+        SettingsError: a row has no prompt or completion, or a prompt has only one, or none has two
+            that differ.
         DamagedFileError: a line is no JSON object.
     """
     answers: dict[str, list[str]] = {}
     for where, row in row_files.rows_of(path):
         prompt, completions = read(where, row)
         given = answers.setdefault(prompt, [])
-        given += [text for text in completions if text not in given]
+        given += completions
+    several = {prompt: list(dict.fromkeys(given)) for prompt, given in answers.items()
+               if len(given) == 1 or len(set(given)) > 1}  # fmt: skip
+    if not several and answers:
+        raise SettingsError(f"{path}: the answers to each prompt are all the same")
+    if same := len(answers) - len(several):
+        say(f"passed over {same:,} prompts whose answers are all the same")
     labels = Labels(database)
     before = database.number("SELECT count(*) FROM question")
     with database.writing(durable=True):
-        for number, (prompt, completions) in enumerate(answers.items()):
+        for number, (prompt, completions) in enumerate(several.items()):
             if not 2 <= len(completions) <= MOST:
                 raise SettingsError(
                     f"{path}: expected 2 to {MOST} different answers to each prompt, found "

@@ -51,6 +51,9 @@ td.code { font-family: ui-monospace, Menlo, Consolas, monospace; overflow-wrap: 
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 """
 TYPES = {".gif": "image/gif", ".webp": "image/webp", ".mp4": "video/mp4"}
+FOOTER = (
+    "<footer>Made by Spinward. This page loads nothing from elsewhere and runs no code.</footer>"
+)
 HEADLINE = (
     *("value", "mean", "iqm", "statistic", "interval", "low", "high"),
     *("seeds", "per_seed", "unknown"),
@@ -68,19 +71,19 @@ def html(
     values: str = "episode return",
     measured: Mapping[str, Curve] | None = None,
     advice: Sequence[Advice] = (),
+    models: str = "",
 ) -> str:
     """The whole page as one string.
 
     `summary` holds the headline, as `statistics.described` has it, and any further facts, `rows`
     the final table, a mapping of column to cell for each seed. `config` may be nested; its entry
     `versions` gets a separate table. `values` is the name of the quantity in headline and curves.
-    `measured` are the other metrics of the log, by their names.
+    `measured` are the other metrics of the log, by their names; `models` is HTML on learned models.
 
     Raises:
         SettingsError: a video that is not a GIF, WebP or MP4.
     """
-    settings = flat({name: value for name, value in config.items() if name != "versions"})
-    versions = flat(config.get("versions", {}))
+    settings = {name: value for name, value in config.items() if name != "versions"}
     body = [
         f"<h1>{escape(title)}</h1>",
         headline(summary, values),
@@ -88,12 +91,12 @@ def html(
         section("Result of each seed", grid(rows)),
         section("What to do next", steps(advice)),
         section("What updates measured", panelled(measured or {})),
+        section("The learned models", models),
         section("What the policy does", moving(video)),
         section("Notes", "".join(f"<p>{escape(note)}</p>" for note in notes)),
-        section("Settings", pairs(settings)),
-        section("Versions", pairs(versions)),
-        "<footer>Made by Spinward. This page loads nothing from elsewhere and runs no code."
-        "</footer>",
+        section("Settings", pairs(flat(settings))),
+        section("Versions", pairs(flat(config.get("versions", {})))),
+        FOOTER,
     ]
     return "\n".join([*head(title), "<body>", *filter(None, body), "</body>", "</html>", ""])
 

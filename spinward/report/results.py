@@ -11,8 +11,8 @@ from spinward.core import Renders
 from spinward.errors import SettingsError, nearest
 from spinward.evaluation import reward_hacking
 from spinward.evaluation.statistics import described
+from spinward.report import learned_models, plot, reward_bar
 from spinward.report import page as report
-from spinward.report import plot, reward_bar
 from spinward.report.advice import advice
 from spinward.report.named import named
 from spinward.run.config import choices
@@ -113,6 +113,7 @@ def write_report(run: Run, path: Path | None = None, others: tuple[Run, ...] = (
         headline.label,
         measured(run, headline),
         advice(run, result, headline),
+        learned_models.content(run),
     )
     path = path or run.path / "report.html"
     files.write_atomically(path, page.encode())
@@ -240,11 +241,11 @@ def of_gymnasium(
 ) -> Iterator[np.ndarray]:
     """Pictures of an episode in an environment of Gymnasium's."""
     opened = env.open_one()
-    obs, over = opened.reset(seed=0), False
+    obs = opened.reset(seed=0)
     for _ in range(limit):
         frame, action = np.asarray(opened.render()), policy(obs)
         yield bar(frame, obs, policy.unit_action)
-        obs, _, over = opened.step(action)
-        if over:
+        obs, _, *ends = opened.step(action)
+        if any(ends):
             break
     opened.close()

@@ -54,6 +54,16 @@ class PreferenceState:
     labels: Array  # that the last fit has learned from
     last: Array  # the number of the last response that the last fit knew
     accuracy: Array  # share of held-out labels that the members predict
+    held_out: Any = ()  # a HeldOut, where answers are kept out; else ()
+
+
+@struct
+class HeldOut:
+    """What a predictor that learned from other answers says of the policy."""
+
+    predictor: PreferenceState
+    proxy: Array  # score of the policy's newest clips by the reward itself
+    score: Array  # the same by `predictor`, whose answers the reward does not know
 
 
 class Comparisons(NamedTuple):
@@ -84,6 +94,11 @@ class Preferences:
     candidates: int = 10  # random pairs for each pair that is asked
     show: str = "pictures"  # what people see: pictures, or numbers of the observations as bars
     fps: int = 20  # frames a second of a clip
+    keep_out: int = 0  # one answer in so many is kept out, to watch the reward by; 0: none
+    keep_out_clips: int = 32  # filmed at each log point to watch the reward by
+    demos: str = ""  # data set of demonstrations: their clips are preferred to the first policy's
+    demo_weight: float = 0.5  # of such a label at the start, beside 1 of an answer
+    demo_halving_share: float = 0.1  # of the run, after which that weight is half, and so on
     members: int = 3  # predictors
     hidden: tuple[int, ...] = (64, 64)  # widths of each predictor
     lr: float = 1e-3  # Adam step size of the predictors
@@ -107,6 +122,16 @@ class Preferences:
         return adam(self.lr)
 
     def init(self, key: Key, spec: Spec) -> PreferenceState:
+        state = self.first(key, spec)
+        if not self.keep_out:
+            return state
+        zero = jnp.float32(0.0)
+        other = self.first(jax.random.fold_in(key, 1), spec)
+        return replace(state, held_out=HeldOut(other, zero, zero))
+
+    def first(self, key: Key, spec: Spec) -> PreferenceState:
+        """Predictors that have learned nothing."""
+
         def member(key: Key) -> Learner:
             return Learner.init(RewardPredictor.init(key, spec, self.hidden), self.optimiser)
 
@@ -131,6 +156,10 @@ class Preferences:
             "labels": state.labels.astype(jnp.float32),
             "predictor_accuracy": state.accuracy,
         }
+        if self.keep_out:
+            held = state.held_out
+            metrics |= {"proxy_score": held.proxy, "held_out_score": held.score}
+            metrics["held_out_labels"] = held.predictor.labels.astype(jnp.float32)
         return state, replace(batch, reward=reward, extras={**batch.extras, **own}), metrics
 
     def each(self, state: PreferenceState, obs: Obs, action: Array) -> Array:

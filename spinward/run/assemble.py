@@ -90,7 +90,7 @@ class Assembled:
         """The parts of the loop."""
         experiment = self.experiment
         try_once(experiment.env.name, self.env)
-        inputs.require(experiment, ("data", "reward_model"))
+        inputs.require(experiment, ("data", "reward_model", "demos"))
         if isinstance(experiment.reward, Opens):
             materials = Materials(experiment, self.env)
             reward = experiment.reward.opened(materials)

@@ -53,11 +53,25 @@ def check_fit(experiment: Experiment, algorithm: Any, want: Want, players: int =
         raise SettingsError(f"{name} writes no texts that {reward.function} could score")
     if data and isinstance(want, Rollouts):
         raise SettingsError(f"{name} learns by taking steps, and cannot use data={data}")
+    if isinstance(want, Samples) and not data:
+        check_logged_settings(name, algorithm, want)
     needs_data = isinstance(want, Logged) or (isinstance(want, Samples) and want.needs_data)
     if needs_data and not data:
         raise SettingsError(
             f"{name} learns from logged data: name a data set with --data "
             "(`spinward data record RUN --out DATA` makes one)"
+        )
+
+
+def check_logged_settings(name: str, algorithm: Any, want: Samples) -> None:
+    """Raises SettingsError for settings of logged data where there are none."""
+    normalised = dict(vars(algorithm)).get("normalise_obs", False)
+    if normalised and not want.needs_data:
+        raise SettingsError(f"{name}: normalise_obs=True is by logged data, and there are none")
+    if want.marks:
+        raise SettingsError(
+            "demonstrated=True is of logged steps: name the demonstrations with --data, or with "
+            "--demos where the reward is learned from comparisons"
         )
 
 
@@ -119,8 +133,15 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
         )
     if isinstance(algorithm, OwnLoop):
         raise SettingsError(f"{name} has a loop of its own, which asks nobody")
-    if experiment.data:
-        raise SettingsError(f"data={experiment.data}: a learned reward needs a policy to film")
+    if experiment.data and experiment.data.share == 1.0:
+        raise SettingsError(
+            f"data={experiment.data}: a learned reward needs a policy to film; with --data.share "
+            "below 1 the policy takes steps too"
+        )
+    if reward.demos:
+        from spinward.people import demonstrations  # and data sets, which few runs need
+
+        demonstrations.opened_clips(reward, spec, str(experiment.env))
     if experiment.workers:
         raise SettingsError(f"workers={experiment.workers} cannot be used with reward preferences")
     if isinstance(want, Sequences) and reads_rewards(algorithm, spec):

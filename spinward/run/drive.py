@@ -27,6 +27,7 @@ from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
 from spinward.run.stopping import stopping
+from spinward.run.text_samples import TextSamples
 from spinward.run.watching import STOP, Acting, Options, Point
 from spinward.store import checkpoint, integrity, points
 from spinward.store import log as record
@@ -63,6 +64,7 @@ class Driver:
         self.changes = Changes(folder / "between", options.between, self.log_every)
         self.evaluations = Evaluations(made, shard, folder)
         self.candidates = Candidates(made, folder, self.iterations)
+        self.texts = TextSamples(made, folder, shard.seed)
         self.interval = record.Interval()
 
     def run(self) -> None:
@@ -247,9 +249,10 @@ class Driver:
         seconds, done = time.monotonic() - self.began, self.iteration - self.from_iteration
         self.times.write({"env_steps": env_steps, "seconds": round(seconds, 3)})
         at = self.iteration, self.iterations, env_steps, steps
+        sample = self.texts.take(parts, state, self.iteration, env_steps)
         try:
             here = Acting(self.made, agents)
-            if self.options.watch(Point(*at, line, seconds, done, here)) == STOP:
+            if self.options.watch(Point(*at, line, seconds, done, here, sample)) == STOP:
                 asked.append(0)
         except BaseException:
             self.save(state, self.iteration)

@@ -13,10 +13,12 @@ from spinward.algorithms.lpg import LPG
 from spinward.data import card, chunks, store, writer
 from spinward.errors import DamagedFileError
 from spinward.language import gguf
+from spinward.rewards.preferences import Preferences
 from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.run.experiment import Experiment
 from spinward.store import checkpoint, files, integrity
 
+OF_DATA = ("data", "demos")  # roles of data sets
 OF_MODEL = ("*.json", "*.jinja", "*.safetensors")  # files of a model's folder that may be read
 
 
@@ -27,6 +29,7 @@ def places(experiment: Experiment) -> dict[str, str]:
         "data": experiment.data.path,
         "model": experiment.model,
         "reward_model": reward.run if isinstance(reward, RewardModelScore) else "",
+        "demos": reward.demos if isinstance(reward, Preferences) else "",
         "rule": algorithm.rule if isinstance(algorithm, LPG) else "",
         "start_from": experiment.start_from,
     }
@@ -61,7 +64,7 @@ def digest(path: Path, role: str) -> str:
     if path.is_file():
         return files.sha256(path)
     whole = hashlib.sha256()
-    for file in files_of_data(path) if role == "data" else files_of_model(path):
+    for file in files_of_data(path) if role in OF_DATA else files_of_model(path):
         whole.update(f"{file.relative_to(path)} {files.sha256(file)}\n".encode())
     return whole.hexdigest()
 

@@ -1,13 +1,14 @@
 """The progress of a run in one line; in a notebook, a display of it that is updated."""
 
 import html
+import json
 import sys
 import time
 from typing import Any
 
 import numpy as np
 
-from spinward.evaluation.reward_hacking import Watched
+from spinward.evaluation.reward_hacking import Watched, watched_names
 from spinward.run.experiment import Experiment
 from spinward.run.watching import Point
 from spinward.store import headline
@@ -21,8 +22,8 @@ class Line:
     def __init__(self, experiment: Experiment):
         self.seeds, self.env = experiment.seeds, experiment.env.name
         self.metrics: dict[str, Any] = {}
-        elsewhere = experiment.evaluate_every and str(experiment.evaluate_env) not in ("", self.env)
-        self.watched = Watched() if elsewhere else None
+        names = watched_names(json.loads(experiment.to_json()))
+        self.watched = Watched(names) if names else None
 
     def of(self, point: Point) -> str:
         self.metrics |= point.metrics
@@ -36,6 +37,7 @@ class Line:
         return (
             f"{share:4.0%}  {point.env_steps:,} of {point.steps:,} steps  "
             f"{steps:,.0f} steps/s  {self.value()}{self.warning()}  ETA {clock}"
+            + (f"  {point.sample}" if point.sample else "")
         )
 
     def warning(self) -> str:

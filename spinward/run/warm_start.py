@@ -24,6 +24,8 @@ from spinward.store import parameters as learned
 from spinward.trees import name_of
 
 ALL, OPTIMISER = "all", "opt_state"
+ACTOR = "actor."  # in the names of the leaves of a policy's network
+STATISTICS = "statistics.obs"  # in the names of the leaves of a normaliser of observations
 AGENT = "agent."  # before the names of an agent's leaves in a checkpoint
 
 
@@ -72,8 +74,10 @@ def taken(agent: Any, experiment: Experiment) -> dict[str, np.ndarray]:
         raise SettingsError(f"{source} has no checkpoint to start from")
     names = named_parts(leaves, experiment.start_parts)
     loaded = [learned.read(each.path)[0] for each in places]
+    others = {name: other_name(name, loaded[0]) for name in names}
+    check_normalised(experiment, others, loaded[0])
     for name in names:
-        leaf = loaded[0].get(AGENT + name)
+        leaf = loaded[0].get(others[name])
         expected, dtype = leaves[name].shape, leaves[name].dtype
         if leaf is None or leaf.shape[1:] != expected or leaf.dtype != dtype:
             actual = "none" if leaf is None else f"{leaf.dtype}{list(leaf.shape[1:])}"
@@ -81,7 +85,31 @@ def taken(agent: Any, experiment: Experiment) -> dict[str, np.ndarray]:
                 f"{name} is {dtype}{list(expected)} in this run and {actual} in {source}: take "
                 "other parts (--from-parts), or settings that fit"
             )
-    return {name: np.concatenate([each[AGENT + name] for each in loaded]) for name in names}
+    return {n: np.concatenate([each[others[n]] for each in loaded]) for n in names}
+
+
+def other_name(name: str, other: dict[str, Any]) -> str:
+    """The name of a leaf in another agent: the same or, where the other is of another algorithm,
+    that of its one actor's leaf."""
+    if AGENT + name in other or ACTOR not in name:
+        return AGENT + name
+    end = "." + ACTOR + name.rpartition(ACTOR)[2]
+    same = [n for n in other if n.endswith(end) and not in_part(n, OPTIMISER)]
+    return same[0] if len(same) == 1 else AGENT + name
+
+
+def check_normalised(
+    experiment: Experiment, others: dict[str, str], leaves: dict[str, Any]
+) -> None:
+    """Raises SettingsError where a policy that read observations as they are would read them
+    scaled."""
+    foreign = any(AGENT + name != other for name, other in others.items())
+    known = any(STATISTICS in name for name in leaves)
+    if foreign and not known and dict(vars(experiment.algorithm)).get("normalise_obs"):
+        raise SettingsError(
+            f"the policy of {experiment.start_from} reads observations as they are, and "
+            "normalise_obs=True would scale them: set normalise_obs=False (--normalise-obs false)"
+        )
 
 
 def started(state: TrainState, shard: Experiment, first_seed: int) -> TrainState:

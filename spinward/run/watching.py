@@ -32,6 +32,7 @@ class Point(NamedTuple):
     seconds: float  # since this process started to train
     done: int  # iterations in these seconds
     acting: Acting | None = None  # None where other processes train the seeds
+    sample: str = ""  # a text that the policy has just written, and its reward
 
     def policy(self, seed: int = 0) -> TrainedPolicy:
         """The policy of one of the run's seeds at this point: `action = policy(obs)`."""

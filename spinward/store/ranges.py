@@ -57,18 +57,19 @@ NAMES = (
     (AT_LEAST_0, "epsilon_power steps anneal_updates clone_updates warmup burn_in bits lora quiet"),
     (
         SHARE,
-        "gamma gamma_min lam perturbation epsilon decay share priority_max correlation smoothing",
+        "gamma gamma_min lam perturbation epsilon decay share priority_max correlation smoothing "
+        "inertia",
     ),
     (PART, "tau"),
     (INSIDE, "shrink expectile"),
     (AT_LEAST_1, "envs rollout batch updates epochs minibatches capacity stack n_step every"),
     (AT_LEAST_1, "atoms quantiles heads group accumulate models imagined horizon trace latest"),
     (AT_LEAST_1, "memories neighbours policies predictions lives lifetime delay iterations tries"),
-    (AT_LEAST_0, "weight range ahead"),
+    (AT_LEAST_0, "weight range ahead margin keep_out"),
     (AT_LEAST_1, "candidates samples real elites branch kept window critics"),
-    (AT_LEAST_1, "bins plans expand"),
+    (AT_LEAST_1, "bins plans expand failures starts particles"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),
-    (AT_LEAST_1, "labels segment rounds overlap candidates fps members first_updates"),
+    (AT_LEAST_1, "labels segment rounds overlap candidates fps members first_updates clips"),
     (ABOVE_0, "scale"),
     # of environments
     (AT_LEAST_1, "limit length size rooms columns shortest longest timeout_s"),

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Metrics, Obs, Transition, replace, struct
+from spinward.networks.normaliser import Normalised
 from spinward.targets.returns import reward_to_go
 
 FORBIDDEN = 1e8  # bound of true values: actions that a mask forbids have a value below minus this
@@ -94,6 +95,8 @@ def effective_rank(features: np.ndarray, delta: float = 0.01) -> np.ndarray:
 def last_features(network: Any, obs: Obs) -> Array:
     """The inputs [row, dim] of the last layer of `network`; empty, [row, 0], for a network without
     a `torso` and `layers`."""
+    if isinstance(network, Normalised):
+        return last_features(network.network, network.normaliser(obs))
     if isinstance(network, Layered):
         return network.layers.features(network.torso(obs))
     return jnp.zeros((jax.tree.leaves(obs)[0].shape[0], 0))

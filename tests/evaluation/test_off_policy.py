@@ -246,7 +246,7 @@ def test_mistakes_are_one_line(run, more, said, capsys):
 
 def test_flags_of_an_estimate_from_data_need_data(run, capsys):
     assert command.main(["evaluate", str(run / "run"), "--epsilon", "0.1"]) == 2
-    assert "--epsilon and --clip are of --offline DATA" in capsys.readouterr().err
+    assert "--clip and --gate are of --offline DATA" in capsys.readouterr().err
 
 
 def test_what_is_not_finite_is_null_in_json():

@@ -350,3 +350,83 @@ def test_without_pyarrow_the_command_that_installs_it_is_told(tmp_path, monkeypa
 
 def write_csv(folder):
     return write(folder / "x.csv", GOOD)
+
+
+def test_missing_cells_that_may_be_get_the_mean_and_a_number_that_says_so(tmp_path):
+    rows = [
+        r | {"age": [None, 4.0, 8.0][i % 3], "device": [None, "b", "a", "a"][i % 4]}
+        for i, r in enumerate(GOOD)
+    ]
+    path, said = write(tmp_path / "x.parquet", rows), {"obs": "obs_0,age,device"}
+    with pytest.raises(SettingsError, match="row 1, column age: a missing"):
+        import_table(path, tmp_path / "d", ImportOptions(said))
+    with pytest.raises(SettingsError, match="row 1, column device: a missing cell"):
+        import_table(path, tmp_path / "d", ImportOptions(said, fill="age"))
+    plan, _ = import_table(path, tmp_path / "d", ImportOptions(said, fill="age,device"))
+    assert "age (if missing 6, and whether it was there)" in " ".join(plan.lines())
+    found = store.opened(tmp_path / "d")
+    assert found.card.features == ("obs_0", "age", "age?", "device=a", "device=b")
+    assert found.card.filled == {"age": 6.0, "device": 0.0}
+    obs = found.at(np.arange(12))["obs"]
+    wanted = [
+        [r["obs_0"], r["age"] or 6.0, r["age"] is not None, r["device"] == "a", r["device"] == "b"]
+        for r in rows
+    ]
+    np.testing.assert_array_equal(obs, np.float32(wanted))
+    for i, row in enumerate(rows):  # what serves sees what learned saw
+        np.testing.assert_array_equal(found.card.observe(row), obs[i])
+    unknown = {"obs_0": 1.0, "age": float("nan")}
+    np.testing.assert_array_equal(found.card.observe(unknown), [1.0, 6.0, 0.0, 0.0, 0.0])
+    with pytest.raises(SettingsError, match="the row lacks obs_0"):
+        found.card.observe({"age": 3.0})
+    with pytest.raises(SettingsError, match="device='c' is not among the data's values"):
+        found.card.observe({"obs_0": 1.0, "age": 1.0, "device": "c"})
+
+
+def test_only_what_is_observed_and_not_infinite_is_filled(tmp_path):
+    rows = at([r | {"age": 1.0 * i} for i, r in enumerate(GOOD)], 4, age=float("inf"))
+    path = write(tmp_path / "x.parquet", rows)
+    said = {"obs": "obs_0,age"}
+    with pytest.raises(SettingsError, match="row 5, column age: a missing or non-finite"):
+        import_table(path, tmp_path / "d", ImportOptions(said, fill="age"))
+    with pytest.raises(SettingsError, match="--fill reward: it is no column of the observation"):
+        import_table(path, tmp_path / "d", ImportOptions(said, fill="reward"))
+    after = [r | {"age": None, "next_obs_0": 1.0, "next_age": [None, 2.0][i % 2]}
+             for i, r in enumerate(GOOD)]  # fmt: skip
+    said |= {"next_obs": "next_obs_0,next_age"}
+    path = write(tmp_path / "y.parquet", after)
+    import_table(path, tmp_path / "e", ImportOptions(said, fill="age"))
+    fields = store.opened(tmp_path / "e").at(np.arange(2))
+    np.testing.assert_array_equal(fields["next_obs"], [[1, 0, 0], [1, 2, 1]])
+
+
+def test_a_given_successor_that_the_next_row_did_not_observe_is_kept_and_cuts(tmp_path):
+    rows = [r | {"next_state_0": 0.5 * (i + 1)} for i, r in enumerate(GOOD)]
+    said = ImportOptions({"obs": "obs_0", "next_obs": "next_state_0"})
+    _, notes = import_table(write(tmp_path / "x.csv", rows), tmp_path / "d", said)
+    assert not notes and not store.opened(tmp_path / "d").at(np.arange(12))["cut"].any()
+    _, notes = import_table(write(tmp_path / "y.csv", at(rows, 5, next_state_0=99.0)),
+                            tmp_path / "e", said)  # fmt: skip
+    assert "1 steps lead to another observation than the row below has" in notes[0]
+    fields = store.opened(tmp_path / "e").at(np.arange(12))
+    assert fields["next_obs"][5] == 99.0 and fields["next_obs"][4] == 2.5
+    assert np.flatnonzero(fields["cut"]).tolist() == [5] and fields["truncated"][5]
+
+
+def test_times_may_be_dates_and_whole_numbers_may_be_beyond_what_float64_holds(tmp_path):
+    moment = np.datetime64("2026-06-01T18:00:00.000001")
+    rows = [
+        r | {"at": (moment + np.timedelta64(r["time"], "D")).item(), "user": 2**60 + i}
+        for i, r in enumerate(GOOD)
+    ]
+    rows = [{k: v for k, v in r.items() if k != "time"} for r in rows]
+    said = {"obs": "obs_0,user", "time": "at"}
+    path = write(tmp_path / "x.parquet", rows)
+    plan, _ = import_table(path, tmp_path / "d", ImportOptions(said))
+    assert "whole numbers of user are rounded" in " ".join(plan.lines())
+    fields = store.opened(tmp_path / "d").at(np.arange(12))
+    np.testing.assert_allclose(np.diff(fields["time"][:4]), 86400.0)
+    np.testing.assert_allclose(fields["obs"][:, 1], 2.0**60)
+    swapped = [*rows[:5], rows[6], rows[5], *rows[7:]]
+    with pytest.raises(SettingsError, match="row 7, column at: a step before"):
+        import_table(write(tmp_path / "y.parquet", swapped), tmp_path / "e", ImportOptions(said))

@@ -384,3 +384,29 @@ def test_a_card_stands_in_for_an_environment(data, tmp_path, capsys):
     assert "of 4 float32" in capsys.readouterr().err
     shutil.rmtree(run.path)
     assert train("bc", steps=50, data=data, out=tmp_path).made.spec.obs == SPEC.obs
+
+
+def test_data_with_masks_are_held_out_learned_from_and_evaluated_with(tmp_path, monkeypatch):
+    """A dict observation, in as many episodes as some are held out of."""
+    from spinward.run.off_policy import evaluate_offline
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = tmp_path / "x.jsonl"
+    with open(table, "w") as file:
+        for i in range(160):
+            allowed = [True, bool(rng.integers(2))]
+            action = int(rng.integers(2)) if allowed[1] else 0
+            row = {"episode": i // 4, "time": i % 4, "obs_0": float(rng.normal()), "obs_1": 5.0 * i,
+                   "action": action, "reward": float(action), "terminated": i % 4 == 3,
+                   "action_prob": 0.5 if allowed[1] else 1.0,
+                   "allowed_0": allowed[0], "allowed_1": allowed[1]}  # fmt: skip
+            file.write(json.dumps(row) + "\n")
+    pytest.importorskip("pyarrow")
+    assert main.main(["data", "import", "x.jsonl", "--out", "d"]) == 0
+    words = ["--hidden", "8", "--preset", "none", "--name", "masked"]
+    assert main.main(["train", "cql_discrete", "--data", "d", "--steps", "300", *words]) == 0
+    found = evaluate_offline(load("runs/masked"), tmp_path / "d", updates=200, resamples=20)
+    assert found["episodes"] == 40 and found["estimates"]["direct method"]["value"] < 4.0
+    # Nearly all that is allowed is wanted, and nothing that is not.
+    assert found["outside_share"] == 0.0

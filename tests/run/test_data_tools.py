@@ -163,6 +163,20 @@ def test_a_mixture_has_its_weights_and_whole_episodes(data, tmp_path):
         mix([data, other], tmp_path / "x", [0.75, 0.25], 1000, Filter(), 0)
 
 
+def test_a_small_set_is_taken_again_until_it_has_its_share(data, tmp_path):
+    other = written(tmp_path / "b", episodes([1] * 200, np.random.default_rng(1)))
+    counts = mix([data, other], tmp_path / "m", [0.5, 0.5], 0, Filter(), 0, repeat=True)
+    assert counts[1] == 200 and 200 <= counts[0] < 209
+    found = by_episode(read(tmp_path / "m"))
+    again = [found.count(episode) for episode in by_episode(read(data))]
+    assert set(again) <= {4, 5} and sum(again) == len(found) - 200  # 44 steps: 4.5 times
+    assert set(found) == set(by_episode(read(data))) | set(by_episode(read(other)))
+    words = ["data", "mix", str(data), str(other), "--out", str(tmp_path / "x"), "--repeat"]
+    assert main.main(words) == 2 and not (tmp_path / "x").exists()
+    assert main.main([*words, "--weights", "0.9,0.1", "--rows", "500"]) == 0
+    assert 500 <= store.opened(tmp_path / "x").rows < 515
+
+
 def test_filters_take_the_episodes_they_say(data, tmp_path):
     fields = read(data)
     bounds = np.cumsum([0, 5, 4, 8, 3, 6, 7, 2, 9])
