@@ -88,6 +88,7 @@ def test_extras_hold_the_packages_of_the_modules_they_bring():
         "argon2": "argon2-cffi",
         "cv2": "opencv-python-headless",
         "imageio_ffmpeg": "imageio-ffmpeg",
+        "mujoco_playground": "playground",
     }
     for module, extra in EXTRAS.items():
         named = [re.split(r"[=>\[]", one)[0] for one in PROJECT["optional-dependencies"][extra]]

@@ -10,6 +10,10 @@ OTHERS = {
     "envpool:ID": "Atari and MuJoCo by EnvPool, in threads; needs the extra envpool",
     "gymnax:ID": "gymnax's, on device; needs the extra gymnax",
     "jumanji:ID": "Jumanji's, on device; needs the extra jumanji",
+    "craftax:ID": "Craftax's, on device; needs the extra craftax",
+    "navix:ID": "Navix's grids, on device; needs the extra navix",
+    "brax:ID": "Brax's robots, on device; needs the extra brax",
+    "playground:ID": "MuJoCo Playground's robots, on device; needs the extra playground",
     "module:Class": "anybody's: a gymnasium.Env, or one with reset and step in JAX",
 }
 

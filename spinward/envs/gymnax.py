@@ -22,9 +22,9 @@ class Gymnax:
     def spec(self) -> Spec:
         _, _, space, action = made(self.id)
         if hasattr(space, "spaces"):
-            parts = tuple((name, _box(self.id, part)) for name, part in space.spaces.items())
-            return Spec(Dict(parts), _action(self.id, action))
-        return Spec(_box(self.id, space), _action(self.id, action))
+            parts = tuple((name, box_of(self.id, part)) for name, part in space.spaces.items())
+            return Spec(Dict(parts), action_of(self.id, action))
+        return Spec(box_of(self.id, space), action_of(self.id, action))
 
     @property
     def limit(self) -> int:
@@ -51,8 +51,8 @@ class Gymnax:
     def _seen(self, obs: Any) -> Obs:
         space = made(self.id)[2]
         if hasattr(space, "spaces"):
-            return {name: _leaf(part, obs[name]) for name, part in space.spaces.items()}
-        return _leaf(space, obs)
+            return {name: leaf_of(part, obs[name]) for name, part in space.spaces.items()}
+        return leaf_of(space, obs)
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,29 +76,29 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
         return env, params, env.observation_space(params), env.action_space(params)
 
 
-def _box(name: str, space: Any) -> Box:
+def box_of(name: str, space: Any) -> Box:
     if hasattr(space, "n"):
         return Box((int(space.n),), 0.0, 1.0)
     if not hasattr(space, "low"):
         raise SettingsError(f"observation space {space} of gymnax's {name} is not supported")
     dtype = "uint8" if np.dtype(space.dtype) == np.uint8 else "float32"
-    return Box(tuple(space.shape), _bound(space.low), _bound(space.high), dtype)
+    return Box(tuple(space.shape), bound_of(space.low), bound_of(space.high), dtype)
 
 
-def _bound(values: Any) -> Any:
+def bound_of(values: Any) -> Any:
     flat = np.asarray(values, np.float64).reshape(-1)
     return float(flat[0]) if (flat == flat[0]).all() else tuple(flat.tolist())
 
 
-def _action(name: str, space: Any) -> Box | Discrete:
+def action_of(name: str, space: Any) -> Box | Discrete:
     if hasattr(space, "n"):
         return Discrete(int(space.n))
     if not hasattr(space, "low"):
         raise SettingsError(f"action space {space} of gymnax's {name} is not supported")
-    return Box(tuple(space.shape), _bound(space.low), _bound(space.high))
+    return Box(tuple(space.shape), bound_of(space.low), bound_of(space.high))
 
 
-def _leaf(space: Any, value: Any) -> Array:
+def leaf_of(space: Any, value: Any) -> Array:
     if hasattr(space, "n"):
         return jax.nn.one_hot(value, int(space.n))
     dtype = jnp.uint8 if np.dtype(space.dtype) == np.uint8 else jnp.float32

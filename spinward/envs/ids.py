@@ -44,6 +44,10 @@ PREFIXES = {
     "envpool": "envpool:EnvPool",
     "gymnax": "gymnax:Gymnax",
     "jumanji": "jumanji:Jumanji",
+    "craftax": "craftax:Craftax",
+    "navix": "navix:Navix",
+    "brax": "brax:Brax",
+    "playground": "brax:Playground",
 }
 
 
