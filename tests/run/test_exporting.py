@@ -64,6 +64,7 @@ def test_an_exported_policy_acts_as_the_run_does(name, tmp_path):
 
 
 NO_ONNX = {  # and the reason
+    "pets": "'while' of this policy",
     "alphazero": "draws random numbers", "bcq": "draws random numbers", "ngu": "draws random",
     "r2d2": "draws random numbers", "decision_transformer": "'gather' of this policy",
     "trajectory_transformer": "'scan' of this policy",
