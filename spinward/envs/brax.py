@@ -5,12 +5,12 @@ import functools
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Box, Dict, Key, Obs, Spec, config, struct
-from spinward.errors import SettingsError, install, nearest
+from spinward.envs.foreign import making
+from spinward.errors import SettingsError, nearest
 
 PRIVILEGED = "privileged_state"  # Playground's name of what only critics see
 Kwargs = tuple[tuple[str, object], ...]
@@ -116,11 +116,7 @@ def brax_env(name: str, kwargs: Kwargs) -> Any:
     Raises:
         SettingsError: Brax is missing, or does not know the id or a setting.
     """
-    try:
-        from brax import envs
-    except ImportError as missing:
-        raise SettingsError(f"brax cannot be imported ({missing}): {install('brax')}") from missing
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("brax.envs") as envs:
         try:
             return envs.get_environment(name, **dict(kwargs))
         except KeyError as error:
@@ -136,16 +132,12 @@ def playground_env(name: str, kwargs: Kwargs) -> tuple[Any, int]:
     Raises:
         SettingsError: MuJoCo Playground is missing, or does not know the id or a setting.
     """
-    try:
-        from mujoco_playground import registry
-    except ImportError as missing:
-        said = f"mujoco_playground cannot be imported ({missing}): {install('mujoco_playground')}"
-        raise SettingsError(said) from missing
-    if name not in registry.ALL_ENVS:
-        near = ", ".join(nearest(name, registry.ALL_ENVS, 3)) or "those of registry.ALL_ENVS"
-        said = f"there is no environment {name!r} in MuJoCo Playground; the nearest are {near}"
-        raise SettingsError(said)
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("mujoco_playground") as package:
+        registry = package.registry
+        if name not in registry.ALL_ENVS:
+            near = ", ".join(nearest(name, registry.ALL_ENVS, 3)) or "those of registry.ALL_ENVS"
+            said = f"there is no environment {name!r} in MuJoCo Playground; the nearest are {near}"
+            raise SettingsError(said)
         settings: Any = registry.get_default_config(name)
         own = {"impl": "jax", **dict(kwargs)} if "impl" in settings else dict(kwargs)
         if unknown := own.keys() - settings.keys():

@@ -4,13 +4,13 @@ ours."""
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Key, Obs, Spec, config
+from spinward.envs.foreign import making
 from spinward.envs.gymnax import action_of, box_of, leaf_of
-from spinward.errors import SettingsError, install
+from spinward.errors import SettingsError
 
 ENDLESS = 2**31 - 1  # a time limit that no episode meets
 
@@ -52,14 +52,9 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
     Raises:
         SettingsError: Craftax is missing, or does not know the id.
     """
-    try:
-        from craftax.craftax_env import make_craftax_env_from_name
-    except ImportError as missing:
-        said = f"craftax cannot be imported ({missing}): {install('craftax')}"
-        raise SettingsError(said) from missing
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("craftax.craftax_env") as module:
         try:
-            env = make_craftax_env_from_name(name, auto_reset=False)
+            env = module.make_craftax_env_from_name(name, auto_reset=False)
         except ValueError as error:
             raise SettingsError(f"there is no environment {name!r} in Craftax") from error
         params = env.default_params

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Box, Dict, Discrete, Key, Obs, Spec, config
+from spinward.envs.foreign import making
 from spinward.errors import SettingsError
 
 
@@ -62,13 +63,7 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
     Raises:
         SettingsError: gymnax is missing, or does not know the id.
     """
-    try:
-        import gymnax
-    except ImportError as missing:
-        raise SettingsError(
-            f"gymnax cannot be imported ({missing}): pip install -e '.[gymnax]'"
-        ) from missing
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("gymnax") as gymnax:
         try:
             env, params = gymnax.make(name)
         except ValueError as error:

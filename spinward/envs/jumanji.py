@@ -16,7 +16,8 @@ from jax import Array
 
 from spinward.core import MASK, Box, Dict, Discrete, Key, MultiDiscrete, Obs, Spec, config
 from spinward.envs.encoding import IMAGE, VECTOR
-from spinward.errors import SettingsError, install
+from spinward.envs.foreign import making
+from spinward.errors import SettingsError
 from spinward.spaces import ActionSpace
 
 MOST = 256  # choices that are seen as a vector with one 1; more are a number
@@ -92,14 +93,9 @@ def made(name: str, kwargs: tuple[tuple[str, object], ...], matrices: str) -> Ma
         SettingsError: Jumanji is missing, does not know the id or a setting, or the actions of the
             environment are of another kind.
     """
-    try:
-        import jumanji
-    except ImportError as missing:
-        said = f"jumanji cannot be imported ({missing}): {install('jumanji')}"
-        raise SettingsError(said) from missing
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("jumanji") as jumanji:
         try:
-            env: Any = jumanji.make(name, **dict(kwargs))
+            env = jumanji.make(name, **dict(kwargs))
         except Exception as error:  # some fetch levels when they are made
             line = (str(error).strip().splitlines() or [""])[0]
             raise SettingsError(f"Jumanji does not make {name!r}: {line:.200}") from error

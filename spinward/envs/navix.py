@@ -4,12 +4,12 @@ JAX, as JAX environments of ours."""
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Obs, Spec, config
-from spinward.errors import SettingsError, install, nearest
+from spinward.envs.foreign import making
+from spinward.errors import SettingsError, nearest
 
 TRUNCATION, TERMINATION = 1, 2  # Navix's kinds of a last step
 
@@ -57,16 +57,12 @@ def made(name: str, kwargs: tuple[tuple[str, object], ...]) -> Any:
     Raises:
         SettingsError: Navix is missing, or does not know the id or a setting.
     """
-    try:
-        import navix
-    except ImportError as missing:
-        said = f"navix cannot be imported ({missing}): {install('navix')}"
-        raise SettingsError(said) from missing
-    known = navix.registry()
-    if name not in known:
-        near = ", ".join(nearest(name, known, 3)) or "those of navix.registry()"
-        raise SettingsError(f"there is no environment {name!r} in Navix; the nearest are {near}")
-    with jax.ensure_compile_time_eval():  # the first call may come from inside a trace
+    with making("navix") as navix:
+        known = navix.registry()
+        if name not in known:
+            near = ", ".join(nearest(name, known, 3)) or "those of navix.registry()"
+            said = f"there is no environment {name!r} in Navix; the nearest are {near}"
+            raise SettingsError(said)
         try:
             return navix.make(name, **dict(kwargs))
         except TypeError as error:

@@ -27,7 +27,7 @@ class Controls(NamedTuple):
     reach: float = 1.0  # of a number, where a key is pressed
 
     def shown(self) -> dict[str, Any]:
-        """What the page is told."""
+        """What the page shows and sends."""
         axes = [list(pair) for pair in AXES[: self.numbers]]
         known = [{"key": k, "action": a, "name": self.names[a]} for k, a in self.keys.items()]
         return {"keys": known, "axes": axes, "idle": self.idle, "reach": self.reach}

@@ -18,7 +18,7 @@ def ask(
 ) -> int:
     """Asks about each prompt of a file, and returns the number of new questions. A row has a
     `prompt` and a list of `completions`, or rows of one prompt have a `completion` each. A prompt
-    whose completions are all the same is passed over; `say` is told how many there are.
+    whose completions are all the same is passed over; `say` gets how many there are.
 
     Raises:
         SettingsError: a row has no prompt or completion, or a prompt has only one, or none has two

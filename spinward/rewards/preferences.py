@@ -97,7 +97,7 @@ class Preferences:
     keep_out: int = 0  # one answer in so many is kept out, to watch the reward by; 0: none
     keep_out_clips: int = 32  # filmed at each log point to watch the reward by
     demos: str = ""  # data set of demonstrations: their clips are preferred to the first policy's
-    demo_weight: float = 0.5  # of such a label at the start, beside 1 of an answer
+    demo_weight: float = 0.5  # of such a label at the start; that of an answer is 1
     demo_halving_share: float = 0.1  # of the run, after which that weight is half, and so on
     members: int = 3  # predictors
     hidden: tuple[int, ...] = (64, 64)  # widths of each predictor

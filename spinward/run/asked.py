@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,24 @@ from spinward.run.other_envs import env_choice_of, is_given
 from spinward.run.watching import Watch
 from spinward.store import settings
 
-# The arguments of `train` that are not part of an experiment.
-ABOUT_THE_CALL = (
-    *("env_kwargs", "out", "name", "exist_ok"),
-    *("watch", "checkpoint_s", "between", "loggers"),
-)
 
-
-def experiment_of(algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]) -> Experiment:
-    """The experiment that the arguments of `train` mean."""
+def experiment_of(
+    function: Callable[..., Any], algorithm: Any, env: EnvChoice, reward: Any, more: dict[str, Any]
+) -> Experiment:
+    """The experiment that the arguments of a `function`, such as `train`, mean; `more` are those of
+    the experiment."""
     algorithm, preset = with_preset(algorithm, env, more["steps"], more["data"].path)
     if inspect.isroutine(reward):
         reward = Function(reward)
     preset = preset if reward is None else {"reward": reward}
-    require_known(algorithm, more)
+    require_known(function, algorithm, more)
     kept = {"env": env, "evaluate_env": env_choice_of(more.get("evaluate_env", ""))}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in more.items()}
     plain["start_checkpoint"] = str(more.get("start_checkpoint", "last"))
     return settings.checked(Experiment, {"algorithm": algorithm, **plain, **preset, **kept})
 
 
-def require_known(algorithm: Any, more: dict[str, Any]) -> None:
+def require_known(function: Callable[..., Any], algorithm: Any, more: dict[str, Any]) -> None:
     """Raises SettingsError where an argument is unknown, or a setting of the algorithm."""
     known = {f.name for f in dataclasses.fields(Experiment)}
     if not dataclasses.is_dataclass(algorithm):
@@ -47,10 +45,10 @@ def require_known(algorithm: Any, more: dict[str, Any]) -> None:
             f"sw.{kind}({name}={more[name]!r:.40})"
         )
     if unknown := more.keys() - known:
-        name, arguments = min(unknown), [*ABOUT_THE_CALL, *known]
-        near = nearest(name, arguments)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(arguments))}"
-        raise SettingsError(f"there is no argument {name!r}; {hint}")
+        name, named = min(unknown), inspect.signature(function).parameters.keys() - {"more"}
+        near, all_of = nearest(name, named | known), ", ".join(sorted(named | known))
+        hint = f"did you mean {near[0]}?" if near else f"there are {all_of}"
+        raise SettingsError(f"{function.__name__} has no argument {name!r}; {hint}")
 
 
 def needs_one_process(experiment: Experiment, watch: Watch | None, between: Between | None) -> bool:

@@ -182,7 +182,7 @@ def experiment(request: Request, spec: Spec) -> Experiment:
     }
     more |= {"log_data": replayed, "seeds": 1, "data": DataChoice()}
     name = request.algorithm or default_algorithm(spec)
-    return experiment_of(name, request.env, None, more)
+    return experiment_of(generate, name, request.env, None, more)
 
 
 def default_algorithm(spec: Spec) -> str:

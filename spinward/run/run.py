@@ -73,7 +73,7 @@ def train(
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
     more = {k: v.path if isinstance(v, Run) else v for k, v in more.items()}
     env_choice = env_choice_of(env, env_kwargs, bool(more["data"]))
-    experiment = experiment_of(algorithm, env_choice, reward, more)
+    experiment = experiment_of(train, algorithm, env_choice, reward, more)
     alone = needs_one_process(experiment, watch, between)
     experiment = replace(experiment, shards=1) if alone else experiment
     run = create(experiment, Path(out), name, exist_ok)

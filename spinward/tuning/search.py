@@ -127,7 +127,7 @@ def tune(
     """
     more |= {"steps": steps, "seeds": seeds, "seed": seed, "data": DataChoice.of(data)}
     choice = env_choice_of(env, env_kwargs, bool(more["data"]))
-    experiment = experiment_of(algorithm, choice, reward, more)
+    experiment = experiment_of(tune, algorithm, choice, reward, more)
     scoring = Scoring(evaluate_episodes)
     values = space_of(experiment.algorithm, space or {})
     return run(Search(experiment, values, trials, trial_batch, scoring, confirm), out, name, watch)

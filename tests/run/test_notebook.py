@@ -1,7 +1,5 @@
 """Python and notebooks: pictures, errors, rewards, and a whole notebook."""
 
-import dataclasses
-import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +14,7 @@ from spinward.cli.main import main
 from spinward.errors import SettingsError
 from spinward.networks.towers import actor_critic
 from spinward.rewards.function import Function
-from spinward.run import asked, progress
-from spinward.run.experiment import Experiment
+from spinward.run import progress
 
 PPO = tiny(sw.PPO)
 
@@ -93,19 +90,17 @@ def test_misspelt_settings_are_told_with_the_nearest_name():
         sw.PPO(entropy_coeff=0.1)
     with pytest.raises(SettingsError, match="RND has no setting 'x'; it has beta"):
         sw.RND(x=1)
-    with pytest.raises(SettingsError, match="no argument 'seedz'; did you mean seed"):
+    with pytest.raises(SettingsError, match="train has no argument 'seedz'; did you mean seed"):
         sw.train(PPO, "CartPole-v1", seedz=2)
     with pytest.raises(SettingsError, match="no argument 'env_kwarg'; did you mean env_kwargs"):
         sw.train(PPO, "CartPole-v1", env_kwarg={"limit": 5})
+    with pytest.raises(SettingsError, match="tune has no argument 'trails'; did you mean trials"):
+        sw.tune(PPO, "CartPole-v1", trails=2)
+    with pytest.raises(SettingsError, match="tune has no argument 'exist_ok'; there are algorithm"):
+        sw.tune(PPO, "CartPole-v1", exist_ok=True)
     told = r"lr is a setting of the algorithm, .* give it as in sw.PPO\(lr=0.1\)"
     with pytest.raises(SettingsError, match=told):
         sw.train("ppo", "CartPole-v1", lr=0.1)
-
-
-def test_the_arguments_that_a_hint_may_name_are_those_of_train():
-    own = {"algorithm", *asked.ABOUT_THE_CALL, *(f.name for f in dataclasses.fields(Experiment))}
-    assert inspect.signature(sw.train).parameters.keys() - {"more"} <= own
-    assert set(asked.ABOUT_THE_CALL) <= inspect.signature(sw.train).parameters.keys()
 
 
 def test_functions_without_a_name_are_refused_before_anything_is_trained(tmp_path):
