@@ -23,10 +23,9 @@ from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Label, Labels
 from spinward.people.schedule import AskingPlan, batches, wanted
 from spinward.programs.seeds import compiled
-from spinward.rewards.preferences import PEOPLE, Preferences, PreferenceState
+from spinward.rewards.preferences import LEAST, PEOPLE, Preferences, PreferenceState
 
 POOL = 2.0  # clips filmed for each question
-LEAST = 8  # labels before the first fit
 
 
 class Cycle:
@@ -75,6 +74,10 @@ class Cycle:
         return replace(state, reward=jax.tree.map(lambda *x: np.stack(x), *rewards))
 
     def close(self, finished: bool) -> None:
+        for seed in range(self.plan.seed, self.plan.seed + self.plan.seeds) if finished else ():
+            if not self.database.number("SELECT max(labels) FROM progress WHERE seed = ?", seed):
+                few = f"{len(self.labels.labels(seed=seed))} labels are too few to learn one from"
+                print(f"spinward: warning: seed {seed} had no reward: {few}", file=sys.stderr)
         self.database.note(state="finished" if finished else "stopped")
         self.database.close()
 
@@ -194,7 +197,8 @@ class Cycle:
         labels = self.labels.labels(seed=number, upto=last)[-self.reward.labels :]
         kept, held = held_out.split(self.reward, labels, number)
         new: PreferenceState | None = None
-        if last != int(before.last) and len(kept) >= min(LEAST, self.reward.labels):
+        enough = max(1, min(LEAST, self.reward.labels - len(held)))
+        if last != int(before.last) and len(kept) >= enough:
             new = self.fit(before, kept, iteration, number, self.demos)
             new = replace(new, last=np.int32(last))
             if len(held) >= LEAST:

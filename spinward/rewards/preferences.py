@@ -38,6 +38,7 @@ TEACHERS = (PEOPLE, "oracle", "mistake", "noisy", "myopic", "skip", "equal", "ra
 QUERIES = ("disagreement", "random")
 SHOWS = ("pictures", "numbers")
 RAISE, LOWER = 1.5, 1.1  # held-out loss over training loss: above, below: more, less weight decay
+LEAST = 8  # labels before a predictor's first fit
 RATE = 1.001  # by which the weight decay changes with each gradient step (Ibarz et al., 2018)
 
 
@@ -116,6 +117,23 @@ class Preferences:
                 raise SettingsError(
                     f"reward.{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
                 )
+        if self.halving_share and round(self.initial_share * self.labels) < 1:
+            raise SettingsError(
+                f"reward.initial_share={self.initial_share:g} of reward.labels={self.labels} is no "
+                "question before training starts, when the first clips are compared: raise one of "
+                f"them; --reward.initial-share {min(1.0, 1.0 / self.labels):.3g} asks one"
+            )
+        if self.keep_out == 1:
+            raise SettingsError(
+                "reward.keep_out=1 keeps every answer out, so that the reward learns from none: "
+                "give 2 or more, or 0 to keep none out"
+            )
+        if self.labels < LEAST * self.keep_out:
+            raise SettingsError(
+                f"reward.labels={self.labels} are too few to keep one in {self.keep_out} out: the "
+                f"second predictor needs {LEAST} answers, which takes reward.labels="
+                f"{LEAST * self.keep_out}"
+            )
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
