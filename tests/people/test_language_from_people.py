@@ -74,7 +74,7 @@ def label(words):
     ask = make_parser().read(words)
     Path(ask.run).mkdir(exist_ok=True)
     database = databases.of_run(Path(ask.run), create=True)
-    asked = texts.ask(database, Path(ask.texts))
+    asked = texts.ask(database, texts.of_file(Path(ask.texts)))
     labels, who = Labels(database), Accounts(database, 1.0).named("Ann").id
     while question := labels.next(who):
         ordered = sorted(question.items, key=lambda i: -like(labels.item(i).content.decode()))
