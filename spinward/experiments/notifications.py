@@ -24,6 +24,8 @@ FEATURES = (
 )  # fmt: skip
 FILLED = ("affinity", "days_since_open")  # that are missing in some rows
 
+TOGETHER = 50_000  # people who are simulated at once, which bounds memory
+
 Columns = dict[str, np.ndarray]
 Choice = Callable[[Columns], np.ndarray]  # from the features of a day to actions
 
@@ -139,13 +141,16 @@ def write(rows: Columns, path: Path) -> None:
 
 def earned(choose: Choice, campaign: Campaign, seed: int, gamma: float = 1.0) -> np.ndarray:
     """The discounted reward [people] of each of new people under a policy."""
-    people = People(campaign.people, np.random.default_rng(seed))
-    total = np.zeros(people.count)
-    for day in range(campaign.days):
-        here, action = people.here, choose(people.features())
-        opened, _ = people.decide(action)
-        total += gamma**day * np.where(here, opened - COST * (action == SEND), 0.0)
-    return total
+    rng, totals = np.random.default_rng(seed), []
+    for first in range(0, campaign.people, TOGETHER):
+        people = People(min(TOGETHER, campaign.people - first), rng)
+        total = np.zeros(people.count)
+        for day in range(campaign.days):
+            here, action = people.here, choose(people.features())
+            opened, _ = people.decide(action)
+            total += gamma**day * np.where(here, opened - COST * (action == SEND), 0.0)
+        totals.append(total)
+    return np.concatenate(totals)
 
 
 def matrix(names: Any, features: Columns) -> np.ndarray:

@@ -39,7 +39,11 @@ from spinward.run.run import Run
 from spinward.store.files import discard
 
 MONTH, SILENT, WEEK = Campaign(20_000, 30, 0.1), Campaign(20_000, 30, 0.0), Campaign(60_000, 7, 0.3)
-GAMMA, NEW, SHARE = 0.99, 20_000, 0.8  # discount, new people for the truth, of seeds that must hold
+GAMMA, NEW, SHARE = (
+    0.99,
+    1_000_000,
+    0.8,
+)  # discount, new people for the truth, of seeds that must hold
 LEARNER: dict[str, Any] = {"gamma": GAMMA, "normalise_obs": True}
 UPDATES = {"month": 12_000, "silent": 6_000, "week": 6_000}
 FITTED = {"month": 20_000, "silent": 2_000, "week": 8_000}  # updates of each model of the values
@@ -172,9 +176,9 @@ def described(arm: str, outcomes: list[Outcome]) -> list[Row]:
         f"{arm}: true value of double DQN": [o.value for o in outcomes],
         **estimates,
         f"{arm}: effective sample size": [r["effective_size"] for r in results],
-        f"{arm}: share of runs that the gate lets through": [float(o.deploys) for o in outcomes],
     }
-    return [mean_of(what, values) for what, values in numbers.items()]
+    through = share(f"{arm}: let through by the gate", [o.deploys for o in outcomes])
+    return [*(mean_of(what, values) for what, values in numbers.items()), through]
 
 
 def unsure(outcome: Outcome) -> bool:
