@@ -122,7 +122,7 @@ def outcomes(count, value=0.8, logged=0.6, size=7.0, verdict="cannot tell: ...",
     ],
 )  # fmt: skip
 def test_each_part_of_the_rule_decides(month, silent, week, failing):
-    made = concluded("laptop", month, silent, week or outcomes(2))
+    made = concluded("laptop", month, silent, week or outcomes(2), outcomes(2))
     assert made.verdict == ("not reproduced" if failing else "reproduced")
     assert failing in made.why and made.why.endswith(")") == bool(failing)
 
