@@ -6,7 +6,7 @@ second player.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +36,7 @@ class Drawing(abc.ABC):
 
     rows: int
     columns: int
+    slanted: ClassVar[bool] = False  # each row lies half a cell to the right of that above
 
     @abc.abstractmethod
     def stones(self, state: Any) -> np.ndarray:
@@ -49,7 +50,8 @@ class Drawing(abc.ABC):
     def text(self, state: Any) -> str:
         """The board in signs."""
         lines = [f"{self.rows - i:>2} " + " ".join(row) for i, row in enumerate(self.signs(state))]
-        return "\n".join([*lines, "   " + " ".join(LETTERS[: self.columns])])
+        lines.append("   " + " ".join(LETTERS[: self.columns]))
+        return "\n".join(" " * (i * self.slanted) + line for i, line in enumerate(lines))
 
     def move_name(self, action: int, second: bool) -> str:
         """An action as people name it: the column's letter and the row's number, from below."""

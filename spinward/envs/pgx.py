@@ -41,6 +41,10 @@ class Pgx(Drawing):
         return made(self.id).board.shape[1]
 
     @property
+    def slanted(self) -> bool:  # type: ignore[override]
+        return self.id == "hex"
+
+    @property
     def spec(self) -> Spec:
         parts = made(self.id)
         mask, rest = Box((parts.actions,), 0, 1, "uint8"), Box((parts.bytes,), 0, 255, "uint8")
