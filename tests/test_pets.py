@@ -48,9 +48,10 @@ def test_cem_samples_inside_the_bounds_and_puts_no_mass_on_them():
     assert 0.95 < float(found[0]) <= 1.0 and len(seen) == 4
 
 
-def test_cem_ends_where_nothing_varies_and_takes_no_score_for_a_good_one():
+@pytest.mark.parametrize("odd", [jnp.nan, jnp.inf])
+def test_cem_ends_where_nothing_varies_and_takes_no_such_score_for_a_good_one(odd):
     def score(plans, key):
-        return jnp.where(plans[:, 0] > 0.2, jnp.nan, plans[:, 0])
+        return jnp.where(plans[:, 0] > 0.2, odd, plans[:, 0])
 
     found = cem(score, jnp.zeros(1), jax.random.key(0), -1.0, 1.0, 400, 40, 8, 0.1)
     assert 0.1 < float(found[0]) <= 0.2

@@ -25,7 +25,7 @@ JIT = {
     "experience/generation.py", "evaluation/episodes.py", "evaluation/texts.py", "envs/check.py",
     "run/policy.py", "run/players.py", "evaluation/tournament.py", "search/exact.py",
     "envs/game_law.py", "envs/as_gymnasium.py", "run/exporting.py",
-    "report/results.py", "run/recording.py",
+    "report/results.py", "report/learned_models.py", "run/recording.py",
 }  # fmt: skip
 GYMNASIUM = {
     f"envs/{name}.py"

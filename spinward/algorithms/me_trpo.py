@@ -92,7 +92,7 @@ class METRPO:
     tries: int = 10  # candidates before the step is given up
     value_lr: float = 1e-3  # Adam step size of the value
     value_epochs: int = 10  # the value's passes over each imagined batch
-    value_minibatches: int = 16  # its gradient steps per pass
+    value_minibatches: int = 20  # its gradient steps per pass
     gamma: float = 0.99  # discount per step
     lam: float = 0.95  # GAE's lambda
     log_std: float = 0.0  # log of the standard deviation of actions, after each fit
@@ -106,9 +106,6 @@ class METRPO:
     def check(self, spec: Spec) -> None:
         check_vectors("me_trpo", spec)
         check_model(self)
-        for name in ("rounds", "failures", "starts"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
         if self.imagined % self.models:
             raise SettingsError(
                 f"imagined={self.imagined} is no multiple of models={self.models}, each of which "

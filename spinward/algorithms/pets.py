@@ -61,14 +61,11 @@ class PETS:
         check_model(self)
         if not 1 <= self.elites <= self.plans:
             raise SettingsError(f"elites={self.elites} must be from 1 to plans={self.plans}")
-        if self.particles < 1 or self.particles % self.models:
+        if self.particles % self.models:
             raise SettingsError(
                 f"particles={self.particles} is no multiple of models={self.models}, each of "
                 "which takes as many"
             )
-        if self.horizon < 1 or self.iterations < 1:
-            name = "horizon" if self.horizon < 1 else "iterations"
-            raise SettingsError(f"{name}={getattr(self, name)} must be at least 1")
 
     def wants(self, spec: Spec) -> Rollouts:
         return Rollouts(self.envs, self.rollout)

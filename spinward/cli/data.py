@@ -119,6 +119,7 @@ def inspect(words: list[str]) -> int:
     parser = Parser("data inspect", "Say what a data set holds, and what may go wrong with it.")
     parser.add_argument("data", help="a data set, or a run that logged one")
     parser.add_argument("--html", default="", help="write a page with pictures to this file")
+    add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     from spinward.data.formats import opened_any
@@ -126,7 +127,7 @@ def inspect(words: list[str]) -> int:
     from spinward.report.data_page import html
     from spinward.store.files import write_atomically
 
-    with opened_any(Path(ask.data)) as data:
+    with opened_any(Path(ask.data), options_of(ask)) as data:
         content = inspected(data)
     if ask.html:
         write_atomically(Path(ask.html), html(content).encode())
@@ -144,28 +145,41 @@ def convert(words: list[str]) -> int:
     parser.add_argument("data", help="files of Minari, D4RL, RLDS, Dopamine or npz; or one of ours")
     parser.add_argument("--out", required=True, help="the folder to write")
     parser.add_argument("--to", default="spinward", choices=["spinward", "minari"], help="format")
-    parser.add_argument("--ends", default="", help="of RLDS without is_terminal: what its ends are")
-    parser.add_argument("--actions", type=int, default=0, help="choices of a discrete action")
-    parser.add_argument("--action-low", type=float, help="bound of the actions; -1 otherwise")
-    parser.add_argument("--action-high", type=float, help="the other bound; 1 otherwise")
-    parser.add_argument("--repair", default="", help="what to mend: missing, both-ends")
+    add_reading(parser)
     parser.add_argument("--env", default="", help="the environment's name, for the card")
     parser.add_argument("--licence", default="", help="of the data, for the card")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     ask = parser.read(words)
     from spinward.data.formats import converted, exported
+
+    options = options_of(ask, env=ask.env, licence=ask.licence)
+    if ask.to == "minari":
+        count = exported(Path(ask.data), Path(ask.out), options)
+        print(f"{count:,} episodes: {ask.out}")
+        return 0
+    for line in converted(Path(ask.data), Path(ask.out), options):
+        say(line)
+    return shown(Path(ask.out), ask.json)
+
+
+def add_reading(parser: Parser) -> None:
+    """Adds the flags that say what another format leaves open."""
+    parser.add_argument(
+        "--ends", default="", help="of RLDS without is_terminal, or of Dopamine: what its ends are"
+    )
+    parser.add_argument("--actions", type=int, default=0, help="choices of a discrete action")
+    parser.add_argument("--action-low", type=float, help="bound of the actions; -1 otherwise")
+    parser.add_argument("--action-high", type=float, help="the other bound; 1 otherwise")
+    parser.add_argument("--repair", default="", help="what to mend: missing, both-ends")
+
+
+def options_of(ask: argparse.Namespace, **more: Any) -> Any:
+    """How another format is to be read."""
     from spinward.data.plan import ImportOptions
 
     repair = tuple(filter(None, ask.repair.split(",")))
-    about = {"env": ask.env, "licence": ask.licence, "low": ask.action_low, "high": ask.action_high}
-    about |= {"ends": ask.ends, "actions": ask.actions}
-    if ask.to == "minari":
-        count = exported(Path(ask.data), Path(ask.out))
-        print(f"{count:,} episodes: {ask.out}")
-        return 0
-    for line in converted(Path(ask.data), Path(ask.out), ImportOptions(repair=repair, **about)):
-        say(line)
-    return shown(Path(ask.out), ask.json)
+    bounds = {"low": ask.action_low, "high": ask.action_high}
+    return ImportOptions(repair=repair, ends=ask.ends, actions=ask.actions, **bounds, **more)
 
 
 def split(words: list[str]) -> int:

@@ -110,15 +110,18 @@ def from_data(ask: argparse.Namespace) -> int:
     from spinward.errors import NotDeployed
     from spinward.evaluation.gate import Gate
     from spinward.evaluation.off_policy import in_json, lines
-    from spinward.run.off_policy import evaluate_offline
+    from spinward.run.off_policy import evaluate_offline, require_held_out
     from spinward.run.run import load
 
     gate = None if ask.gate is None else Gate(ask.gate)
     if gate:
         gate.check()
+    read = load(ask.run, ask.trust, ask.older)
+    if gate:
+        require_held_out(read, Path(ask.offline))
     say(f"fitting two models of the values, {ask.fit_updates:,} updates each")
     result = evaluate_offline(
-        load(ask.run, ask.trust, ask.older),
+        read,
         Path(ask.offline),
         ask.agent,
         ask.explore,

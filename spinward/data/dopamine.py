@@ -4,7 +4,8 @@ arXiv:1907.04543): a zipped array for each field and checkpoint.
 A row is one frame, with what was done on it. Rows are a ring: `add_count` says where the oldest is.
 Before each episode are three rows of padding. An observation is a row with the three before it, so
 a row is a step if none of these three ended an episode; the last row in time has no successor.
-Ends by the time limit are terminal in these files, which nothing tells from others.
+Ends by a time limit are terminal in the files of the DQN Replay data set, which nothing tells from
+others. Later versions keep them apart, in a pickle, which is not read.
 """
 
 import gzip
@@ -26,7 +27,7 @@ from spinward.data.plan import ImportOptions
 from spinward.data.statistics import measured
 from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created
-from spinward.errors import DamagedFileError, SpinwardError
+from spinward.errors import DamagedFileError, SettingsError, SpinwardError
 
 STACK = 4  # frames of an observation
 ROWS = 2048  # that are read at once
@@ -71,6 +72,7 @@ def convert(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
         writer: Writer | None = None
         seen, rows, actions, box = 0, 0, options.actions or 1, Box(())
         for number in numbers(folder):
+            require_ends(folder, number, options)
             frames = file(folder, number, "observation")
             ring, count = ring_of(folder, number, seen)
             rows += int((ring.time >= seen).sum())
@@ -91,6 +93,16 @@ def convert(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
         card.write(made, about)
         card.write(made, replace(about, statistics=measured(opened(made))))
     return notes
+
+
+def require_ends(folder: Path, number: int, options: ImportOptions) -> None:
+    """Raises SettingsError where episodes may end without a row that says so."""
+    pickled = file(folder, number, "episode_end_indices")
+    if pickled.exists() and options.ends != "terminated":
+        raise SettingsError(
+            f"{pickled} has the ends by a time limit as a pickle, which is not read: say --ends "
+            "terminated if no episode ended so"
+        )
 
 
 def file(folder: Path, number: int, field: str) -> Path:

@@ -41,21 +41,21 @@ def by_format(path: Path, out: Path, options: ImportOptions) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened_any(path: Path) -> Iterator[Store]:
-    """The data set at a path, of whichever format; one of another format is converted into a folder
-    that is removed afterwards."""
+def opened_any(path: Path, options: ImportOptions) -> Iterator[Store]:
+    """The data set at a path, of whichever format; one of another format is converted, as `options`
+    say, into a folder that is removed afterwards."""
     refuse_table(path)
     if not path.is_file() and path.exists() and store.stores_below(path):
         yield store.opened(path)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        converted(path, Path(scratch) / "data", ImportOptions())
+        converted(path, Path(scratch) / "data", options)
         data = store.opened(Path(scratch) / "data")
         data.path = path
         yield data
 
 
-def exported(path: Path, out: Path) -> int:
+def exported(path: Path, out: Path, options: ImportOptions) -> int:
     """Writes a data set in the format of Minari, and returns its episodes."""
-    with opened_any(path) as data:
+    with opened_any(path, options) as data:
         return minari_files.export(data, out, f"{out.name}-v0")

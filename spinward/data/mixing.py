@@ -178,18 +178,22 @@ def resampled(
 ) -> list[np.ndarray]:
     """Episodes drawn at random, so that each data set has its share of the steps. With `repeat`,
     all of them come before any comes again."""
-    if len(weights) != len(stores) or min(weights) < 0 or sum(weights) == 0:
-        raise SettingsError(f"weights={weights}: expected {len(stores)}, none below 0")
+    fine = np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0
+    if len(weights) != len(stores) or not fine:
+        raise SettingsError(f"weights={weights}: expected {len(stores)} numbers, none below 0")
     shares = np.array(weights) / sum(weights)
     sizes = [lengths(store)[some] for store, some in zip(stores, episodes, strict=True)]
     each = [s.sum() / w for s, w in zip(sizes, shares, strict=True) if w > 0]
+    asked_for = zip(stores, episodes, shares, strict=True)
+    if none := [store.path for store, some, w in asked_for if w > 0 and not len(some)]:
+        raise SettingsError(f"{none[0]}: no episode is left of those that were asked for")
     most = max(each) if repeat else min(each)
     if rows > most and not repeat:
         raise SettingsError(f"rows={rows}: with these weights there are {int(most):,} at most")
     rng, parts = np.random.default_rng(seed), []
     for some, size, share in zip(episodes, sizes, shares, strict=True):
         wanted = share * (rows or most)
-        times = int(np.ceil(wanted / size.sum())) if repeat and len(some) else 1
+        times = int(np.ceil(wanted / size.sum())) if repeat and share > 0 else 1
         order = np.concatenate([rng.permutation(len(some)) for _ in range(max(times, 1))])
         before = np.cumsum(size[order]) - size[order]
         parts.append(np.sort(some[order[before < wanted - 1e-6]]))

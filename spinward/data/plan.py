@@ -49,7 +49,7 @@ class Plan:
         schema = TableFile(path).schema()
         self.roles = roles_of(path, schema.names, options.roles)
         self.table = TableFile(path, self.floats(schema))
-        self.scan = Scan(self.table, self.roles, schema, self.filled(schema.names))
+        self.scan = Scan(self.table, self.roles, schema, self.filled(schema))
         self.problems = list(self.scan.problems())
         self.obs = [self.scan.input(name) for name in self.roles.obs]
         self.next_obs = [
@@ -60,17 +60,21 @@ class Plan:
         self.discrete = self.is_discrete()
         self.questions = list(self.asked())
 
-    def filled(self, names: list[str]) -> frozenset[str]:
+    def filled(self, schema: Any) -> frozenset[str]:
         """The columns whose cells may be missing, with those of what followed.
 
         Raises:
-            SettingsError: one is not observed.
+            SettingsError: one is not observed, or has lists.
         """
         if not self.options.fill:
             return frozenset()
+        names = schema.names
         columns = matching(self.path, names, self.options.fill)
         if other := [name for name in columns if name not in self.roles.obs]:
             raise SettingsError(f"--fill {other[0]}: it is no column of the observation")
+        kinds = {name: cells.kind_of(schema.field(name).type) for name in columns}
+        if lists := [name for name, kind in kinds.items() if kind == cells.LIST]:
+            raise SettingsError(f"--fill {lists[0]}: its cells are lists; fill numbers and texts")
         if double := [name for name in columns if f"{name}?" in names]:
             raise SettingsError(f"--fill {double[0]}: the table has a column {double[0]}? already")
         after = dict(zip(self.roles.obs, self.roles.next_obs, strict=False))

@@ -70,7 +70,7 @@ class EpisodeReader:
         self.boxes: dict[str, Box] = {}  # of the parts of an observation; "" of a whole one
         self.action: Any = None
         self.left_out: set[str] = set()  # parts that are no numbers and no pictures
-        self.counts = {"invalid": 0, "short": 0}
+        self.counts = {"invalid": 0, "short": 0, "rewarded": 0}
 
     def episodes(self) -> Iterator[Fields]:
         for path in self.source.files:
@@ -102,7 +102,7 @@ class EpisodeReader:
             return None
         obs = self.observations(features, count + 1)
         fields: Fields = {"action": self.actions(features, count)}
-        fields["reward"] = self.numbers(features, "steps/reward", count + 1).reshape(-1)[:count]
+        fields["reward"] = self.rewards(features, count)
         fields["terminated"], fields["truncated"] = self.ends(features, last)
         parts = {"obs": slice(0, count), "next_obs": slice(1, count + 1)}
         for key, part in parts.items():
@@ -115,6 +115,17 @@ class EpisodeReader:
                     f"{self.where}: {key} of step {wrong.argmax()} is not finite"
                 )
         return fields
+
+    def rewards(self, features: dict[str, Values], count: int) -> np.ndarray:
+        """The reward of each step; that of the last observation, which no action follows, is left
+        out."""
+        rewards = self.numbers(features, "steps/reward", count + 1).reshape(count + 1, -1)
+        if rewards.shape[1] != 1:
+            raise DamagedFileError(
+                f"{self.where}: steps/reward has {rewards.shape[1]} numbers a step, expected 1"
+            )
+        self.counts["rewarded"] += bool(rewards[-1, 0])
+        return rewards[:count, 0].astype(np.float32)
 
     def flags(self, features: dict[str, Values], name: str) -> np.ndarray | None:
         values = features.get(STEPS + name)
@@ -233,6 +244,11 @@ class EpisodeReader:
             notes.append(f"{counts['invalid']:,} episodes left out that are marked as invalid")
         if counts["short"]:
             notes.append(f"{counts['short']:,} episodes left out that have no step")
+        if counts["rewarded"]:
+            notes.append(
+                f"{counts['rewarded']:,} episodes have a reward with their last observation, which "
+                "is of no step in RLDS: left out"
+            )
         if self.left_out:
             notes.append(f"left out, as they are no numbers: {', '.join(sorted(self.left_out))}")
         return tuple(notes)

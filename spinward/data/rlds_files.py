@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spinward.errors import DamagedFileError
+from spinward.errors import DamagedFileError, SettingsError
 from spinward.store import files
 
 LIMIT = 2**24  # bytes of the description of features
@@ -31,11 +31,18 @@ def source_of(path: Path) -> RecordFiles:
     """The files at a path, all of which are there.
 
     Raises:
+        SettingsError: they are of several splits.
         DamagedFileError: one is missing, or the description of the features is none.
     """
     paths = files_of(path)
     folder = path if path.is_dir() else path.parent
     names = {p.name for p in paths}
+    stems = {m[1] for p in paths if path.is_dir() and (m := SHARD.fullmatch(p.name))}
+    if len(stems) > 1:
+        raise SettingsError(
+            f"{path} has the splits {', '.join(sorted(stems))}: put the files of each in a folder "
+            "of its own, and read one"
+        )
     for one in paths if path.is_dir() else ():
         if match := SHARD.fullmatch(one.name):
             for number in range(int(match[3])):

@@ -16,7 +16,8 @@ import numpy as np
 
 from spinward.errors import DamagedFileError
 
-LARGEST = 2**30  # bytes of a record
+LARGEST = 2**28  # bytes of a record
+MOST = 2**24  # whole numbers of a list
 POLYNOMIAL, MASK = 0x82F63B78, 0xA282EAD8  # Castagnoli's, reflected; added to a rotated checksum
 LANES = 2**12  # bytes from which parts of a record are summed side by side
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
@@ -213,6 +214,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 def varints(data: bytes) -> np.ndarray:
     """Whole numbers one after another, as unsigned ones."""
     array = np.frombuffer(data, np.uint8)
+    if np.count_nonzero(array < 128) > MOST:
+        raise ValueError(f"a list of more than {MOST:,} whole numbers")
     last = np.flatnonzero(array < 128)
     if len(array) and (not len(last) or last[-1] != len(array) - 1):
         raise ValueError("a whole number has no end")

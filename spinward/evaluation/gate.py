@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from spinward.errors import SettingsError
+from spinward.evaluation.off_policy import FEW_TRUNCATED
 
 FINE = 1.0  # least share of the value of the data's policy
 
@@ -22,14 +23,14 @@ class Gate:
     def reasons(self, result: dict[str, Any]) -> list[str]:
         """Why the policy of a result of `off_policy.evaluate` is not to be deployed; empty where it
         may be. The lower bounds of the weighted doubly robust gain and of the direct method must
-        both be high enough. Where episodes were truncated the direct method values what would have
-        followed, and does not count."""
+        both be high enough. Of truncated episodes the direct method values what would have
+        followed: where these are more than a few, it does not count."""
         if result["verdict"].startswith("cannot tell"):
             return [result["verdict"]]
         logged = result["data"]["value"]
         asked = (self.least - 1.0) * abs(logged)
         lows = {"weighted doubly robust": result["gain"]["low"]}
-        if result["truncated_share"] == 0.0:
+        if result["truncated_share"] <= FEW_TRUNCATED:
             lows["direct method"] = result["estimates"]["direct method"]["low"] - logged
         return [
             f"the {name} may gain only {low:+.3g} on the data's policy; {asked:+.3g} is asked"

@@ -20,6 +20,7 @@ from spinward.programs.seeds import compiled
 
 FEWEST = 30  # effective episodes below which weights say nothing
 SHARE = 1e-3  # of the episodes, likewise
+FEW_TRUNCATED = 0.05  # largest share of truncated episodes for which the direct method counts
 RARE = 0.01  # a logged probability below which the data do not support a choice
 ROUNDING = 1e-5  # of values by probabilities in float32, as a share of the data's
 UNSUPPORTED = 0.05  # share of the policy's actions outside the data above which nothing is told
@@ -237,7 +238,7 @@ def verdict(
         return f"no difference from the data's policy can be told ({interval})"
     word = "better" if signs == {1.0} else "worse"
     model = result["estimates"]["direct method"]["value"] - result["data"]["value"]
-    if (model > 0.0) != (word == "better") and result["truncated_share"] == 0.0:
+    if (model > 0.0) != (word == "better") and result["truncated_share"] <= FEW_TRUNCATED:
         return f"cannot tell: by the weights it is {word} ({interval}), and not by the model"
     return f"{word} than the data's policy ({interval})"
 

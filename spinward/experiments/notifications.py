@@ -23,6 +23,9 @@ FEATURES = (
     "is_subscriber", "day",
 )  # fmt: skip
 FILLED = ("affinity", "days_since_open")  # that are missing in some rows
+HIDDEN = ("interest", "match")  # what no service sees
+
+TOGETHER = 50_000  # people who are simulated at once, which bounds memory
 
 Columns = dict[str, np.ndarray]
 Choice = Callable[[Columns], np.ndarray]  # from the features of a day to actions
@@ -34,13 +37,14 @@ class Campaign(NamedTuple):
     people: int = 2000
     days: int = 30
     explored: float = 0.1  # share of decisions that are taken at random
+    revealed: bool = False  # the hidden causes of an open are features too
 
 
 class People:
     """People side by side, each with a candidate a day."""
 
-    def __init__(self, count: int, rng: np.random.Generator):
-        self.rng, self.count, self.day = rng, count, 0
+    def __init__(self, count: int, rng: np.random.Generator, revealed: bool = False):
+        self.rng, self.count, self.day, self.revealed = rng, count, 0, revealed
         self.interest = rng.beta(2, 5, count)
         self.liked = rng.normal(0, 1, (count, len(TOPICS)))  # how each takes to the topics
         self.device = rng.choice(DEVICES, count, p=(0.5, 0.35, 0.15))
@@ -67,7 +71,10 @@ class People:
             self.opens, np.round(self.fatigue, 3), np.array(TOPICS)[self.topic], self.affinity,
             self.device, self.since, self.tenure, self.subscriber, day,
         )  # fmt: skip
-        return dict(zip(FEATURES, known, strict=True))
+        hidden = (
+            dict(zip(HIDDEN, (self.interest, self.match), strict=True)) if self.revealed else {}
+        )
+        return dict(zip(FEATURES, known, strict=True)) | hidden
 
     def chance(self) -> np.ndarray:
         """The probability [people] that a notification is opened."""
@@ -95,7 +102,7 @@ def usual(features: Columns) -> np.ndarray:
 def logged(campaign: Campaign, seed: int) -> Columns:
     """A row for each decision, person after person, with the probability of what was done."""
     rng = np.random.default_rng(seed)
-    people, parts = People(campaign.people, rng), []
+    people, parts = People(campaign.people, rng, campaign.revealed), []
     for day in range(campaign.days):
         here, features = people.here, people.features()
         rule = usual(features)
@@ -127,7 +134,8 @@ def write(rows: Columns, path: Path) -> None:
         "sent_at": pa.array(start + rows["day"].astype("timedelta64[D]")),
     }
     kinds = {"opens_30d": pa.int32(), "day": pa.int16(), "propensity": pa.float64()}
-    for name in (*FEATURES, "action", "propensity", "reward", "opened"):
+    hidden = [name for name in HIDDEN if name in rows]
+    for name in (*FEATURES, *hidden, "action", "propensity", "reward", "opened"):
         values = rows[name]
         missing = np.isnan(values) if values.dtype.kind == "f" else None
         columns[name] = pa.array(values, kinds.get(name), mask=missing)
@@ -139,13 +147,16 @@ def write(rows: Columns, path: Path) -> None:
 
 def earned(choose: Choice, campaign: Campaign, seed: int, gamma: float = 1.0) -> np.ndarray:
     """The discounted reward [people] of each of new people under a policy."""
-    people = People(campaign.people, np.random.default_rng(seed))
-    total = np.zeros(people.count)
-    for day in range(campaign.days):
-        here, action = people.here, choose(people.features())
-        opened, _ = people.decide(action)
-        total += gamma**day * np.where(here, opened - COST * (action == SEND), 0.0)
-    return total
+    rng, totals = np.random.default_rng(seed), []
+    for first in range(0, campaign.people, TOGETHER):
+        people = People(min(TOGETHER, campaign.people - first), rng, campaign.revealed)
+        total = np.zeros(people.count)
+        for day in range(campaign.days):
+            here, action = people.here, choose(people.features())
+            opened, _ = people.decide(action)
+            total += gamma**day * np.where(here, opened - COST * (action == SEND), 0.0)
+        totals.append(total)
+    return np.concatenate(totals)
 
 
 def matrix(names: Any, features: Columns) -> np.ndarray:

@@ -86,7 +86,8 @@ def fit(settings: Reading, agent: Agent, steps: Transition) -> Agent:
     normaliser = agent.target.normaliser.add(steps.obs, steps.weight)
     model = replace(agent.learner.model, normaliser=normaliser)
     learner = replace(agent.learner, model=model)
-    return replace(agent, learner=learner, target=replace(agent.target, normaliser=normaliser))
+    own = jax.tree.map(jnp.array, normaliser)  # a program may take the place of each array once
+    return replace(agent, learner=learner, target=replace(agent.target, normaliser=own))
 
 
 def env_steps(settings: Exploring, updates: Array) -> Array:

@@ -11,7 +11,7 @@ from jax import Array
 from spinward.core import Box, Key, Metrics, Spec, Transition, replace, static, struct
 from spinward.learning.minibatches import shuffled
 from spinward.models.dynamics import Dynamics
-from spinward.models.imagined import never, within
+from spinward.models.imagined import imagined_spec, never, within
 
 Act = Callable[[Array, Key], Array]  # from observations [row, dim] to actions
 Rewards = Callable[[Array, Array, Array], Array]  # of (obs, action, next obs) [..., dim]
@@ -146,14 +146,14 @@ def member_returns(
 ) -> Array:
     """The mean return [member] of a deterministic policy from fixed `starts` [row, dim], over at
     most so many steps of each member alone, which follows its mean predictions."""
-    model = replace(world.model, sampled=False)
+    model, space = replace(world.model, sampled=False), imagined_spec(world.real).action
 
     def of_member(i: Array) -> Array:
         member = model.member(i)
 
         def step(state: tuple[Array, Array, Array], _: Any) -> tuple[Any, Any]:
             obs, alive, total = state
-            action = act(obs)
+            action = space.from_unit(act(obs))  # as where the policy is trained
             predicted = member(obs, action, jax.random.key(0))  # no noise is sampled
             next_obs, reward, terminated = world.seen(obs, action, *predicted)
             return (next_obs, alive & ~terminated, total + alive * reward), None

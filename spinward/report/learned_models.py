@@ -39,8 +39,8 @@ def known(run: Run) -> dict[str, plot.Curve]:
 
 
 def growing(curve: plot.Curve, first: int) -> list[str]:
-    """A sentence on each seed whose error grew: at the end it is `GROWN` times its least value, or
-    no number; seeds are counted from `first`."""
+    """A sentence on each seed whose error grew: its last number is more than `GROWN` times its
+    least; seeds are counted from `first`."""
     sentences = []
     for seed, values in enumerate(np.asarray(curve.returns, float)):
         seen = np.flatnonzero(np.isfinite(values))
@@ -93,11 +93,9 @@ def real_steps(env: Any, algorithm: Any, agent: Any, seed: int) -> tuple[np.ndar
         return algorithm.act(agent, obs, memory, key, False)
 
     if host:
-        every = jax.vmap(act)
+        every = jax.jit(jax.vmap(act))
         source: Any = Vector(env, 1, STEPS)
-        policy = Policy(
-            every, lambda envs: jax.tree.map(lambda x: x[None], algorithm.memory(agent, envs))
-        )
+        policy = Policy(every, lambda envs: one_seed(memory(envs)))
         keys = keys[:, None]
     else:
         source = Rollout(env, 1, STEPS)

@@ -6,12 +6,30 @@ from typing import Any
 import jax
 
 from spinward.core import Discounts
+from spinward.data import store
+from spinward.data.sharing import shared_episodes
 from spinward.data.steps import open_data
 from spinward.errors import SettingsError
 from spinward.evaluation import off_policy
 from spinward.evaluation.off_policy import EvaluationOptions
 from spinward.evaluation.target_policy import Target
 from spinward.run.run import Run
+
+MOST_SHARED = 0.5  # share of the episodes that the run may have learned from
+
+
+def require_held_out(run: Run, data: Path) -> None:
+    """Raises SettingsError for data that the run learned from: by them, a policy that was fitted
+    too closely looks good."""
+    learned = Path(run.made.experiment.data.path or "-")
+    if not (learned.is_dir() and store.stores_below(learned) and store.stores_below(data)):
+        return
+    share = shared_episodes(store.opened(data), store.opened(learned))
+    if share > MOST_SHARED:
+        raise SettingsError(
+            f"{data}: the run learned from {share:.0%} of its episodes; a gate needs data that "
+            "were held out (`spinward data split` makes them)"
+        )
 
 
 def evaluate_offline(

@@ -48,7 +48,8 @@ def cem(
         std = jnp.sqrt(jnp.minimum(now.variance, jnp.square(room)))
         noise = jax.random.truncated_normal(k_noise, -2.0, 2.0, (population, *start.shape))
         plans = now.mean + std * noise
-        scores = jnp.nan_to_num(score(plans, k_score), nan=-jnp.inf)
+        scores = score(plans, k_score)
+        scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
         best = plans[jax.lax.top_k(scores, elites)[1]]
         mean = inertia * now.mean + (1.0 - inertia) * best.mean(0)
         variance = inertia * now.variance + (1.0 - inertia) * best.var(0)

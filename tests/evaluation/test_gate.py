@@ -28,6 +28,7 @@ DOUBTED = {"estimates": {"direct method": {"value": 2.0, "low": 1.95, "high": 2.
         (0.98, UNSURE, []),  # a guarded metric may fall by 0.04
         (1.0, DOUBTED, ["direct method"]),
         (1.0, DOUBTED | {"truncated_share": 0.3}, []),
+        (1.0, DOUBTED | {"truncated_share": 0.01}, ["direct method"]),
         (0.9, {"verdict": "cannot tell: effective sample size 3 of 90"}, ["cannot tell"]),
     ],
 )

@@ -27,7 +27,7 @@ PICTURES = Spec(
 def minari(tmp_path, spec):
     """A data set of Minari, open to be changed."""
     fields = steps_of(spec, np.random.default_rng(0))
-    exported(written(tmp_path / "ours", fields, spec=spec), tmp_path / "minari")
+    exported(written(tmp_path / "ours", fields, spec=spec), tmp_path / "minari", ImportOptions())
     return tmp_path / "minari", h5py.File(tmp_path / "minari/data/main_data.hdf5", "a")
 
 

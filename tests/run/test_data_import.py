@@ -391,6 +391,10 @@ def test_only_what_is_observed_and_not_infinite_is_filled(tmp_path):
         import_table(path, tmp_path / "d", ImportOptions(said, fill="age"))
     with pytest.raises(SettingsError, match="--fill reward: it is no column of the observation"):
         import_table(path, tmp_path / "d", ImportOptions(said, fill="reward"))
+    lists = [r | {"v": [[1.0, 2.0], None][i % 2]} for i, r in enumerate(GOOD)]
+    path = write(tmp_path / "z.parquet", lists)
+    with pytest.raises(SettingsError, match="--fill v: its cells are lists"):
+        import_table(path, tmp_path / "d", ImportOptions({"obs": "obs_0,v"}, fill="v"))
     after = [r | {"age": None, "next_obs_0": 1.0, "next_age": [None, 2.0][i % 2]}
              for i, r in enumerate(GOOD)]  # fmt: skip
     said |= {"next_obs": "next_obs_0,next_age"}

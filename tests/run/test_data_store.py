@@ -328,9 +328,9 @@ def data(tmp_path_factory):
     return written(tmp_path_factory.mktemp("data") / "d", logged(300))
 
 
-@pytest.mark.parametrize("name", ["bc", "dqn"])
+@pytest.mark.parametrize("name", ["bc", "dqn", "cql_discrete"])
 def test_streamed_data_train_and_resume_exactly(name, data, tmp_path):
-    more = {"updates": 5} if name == "bc" else {}
+    more = {"updates": 5} if name == "bc" else {"normalise_obs": name == "cql_discrete"}
     algorithm = tiny(ALGORITHMS[name], **more)
     choice = DataChoice(str(data), memory_gib=0.0)
     experiment = Experiment(algorithm, "CartPole-v1", 100, seeds=2, logs=4, data=choice)

@@ -18,6 +18,7 @@ from spinward.data.formats import converted, exported
 from spinward.data.inspection import inspected, of_steps
 from spinward.data.mixing import Filter, mix, split
 from spinward.data.plan import ImportOptions
+from spinward.data.sharing import shared_episodes
 from spinward.errors import DamagedFileError, SettingsError
 
 h5py = pytest.importorskip("h5py")
@@ -177,6 +178,26 @@ def test_a_small_set_is_taken_again_until_it_has_its_share(data, tmp_path):
     assert 500 <= store.opened(tmp_path / "x").rows < 515
 
 
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_set_without_episodes_has_no_share(repeat, data, tmp_path):
+    fields = episodes([1] * 20, np.random.default_rng(1))
+    low = written(tmp_path / "b", fields | {"reward": fields["reward"] - 1e3})
+    which = Filter(min_return=-500.0)
+    with pytest.raises(SettingsError, match=r"b: no episode is left of those that were asked for"):
+        mix([low, data], tmp_path / "m", [0.3, 0.7], 0, which, 0, repeat=repeat)
+    assert mix([low, data], tmp_path / "m", [0.0, 1.0], 0, which, 0, repeat=repeat) == [0, 44]
+    with pytest.raises(SettingsError, match="expected 2 numbers, none below 0"):
+        mix([low, data], tmp_path / "n", [float("inf"), 1.0], 0, Filter(), 0, repeat=repeat)
+
+
+def test_episodes_that_two_sets_share_are_counted(data, tmp_path):
+    split(data, tmp_path / "parts", 0.5, 0)
+    train, held = (store.opened(tmp_path / "parts" / n) for n in ("train", "validation"))
+    whole = store.opened(data)
+    assert shared_episodes(held, train) == 0.0 and shared_episodes(train, whole) == 1.0
+    assert shared_episodes(whole, train) == len(train.begins()) / 8
+
+
 def test_filters_take_the_episodes_they_say(data, tmp_path):
     fields = read(data)
     bounds = np.cumsum([0, 5, 4, 8, 3, 6, 7, 2, 9])
@@ -221,7 +242,7 @@ def steps_of(spec, rng):
 def test_minari_reads_what_we_write_and_we_read_it_back(spec, tmp_path):
     minari = pytest.importorskip("minari")
     fields = steps_of(spec, np.random.default_rng(0))
-    exported(written(tmp_path / "d", fields, spec=spec), tmp_path / "m")
+    exported(written(tmp_path / "d", fields, spec=spec), tmp_path / "m", ImportOptions())
     theirs = minari.MinariDataset(tmp_path / "m/data")
     assert theirs.total_episodes == 3 and theirs.total_steps == 15
     assert theirs.action_space.contains(theirs[0].actions[0])

@@ -13,7 +13,7 @@ from spinward.data import dopamine, store
 from spinward.data.formats import converted, opened_any
 from spinward.data.plan import ImportOptions
 from spinward.data.steps import open_data
-from spinward.errors import DamagedFileError
+from spinward.errors import DamagedFileError, SettingsError
 
 SIDE = (5, 4)
 
@@ -204,7 +204,7 @@ def test_files_that_are_missing_cut_or_changed_are_told_by_name(name, tmp_path):
     saved(tmp_path)
     path = tmp_path / f"r/{name}_ckpt.0.gz"
     whole, rng = path.read_bytes(), np.random.default_rng(0)
-    with opened_any(tmp_path / "r") as data:
+    with opened_any(tmp_path / "r", ImportOptions()) as data:
         assert data.rows == 27
     broken = [whole[: int(n)] for n in rng.choice(len(whole), 8, replace=False)]
     broken += [whole + b"more", gzip.compress(gzip.decompress(whole) + b"1")]
@@ -221,3 +221,15 @@ def test_files_that_are_missing_cut_or_changed_are_told_by_name(name, tmp_path):
         with pytest.raises(DamagedFileError, match=re.escape(f"{path.name} is missing")):
             converted(tmp_path / "r", tmp_path / "d", ImportOptions())
     assert not (tmp_path / "d").exists()
+
+
+def test_ends_that_only_a_pickle_has_are_asked_for(tmp_path):
+    ring = Ring(60)
+    ring.episode(8, np.random.default_rng(0))
+    ring.save(tmp_path / "r", 0)
+    (tmp_path / "r/episode_end_indices_ckpt.0.gz").write_bytes(b"a pickle, which is not opened")
+    with pytest.raises(SettingsError, match="has the ends by a time limit as a pickle"):
+        converted(tmp_path / "r", tmp_path / "d", ImportOptions())
+    assert not (tmp_path / "d").exists()
+    converted(tmp_path / "r", tmp_path / "d", ImportOptions(ends="terminated"))
+    assert store.opened(tmp_path / "d").rows == 7  # the last in time has no successor

@@ -88,6 +88,9 @@ def test_the_page_leads_from_the_log_to_a_scorer_that_sees_what_was_learned_from
     gate = [*words_of("spinward evaluate"), "--fit-updates", "100"]
     assert main.main(gate) == 6  # 150 people are too few
     assert "do not deploy: cannot tell: effective sample size" in capsys.readouterr().err
+    gate[gate.index("--offline") + 1] = "parts/train"
+    assert main.main(gate) == 2
+    assert "the run learned from 100% of its episodes" in capsys.readouterr().err
 
 
 def outcomes(count, value=0.8, logged=0.6, size=7.0, verdict="cannot tell: ...", low=0.7, fqe=0.7):
@@ -119,7 +122,7 @@ def outcomes(count, value=0.8, logged=0.6, size=7.0, verdict="cannot tell: ...",
     ],
 )  # fmt: skip
 def test_each_part_of_the_rule_decides(month, silent, week, failing):
-    made = concluded("laptop", month, silent, week or outcomes(2))
+    made = concluded("laptop", month, silent, week or outcomes(2), outcomes(2))
     assert made.verdict == ("not reproduced" if failing else "reproduced")
     assert failing in made.why and made.why.endswith(")") == bool(failing)
 

@@ -214,7 +214,7 @@ def test_files_that_are_zipped_are_read_and_any_format_is_inspected(tmp_path, ca
     path = write(tmp_path / "x.tfrecord", made)
     zipped = tmp_path / "y.tfrecord.gz"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
-    with opened_any(zipped) as data:
+    with opened_any(zipped, ImportOptions()) as data:
         assert data.rows == 15
     assert main.main(["data", "inspect", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 15
@@ -303,3 +303,39 @@ def test_no_bytes_crash_the_parser():
             broken[rng.integers(len(broken))] = rng.integers(256)
         with contextlib.suppress(ValueError, UnicodeDecodeError):
             tfrecords.example(bytes(broken[: rng.integers(1, len(broken) + 1)]))
+
+
+def test_a_reward_of_the_last_observation_is_left_out_with_a_word(tmp_path):
+    last = np.array([0, 0, 0, 1], np.float32)
+    made = [episode(3, True, RNG, **{"steps/reward": x}) for x in (last, 1 - last)]
+    notes = converted(write(tmp_path / "x.tfrecord", made), tmp_path / "d", ImportOptions())
+    assert any("1 episodes have a reward with their last observation" in n for n in notes)
+    rewards = store.opened(tmp_path / "d").at(np.arange(6))["reward"]
+    assert rewards.tolist() == [0, 0, 0, 1, 1, 1]
+    both = write(tmp_path / "y.tfrecord", [episode(3, True, RNG, **{"steps/reward": np.ones(8)})])
+    with pytest.raises(DamagedFileError, match="steps/reward has 2 numbers a step, expected 1"):
+        converted(both, tmp_path / "e", ImportOptions())
+
+
+def test_splits_are_not_joined_and_long_lists_not_read(tmp_path, monkeypatch):
+    for name in ("a-train", "a-test"):
+        write(tmp_path / f"d/{name}.tfrecord-00000-of-00001", [episode(3, True, RNG)])
+    with pytest.raises(SettingsError, match=r"has the splits a-test\.tfrecord, a-train\.tfrecord"):
+        converted(tmp_path / "d", tmp_path / "out", ImportOptions())
+    monkeypatch.setattr(tfrecords, "MOST", 3)
+    assert tfrecords.varints(b"\1\2\3").tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="a list of more than 3 whole numbers"):
+        tfrecords.varints(b"\1\2\3\4")
+
+
+def test_flags_are_for_every_way_of_reading(tmp_path, capsys):
+    made = episode(3, True, RNG)
+    del made["steps/is_terminal"]
+    path = str(write(tmp_path / "x.tfrecord", [made]))
+    assert main.main(["data", "inspect", path]) == 2
+    assert "--ends terminated or --ends truncated" in capsys.readouterr().err
+    assert main.main(["data", "inspect", path, "--ends", "truncated", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 3
+    pytest.importorskip("minari")
+    words = ["data", "convert", path, "--to", "minari", "--out", str(tmp_path / "m")]
+    assert main.main([*words, "--ends", "terminated"]) == 0
