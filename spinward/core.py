@@ -274,6 +274,7 @@ class Game(Env, Protocol):
     Nothing is hidden: an observation, as the side to move sees it, determines the state."""
 
     def state_of(self, obs: Obs) -> Any: ...
+    def plies(self, obs: Obs) -> Array: ...  # [batch] since the start of a game
     def symmetries(self) -> tuple[np.ndarray, np.ndarray]: ...  # of cells and actions; see boards
     def text(self, state: Any) -> str: ...  # the board, for a terminal
 

@@ -15,6 +15,7 @@ EXTRAS = {  # from a module that may be missing to the extra of pyproject.toml t
     "brax": "brax",
     "craftax": "craftax",
     "minari": "data",
+    "pgx": "pgx",
     "pyarrow": "data",
     "envpool": "envpool",
     "flatbuffers": "export",

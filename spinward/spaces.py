@@ -174,6 +174,7 @@ class Dict:
 
 ActionSpace = Box | Discrete | MultiDiscrete | Hybrid
 MASK = "action_mask"  # the part of a dict observation that says which actions are allowed
+GAME_STATE = "game_state"  # the part that only the rules of a game read, and no network
 PRIVILEGED = "privileged"  # the part that critics read and policies do not
 
 

@@ -30,7 +30,16 @@ ALONE = [
 ]
 # Minutes to compile, or near kin of another: among the slow tests.
 LATER = {"lpg_meta", "mb_mpo", "ngu", "r2d2", "c51", "qr_dqn", "ensemble_dqn", "awac", "bcq"}
-LATER |= {"bcq_discrete", "td3_bc", "ppo_penalty", "ddpg", "sac_discrete", "mbpo", "mve"}
+LATER |= {
+    "bcq_discrete",
+    "td3_bc",
+    "ppo_penalty",
+    "ddpg",
+    "sac_discrete",
+    "sac_hybrid",
+    "mbpo",
+    "mve",
+}
 LATER |= {"me_trpo", "pets"}
 CASES = [pytest.param(n, marks=pytest.mark.slow) if n in LATER else n for n in ALGORITHMS]
 LONG = ("LPGMeta", "MBMPO", "MBPO", "METRPO", "NGU", "R2D2")  # to compile, at that level

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import spinward.algorithms
-from spinward.core import Box, Discrete, Spec, Step, Transition, config, no_memory, struct
+from spinward.core import Box, Discrete, Hybrid, Spec, Step, Transition, config, no_memory, struct
 from spinward.envs.cartpole import CartPole
 from spinward.envs.connect import tic_tac_toe
 from spinward.envs.pendulum import Pendulum
@@ -105,6 +105,20 @@ def logged(rows=200):
     }
 
 
+@config
+class GearAndPush:
+    """One step: the gear 2 is worth 1, and so is a push of 0.5 within -2 to 2."""
+
+    spec = Spec(Box((1,), 0.0, 1.0), Hybrid((3,), Box((1,), -2.0, 2.0)))
+
+    def reset(self, key):
+        return jnp.int32(0), jnp.ones(1)
+
+    def step(self, state, action, key):
+        reward = (action[0] == 2.0) + 1.0 - jnp.square(action[1] - 0.5)
+        return state, jnp.ones(1), jnp.float32(reward), jnp.bool_(True), jnp.bool_(False)
+
+
 LETTERS = 6
 
 
@@ -155,8 +169,9 @@ def parts(algorithm, env=None):
 
 
 def home(algorithm):
-    """CartPole, or what an algorithm does not refuse: Pendulum, or a game for two."""
-    for env in (CartPole(), Pendulum()):
+    """CartPole, or what an algorithm does not refuse: Pendulum, a gear and a push, or a game for
+    two."""
+    for env in (CartPole(), Pendulum(), GearAndPush()):
         try:
             algorithm.check(env.spec)
         except SettingsError:

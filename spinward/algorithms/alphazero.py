@@ -30,11 +30,11 @@ from spinward.core import (
     replace,
     struct,
 )
-from spinward.envs import boards
+from spinward.envs.boards import BOARD
 from spinward.errors import SettingsError
 from spinward.experience.wanted import SelfPlay
 from spinward.learning.minibatches import flatten
-from spinward.learning.positions import Positions, Ring, outcomes, transformed
+from spinward.learning.positions import Positions, Ring, learned, outcomes, transformed
 from spinward.learning.steps import Learner, descend, with_clipping
 from spinward.networks.board import BoardNet
 from spinward.search import trees
@@ -121,7 +121,7 @@ class AlphaZero:
         if not explore:
             return result.action, memory, {}
         half = jax.random.bernoulli(k_half, shape=result.action.shape)
-        opens = half & (boards.plies(self.game, obs) < self.openings)
+        opens = half & (self.game.plies(obs) < self.openings)
         action = jnp.where(opens, at_random(self.game, obs, k_random), result.action)
         return action, memory, {"policy": result.policy}
 
@@ -154,14 +154,15 @@ class AlphaZero:
 
     def update(self, agent: Agent, batch: Transition, key: Key) -> tuple[Agent, Metrics]:
         outcome, known = outcomes(batch)
-        new = Positions(batch.obs, batch.extras["policy"], outcome, known.astype(jnp.float32))
+        obs, known = learned(batch.obs), known.astype(jnp.float32)
+        new = Positions(obs, batch.extras["policy"], outcome, known)
         ring = agent.ring.add(flatten(new))
 
         def step(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
             k_sample, k_turn = jax.random.split(key)
             rows = ring.sample(k_sample, self.batch)
             if self.symmetric:
-                rows = transformed(rows, self.game.symmetries(), boards.BOARD, MASK, k_turn)
+                rows = transformed(rows, self.game.symmetries(), BOARD, MASK, k_turn)
             return descend(self.loss, self.optimiser, learner, rows)
 
         learner, metrics = jax.lax.scan(step, agent.learner, jax.random.split(key, self.updates))

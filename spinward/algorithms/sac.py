@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spinward.core import Key, Memory, Metrics, Obs, Spec, Transition, config, struct
+from spinward.core import Hybrid, Key, Memory, Metrics, Obs, Spec, Transition, config, struct
+from spinward.errors import SettingsError
 from spinward.experience.batches import check_bounded, check_stored
 from spinward.experience.wanted import Samples, samples
 from spinward.learning import critics
@@ -56,6 +57,8 @@ class SAC:
     critic: Callable[..., Any] = Critics.init  # builds the networks of values
 
     def check(self, spec: Spec) -> None:
+        if isinstance(spec.action, Hybrid):
+            raise SettingsError("sac takes no choices beside numbers: sac_hybrid does")
         check_bounded("sac", spec)
         check_stored(self)
 

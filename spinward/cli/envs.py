@@ -14,6 +14,7 @@ OTHERS = {
     "navix:ID": "Navix's grids, on device; needs the extra navix",
     "brax:ID": "Brax's robots, on device; needs the extra brax",
     "playground:ID": "MuJoCo Playground's robots, on device; needs the extra playground",
+    "pgx:ID": "Pgx's games for two, on device; needs the extra pgx",
     "module:Class": "anybody's: a gymnasium.Env, or one with reset and step in JAX",
 }
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Game, Key, Obs, Spec, config, replace, struct
+from spinward.core import Dict, Game, Key, Obs, Spec, config, replace, struct
 from spinward.errors import SettingsError
+from spinward.learning.positions import learned
 from spinward.search import opponents
+from spinward.spaces import GAME_STATE
 
 SIDES = ("either", "first", "second")
 SETTINGS = ("opponent", "side")  # those that turn a game for two into a task
@@ -32,7 +34,9 @@ class Against:
 
     @property
     def spec(self) -> Spec:
-        return replace(self.game.spec, players=1)
+        spec = self.game.spec
+        parts = tuple(part for part in spec.obs.items if part[0] != GAME_STATE)
+        return replace(spec, obs=Dict(parts), players=1)
 
     def reply(self, obs: Obs, key: Key) -> Array:
         """The opponent's move."""
@@ -46,7 +50,7 @@ class Against:
         second = jax.random.bernoulli(k_side) if self.side == "either" else self.side == "second"
         start = (state, obs), (after, seen)
         state, obs = jax.tree.map(lambda a, b: jnp.where(second, b, a), *start)
-        return State(state), obs
+        return State(state), learned(obs)
 
     def step(self, state: State, action: Array, key: Key) -> tuple[State, Obs, Array, Array, Array]:
         k_own, k_reply, k_step = jax.random.split(key, 3)
@@ -57,7 +61,7 @@ class Against:
         both = jax.tree.map(lambda a, b: jnp.where(over, a, b), own, theirs)
         position, obs, _, terminated, truncated = both
         reward = reward - jnp.where(over, 0.0, theirs[2])
-        return State(position), obs, reward, terminated, truncated
+        return State(position), learned(obs), reward, terminated, truncated
 
     def render(self, state: State) -> np.ndarray:
         """The board."""

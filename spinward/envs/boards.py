@@ -6,9 +6,8 @@ second player.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -32,12 +31,48 @@ class Position:
     second: Array  # bool: whether the second player is to move
 
 
-class Board(abc.ABC):
-    """A game on a board of `rows` by `columns`. A game says which moves are `legal`, and what is
-    `played` by one. A move that is not legal loses."""
+class Drawing(abc.ABC):
+    """The board of `rows` by `columns` of a game, in signs and as a picture."""
 
     rows: int
     columns: int
+    slanted: ClassVar[bool] = False  # each row lies half a cell to the right of that above
+
+    @abc.abstractmethod
+    def stones(self, state: Any) -> np.ndarray:
+        """The board [rows, columns] as people see it: 1 where the first player has a stone, 2 where
+        the second has."""
+
+    def signs(self, state: Any) -> np.ndarray:
+        """A letter for each cell [rows, columns]: x is the first player, o the second."""
+        return SIGNS[self.stones(state)]
+
+    def text(self, state: Any) -> str:
+        """The board in signs."""
+        lines = [f"{self.rows - i:>2} " + " ".join(row) for i, row in enumerate(self.signs(state))]
+        lines.append("   " + " ".join(LETTERS[: self.columns]))
+        return "\n".join(" " * (i * self.slanted) + line for i, line in enumerate(lines))
+
+    def move_name(self, action: int, second: bool) -> str:
+        """An action as people name it: the column's letter and the row's number, from below."""
+        row, column = divmod(action, self.columns)
+        return f"{LETTERS[column]}{self.rows - row}"
+
+    def render(self, state: Any) -> np.ndarray:
+        """The board as pixels [height, width, 3]; the first player is blue."""
+        centre = ((self.columns - 1) / 2, (self.rows - 1) / 2)
+        size = (self.columns + 1) * CELL, (self.rows + 1) * CELL
+        canvas = Canvas(CELL, centre, *size)
+        for (row, column), stone in np.ndenumerate(self.stones(state)):
+            place = float(column), float(self.rows - 1 - row)
+            canvas.disc(place, 0.45, GREY)
+            canvas.disc(place, 0.42, (MIST, BLUE, ORANGE)[stone])
+        return canvas.pixels()
+
+
+class Board(Drawing):
+    """A game on a board of `rows` by `columns`. A game says which moves are `legal`, and what is
+    `played` by one. A move that is not legal loses."""
 
     @property
     def actions(self) -> int:
@@ -92,43 +127,16 @@ class Board(abc.ABC):
         nothing."""
         return same(self.rows * self.columns), same(self.actions)
 
+    def plies(self, obs: Obs) -> Array:
+        """The stones [batch] placed since the start of a game."""
+        first = self.seen(self.start())[BOARD]
+        count: Array = obs[BOARD][..., :2].sum((-3, -2, -1)) - first[..., :2].sum()
+        return count
+
     def stones(self, state: Any) -> np.ndarray:
-        """The board [rows, columns] as people see it: 1 where the first player has a stone, 2 where
-        the second has."""
         mine, theirs = np.asarray(state.mine), np.asarray(state.theirs)
         first, second = (theirs, mine) if bool(state.second) else (mine, theirs)
         return first + 2 * second
-
-    def text(self, state: Any) -> str:
-        """The board in signs: x is the first player, o the second."""
-        lines = [
-            f"{self.rows - i:>2} " + " ".join(SIGNS[row])
-            for i, row in enumerate(self.stones(state))
-        ]
-        return "\n".join([*lines, "   " + " ".join(LETTERS[: self.columns])])
-
-    def move_name(self, action: int, second: bool) -> str:
-        """An action as people name it: the column's letter and the row's number, from below."""
-        row, column = divmod(action, self.columns)
-        return f"{LETTERS[column]}{self.rows - row}"
-
-    def render(self, state: Any) -> np.ndarray:
-        """The board as pixels [height, width, 3]; the first player is blue."""
-        centre = ((self.columns - 1) / 2, (self.rows - 1) / 2)
-        size = (self.columns + 1) * CELL, (self.rows + 1) * CELL
-        canvas = Canvas(CELL, centre, *size)
-        for (row, column), stone in np.ndenumerate(self.stones(state)):
-            place = float(column), float(self.rows - 1 - row)
-            canvas.disc(place, 0.45, GREY)
-            canvas.disc(place, 0.42, (MIST, BLUE, ORANGE)[stone])
-        return canvas.pixels()
-
-
-def plies(game: Game, obs: Obs) -> Array:
-    """The stones [batch] placed since the start of a game."""
-    first = game.reset(jax.random.key(0))[1][BOARD]
-    count: Array = obs[BOARD][..., :2].sum((-3, -2, -1)) - first[..., :2].sum()
-    return count
 
 
 def same(count: int) -> np.ndarray:
@@ -158,6 +166,6 @@ def rules(env: Any, name: str) -> Game:
     if isinstance(env, Game):
         return env
     raise SettingsError(
-        f"{name} is no game for two; there are TicTacToe, ConnectFour, Hex and Othello, without an "
-        "opponent"
+        f"{name} is no game for two; there are TicTacToe, ConnectFour, Hex, Othello, and Pgx's as "
+        "pgx:chess, without an opponent"
     )

@@ -19,11 +19,11 @@ def making(name: str) -> Iterator[Any]:
         SettingsError: its package is missing.
     """
     package = name.partition(".")[0]
-    try:
-        module = importlib.import_module(name)
-    except ImportError as missing:
-        raise SettingsError(
-            f"{package} cannot be imported ({missing}): {install(package)}"
-        ) from missing
     with jax.ensure_compile_time_eval():
+        try:
+            module = importlib.import_module(name)
+        except ImportError as missing:
+            raise SettingsError(
+                f"{package} cannot be imported ({missing}): {install(package)}"
+            ) from missing
         yield module

@@ -26,6 +26,8 @@ class Hex(Board):
 
     size: int = 5  # cells along a side
 
+    slanted = True
+
     @property
     def rows(self) -> int:  # type: ignore[override]
         return self.size
@@ -52,10 +54,6 @@ class Hex(Board):
     def stones(self, state: Any) -> np.ndarray:
         stones = super().stones(state)
         return stones.T if bool(state.second) else stones
-
-    def text(self, state: Any) -> str:
-        lines = super().text(state).splitlines()
-        return "\n".join(" " * i + line for i, line in enumerate(lines))
 
     def move_name(self, action: int, second: bool) -> str:
         row, column = divmod(action, self.size)

@@ -48,6 +48,7 @@ PREFIXES = {
     "navix": "navix:Navix",
     "brax": "brax:Brax",
     "playground": "brax:Playground",
+    "pgx": "pgx:Pgx",
 }
 
 
@@ -100,10 +101,15 @@ def unstacked(name: str, settings: dict[str, Any]) -> Any:
 
 
 def own(name: str, settings: dict[str, Any]) -> Any:
-    """An environment of ours; a game for two becomes a task where `settings` name an opponent."""
+    """An environment of ours."""
+    return game_or_task(name, ours(own_names()[name])(), settings)
+
+
+def game_or_task(name: str, env: Any, settings: dict[str, Any]) -> Any:
+    """`env` with its settings; a game for two becomes a task where they name an opponent."""
     match = {k: v for k, v in settings.items() if k in against.SETTINGS}
     rest = {k: v for k, v in settings.items() if k not in match}
-    return against.wrapped(name, with_settings(name, ours(own_names()[name])(), rest), match)
+    return against.wrapped(name, with_settings(name, env, rest), match)
 
 
 def adapted_host(name: str, settings: dict[str, Any]) -> Any:
@@ -119,7 +125,7 @@ def adapted(prefix: str, name: str, settings: dict[str, Any]) -> Any:
     keywords = {k: v for k, v in settings.items() if k not in fields}
     takes = "kwargs" in {f.name for f in dataclasses.fields(adapter)}
     if not takes:
-        return with_settings(f"{prefix}:{name}", adapter(name), settings)
+        return game_or_task(f"{prefix}:{name}", adapter(name), settings)
     return adapter(name, tuple(keywords.items()), **own)
 
 

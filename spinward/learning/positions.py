@@ -6,6 +6,7 @@ import numpy as np
 from jax import Array
 
 from spinward.core import Key, Obs, Spec, Transition, struct
+from spinward.spaces import GAME_STATE
 
 
 @struct
@@ -28,7 +29,7 @@ class Ring:
     @classmethod
     def init(cls, spec: Spec, capacity: int) -> "Ring":
         actions = spec.action.n  # type: ignore[union-attr]
-        obs = jax.tree.map(jnp.asarray, spec.zeros(capacity))
+        obs = jax.tree.map(jnp.asarray, learned(spec.zeros(capacity)))
         policy, none = jnp.zeros((capacity, actions)), jnp.zeros(capacity)
         return cls(Positions(obs, policy, none, none), jnp.int32(0))
 
@@ -48,6 +49,11 @@ class Ring:
         filled = jnp.minimum(self.added, self.rows.outcome.shape[0])
         index = jax.random.randint(key, (count,), 0, filled)
         return jax.tree.map(lambda x: x[index], self.rows)
+
+
+def learned(obs: Obs) -> Obs:
+    """The parts of positions that are learned from: all but the state of the game."""
+    return {name: part for name, part in obs.items() if name != GAME_STATE}
 
 
 def outcomes(batch: Transition) -> tuple[Array, Array]:

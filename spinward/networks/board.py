@@ -9,6 +9,9 @@ from jax import Array
 
 from spinward.core import MASK, Dict, Key, Obs, Spec, struct
 from spinward.networks.layers import ACTIVATIONS, MLP, Conv
+from spinward.spaces import GAME_STATE
+
+UNREAD = (MASK, GAME_STATE)  # parts of an observation
 
 
 @struct
@@ -30,7 +33,7 @@ class BoardNet:
         activation: str,
     ) -> "BoardNet":
         assert isinstance(spec.obs, Dict)
-        (board,) = [box for name, box in spec.obs.items if name != MASK]
+        (board,) = [box for name, box in spec.obs.items if name not in UNREAD]
         rows, columns, channels = board.shape
         k_trunk, k_policy, k_value, k_conv = jax.random.split(key, 4)
         convolutions = []
@@ -45,7 +48,7 @@ class BoardNet:
 
     def __call__(self, obs: Obs) -> tuple[Array, Array]:
         """Logits [..., actions] of all actions, legal or not, and values [...]."""
-        x: Any = next(x for name, x in obs.items() if name != MASK).astype(jnp.float32)
+        x: Any = next(x for name, x in obs.items() if name not in UNREAD).astype(jnp.float32)
         for layer in self.convolutions:
             wide = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
             x = ACTIVATIONS[self.trunk.activation](layer(wide))

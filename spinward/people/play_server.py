@@ -4,29 +4,21 @@ import base64
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
 
 from spinward.core import MASK
 from spinward.errors import SettingsError
 from spinward.people.controls import Controls
-from spinward.people.guard import Guard, Places, Refused
-from spinward.people.handling import asset, endpoint, text
+from spinward.people.guard import Places, Refused
 from spinward.people.labels import Gone
 from spinward.people.link import SecretLink, cookie_of
 from spinward.people.playing import Episode, EpisodeLog, Playable
+from spinward.people.private_page import PrivatePage
 
-WEB = Path(__file__).parent / "web"
-ASSETS = {
-    "play.js": "text/javascript", "enter.js": "text/javascript", "page.css": "text/css",
-    "icon.svg": "image/svg+xml",
-}  # fmt: skip
 KEPT = "kept"
 POSTS = ("state", "start", "step", "end", "drop")
 
@@ -42,7 +34,7 @@ class PlayedGame(NamedTuple):
     seed: int  # of the first episode
 
 
-class PlayServer:
+class PlayServer(PrivatePage):
     """The handlers of the page. The environment is used in one thread alone, because its renderer
     may be bound to a thread."""
 
@@ -50,11 +42,9 @@ class PlayServer:
         self, made: Callable[[], Playable], game: PlayedGame, log: EpisodeLog, token: str,
         places: Places, say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        from jinja2 import Environment, FileSystemLoader
-
-        self.game, self.log, self.places, self.say = game, log, places, say
-        self.link = SecretLink(token, cookie_of("play", log.path.absolute()))
-        self.templates = Environment(loader=FileSystemLoader(WEB), autoescape=True)
+        link = SecretLink(token, cookie_of("play", log.path.absolute()))
+        super().__init__(link, "data record --human", "play.html", "play.js", places, say)
+        self.game, self.log = game, log
         self.worker = ThreadPoolExecutor(1)
         self.env = self.worker.submit(made).result()
         self.episode: Episode | None = None
@@ -63,21 +53,16 @@ class PlayServer:
 
     def app(self) -> Any:
         """The ASGI application."""
-        gets = {"/": self.page, "/enter": self.enter, "/static/{name}": self.asset}
-        routes = [Route(path, endpoint(handler, self.say)) for path, handler in gets.items()]
-        for name in POSTS:
-            handler = endpoint(self.in_worker(getattr(self, name)), self.say)
-            routes.append(Route(f"/api/{name}", handler, methods=["POST"]))
-        for name, post in {"session": self.sign_in, "leave": self.leave}.items():
-            routes.append(Route(f"/api/{name}", endpoint(post, self.say), methods=["POST"]))
-        return Guard(Starlette(routes=routes), self.places, self.say)
+        return self.app_of({name: self.in_worker(getattr(self, name)) for name in POSTS})
+
+    def words(self) -> dict[str, Any]:
+        return {"env": self.game.name, "task": self.game.task, "out": self.log.path}
 
     def in_worker(self, act: Callable[[Any], None]) -> Any:
         """A handler that acts in the thread of the environment, and answers with the state."""
 
         def answered(request: Request, body: Any) -> Response:
-            if not self.link.known(request):
-                raise Refused(401, "not signed in")
+            self.require_known(request)
 
             def done() -> dict[str, Any]:
                 act(body)
@@ -86,29 +71,6 @@ class PlayServer:
             return JSONResponse(self.worker.submit(done).result())
 
         return answered
-
-    # Pages
-
-    def page(self, request: Request, body: Any) -> Response:
-        if not self.link.known(request):
-            return RedirectResponse("/enter", 303)
-        words = {"env": self.game.name, "task": self.game.task, "out": self.log.path}
-        return HTMLResponse(self.templates.get_template("play.html").render(words))
-
-    def enter(self, request: Request, body: Any) -> Response:
-        page = self.templates.get_template("enter.html")
-        return HTMLResponse(page.render(command="data record --human", passwords=False))
-
-    def sign_in(self, request: Request, body: Any) -> Response:
-        if not self.link.is_token(text(body, "token", 200, "")):
-            raise Refused(401, "the link is not valid")
-        return self.link.signed_in(JSONResponse({}))
-
-    def leave(self, request: Request, body: Any) -> Response:
-        return self.link.signed_out(request, JSONResponse({}))
-
-    def asset(self, request: Request, body: Any) -> Response:
-        return asset(WEB, ASSETS, request.path_params["name"])
 
     # Playing, in the thread of the environment
 

@@ -10,10 +10,12 @@ from jax import Array
 
 from spinward.core import MASK, Game, Key, Obs, Searches
 from spinward.envs import boards
+from spinward.envs.boards import Drawing
 from spinward.errors import SettingsError
 from spinward.evaluation.tournament import Player
 from spinward.run.run import Run, load
 from spinward.search.opponents import named
+from spinward.search.trees import SearchView
 
 
 def of_runs(
@@ -89,6 +91,10 @@ class Sitting:
         key = jax.random.key(0)  # rules draw nothing
         return cls(game, jax.jit(search), game.reset(key), jax.jit(game.step))
 
+    def again(self) -> "Sitting":
+        """Another game with the same agent."""
+        return Sitting(self.game, self.search, self.game.reset(jax.random.key(0)), self.take)
+
     @property
     def second(self) -> bool:
         """Whether the second player is to move."""
@@ -104,9 +110,28 @@ class Sitting:
         """The legal moves: from their names to actions."""
         return {self.name(int(a)): int(a) for a in np.flatnonzero(self.obs[MASK])}
 
-    def answer(self) -> int:
-        """The agent's move."""
-        return int(self.search(self.obs, jax.random.key(self.moves)).action)
+    def searched(self) -> SearchView:
+        """The agent's search from the position."""
+        result = self.search(self.obs, jax.random.key(self.moves))
+        policy, visits = np.asarray(result.policy), np.asarray(result.visits)
+        moves = [(name, float(policy[a]), int(visits[a])) for name, a in self.legal().items()]
+        moves.sort(key=lambda move: -move[1])
+        return SearchView(int(result.action), float(result.value), moves)
+
+    def signs(self) -> list[list[str]]:
+        """A letter for each cell of the board.
+
+        Raises:
+            SettingsError: the board is not drawn.
+        """
+        if not isinstance(self.game, Drawing):
+            name = type(self.game).__name__
+            raise SettingsError(f"the board of {name} is no spinward.envs.boards.Drawing")
+        letters: list[list[str]] = self.game.signs(self.state).tolist()
+        return letters
+
+    def slanted(self) -> bool:
+        return bool(self.game.slanted)
 
     def move(self, action: int) -> float:
         """Makes a move, and returns the mover's reward."""
@@ -117,11 +142,8 @@ class Sitting:
 
     def view(self) -> str:
         """The position's value for the side to move, and the moves the search likes best."""
-        result = self.search(self.obs, jax.random.key(self.moves))
-        best = np.argsort(-np.asarray(result.policy))[:5]
+        searched = self.searched()
         rows = [
-            f"  {self.name(int(a))}: {float(result.policy[a]):.0%}, {int(result.visits[a])} visits"
-            for a in best
-            if self.obs[MASK][a]
+            f"  {name}: {share:.0%}, {visits} visits" for name, share, visits in searched.moves[:5]
         ]
-        return "\n".join([f"  worth {float(result.value):+.2f} to the side to move", *rows])
+        return "\n".join([f"  worth {searched.value:+.2f} to the side to move", *rows])

@@ -1,17 +1,26 @@
 """Games on at most nine cells, solved: the value of every position, from the ends backwards."""
 
 import functools
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import MASK, Key, Obs
+from spinward.core import MASK, Key, Obs, Spec
 from spinward.errors import SettingsError
 
 CELLS = 9  # of the largest board: 3^9 positions
+
+
+@runtime_checkable
+class Solvable(Protocol):
+    """A game whose stones on the board are its whole state."""
+
+    @property
+    def spec(self) -> Spec: ...
+    def legal(self, position: Any) -> Array: ...
 
 
 @functools.cache
@@ -19,8 +28,12 @@ def solved(game: Any) -> np.ndarray:
     """The value, -1, 0 or 1, of every position [3^cells] for the side to move; see `number`.
 
     Raises:
-        SettingsError: the board is too large.
+        SettingsError: the board is too large, or there is more to a position than its stones.
     """
+    if not isinstance(game, Solvable):
+        raise SettingsError(
+            f"exact play is known of TicTacToe, Hex and their kind, not of {type(game).__name__}"
+        )
     rows, columns, _ = dict(game.spec.obs.items)["board"].shape  # type: ignore[union-attr]
     cells = rows * columns
     if cells > CELLS:

@@ -28,6 +28,14 @@ class SearchResult(NamedTuple):
     visits: Array  # [batch, actions] simulations that began with each action
 
 
+class SearchView(NamedTuple):
+    """What a search from one position says, for people."""
+
+    action: int  # to play
+    value: float  # of the position, for the side to move
+    moves: list[tuple[str, float, int]]  # name, share of the policy, simulations; the best first
+
+
 class PUCT(NamedTuple):
     """Settings of the search of AlphaZero (Silver et al., 2018)."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from spinward.core import MASK, replace
 from spinward.envs import game_law
-from spinward.envs.boards import BOARD, plies
+from spinward.envs.boards import BOARD
 from spinward.envs.check import check
 from spinward.envs.connect import Connect, has_line, tic_tac_toe
 from spinward.envs.hex import Hex
@@ -272,6 +272,6 @@ def test_a_board_is_written_and_drawn(game):
     assert game.text(after).count("x") - game.text(state).count("x") >= 1
     assert game.text(after) != game.text(state)
     assert game.render(after).shape == game.render(state).shape
-    assert int(plies(game, jax.tree.map(lambda x: x[None], obs))[0]) == 1
+    assert int(game.plies(jax.tree.map(lambda x: x[None], obs))[0]) == 1
     names = [game.move_name(a, second=True) for a in range(game.spec.action.n)]
     assert len(set(names)) == len(names)

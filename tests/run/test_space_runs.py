@@ -6,34 +6,20 @@ import pkgutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from twin import GearAndPush
 
 import spinward as sw
 from spinward import algorithms
 from spinward.cli.main import main
-from spinward.core import Box, Discrete, Hybrid, MultiDiscrete, Spec, config
+from spinward.core import Box, Discrete, Hybrid, MultiDiscrete, Spec
 from spinward.errors import SettingsError
 from spinward.report.results import frames
 from spinward.store import settings
 
 FILE = Path(__file__).parent.parent / "envs/space_envs.py"
 SMALL = ["--envs", "2", "--rollout", "8", "--hidden", "4", "--steps", "64", "--logs", "2"]
-
-
-@config
-class GearAndPush:
-    """One step: the gear 2 is worth 1, and so is a push of 0.5 within -2 to 2."""
-
-    spec = Spec(Box((1,), 0.0, 1.0), Hybrid((3,), Box((1,), -2.0, 2.0)))
-
-    def reset(self, key):
-        return jnp.int32(0), jnp.ones(1)
-
-    def step(self, state, action, key):
-        reward = (action[0] == 2.0) + 1.0 - jnp.square(action[1] - 0.5)
-        return state, jnp.ones(1), jnp.float32(reward), jnp.bool_(True), jnp.bool_(False)
 
 
 QUICK = {"envs": 32, "hidden": (16,), "normalise_obs": False}
@@ -68,7 +54,7 @@ def test_algorithms_without_hybrid_actions_refuse_them_in_words():
             assert "\n" not in str(error)
     for name in ("dqn", "c51", "qr_dqn", "r2d2", "sac", "sac_discrete", "td3", "ddpg", "iql"):
         assert name in refused
-    assert not {"ppo", "a2c", "vpg", "trpo", "bc"} & set(refused)
+    assert not {"ppo", "a2c", "vpg", "trpo", "bc", "sac_hybrid"} & set(refused)
 
 
 def said(capsys, *words):
@@ -79,7 +65,7 @@ def said(capsys, *words):
 @pytest.mark.parametrize(
     ("algorithm", "env", "words"),
     [
-        ("sac", "Hybrid", "sac needs continuous actions with finite bounds"),
+        ("sac", "Hybrid", "sac takes no choices beside numbers: sac_hybrid does"),
         ("dqn", "Hybrid", "needs one discrete action"),
         ("dqn", "Choices", "needs one discrete action"),
         ("sac", "HalfOpen", "sac needs continuous actions with finite bounds"),
