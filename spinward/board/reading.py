@@ -172,14 +172,18 @@ def failure(shard: Path, run: Path) -> str:
 
 def is_running(path: Path) -> bool:
     """Whether a process holds the lock of one of a run's shards."""
-    for shard in files.numbered(path / "shards"):
-        try:
-            with files.opened(shard / "lock", path, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            continue
+    return any(held(shard / "lock", path) for shard in files.numbered(path / "shards"))
+
+
+def held(lock: Path, folder: Path) -> bool:
+    """Whether a process holds a lock in a folder."""
+    try:
+        with files.opened(lock, folder, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, DamagedFileError):
+        return False
     return False
 
 

@@ -17,10 +17,11 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from spinward.board import health, reading, views
+from spinward.board import health, reading, searches, views
 from spinward.board.curves import RunCurves
 from spinward.board.reading import RunRow
-from spinward.board.runs import Runs, readable
+from spinward.board.runs import readable, runs_of, searches_of
+from spinward.board.searches import SearchRow
 from spinward.errors import SpinwardError
 from spinward.people.guard import Guard, Places, Refused
 from spinward.people.handling import asset, endpoint, text
@@ -46,7 +47,7 @@ class BoardServer:
     ) -> None:
         from jinja2 import Environment, FileSystemLoader
 
-        self.runs, self.curves = Runs(folder), RunCurves()
+        self.runs, self.searches, self.curves = runs_of(folder), searches_of(folder), RunCurves()
         self.places, self.log = places, log
         self.link = SecretLink(token, cookie_of("board", folder.absolute()))
         self.templates = Environment(
@@ -59,7 +60,8 @@ class BoardServer:
         gets = {
             "/": self.list, "/enter": self.enter, "/static/{name}": self.asset,
             "/run/{run}": self.run, "/compare": self.compare, "/api/curve/{run}": self.curve,
-            "/video/{run}/{name}": self.video,
+            "/video/{run}/{name}": self.video, "/search/{search}": self.search,
+            "/trials/{search}": self.trials,
         }  # fmt: skip
         routes = [Route(path, endpoint(handler, self.log)) for path, handler in gets.items()]
         for name, post in {"session": self.sign_in, "leave": self.leave}.items():
@@ -105,7 +107,9 @@ class BoardServer:
             "total": len(rows), "running": sum(r.state == "running" for r in rows.values()),
             "bytes": sum(r.bytes for r in rows.values()), "free": free(self.runs.folder),
         }  # fmt: skip
-        words = {"rows": shown, "facts": facts, "sort": by, "filter": wanted}
+        words: dict[str, Any] = {"rows": shown, "facts": facts, "sort": by, "filter": wanted}
+        tuned = self.searches.rows()
+        words["searches"] = {k: r for k, r in tuned.items() if views.search_matches(r, wanted)}
         return self.page("list.html", folder=readable(str(self.runs.folder)), **words)
 
     def run(self, request: Request, body: Any) -> Response:
@@ -121,6 +125,15 @@ class BoardServer:
         words: dict[str, Any] = {"settings": config, "warnings": list(warnings)}
         words |= {"videos": views.videos(row.path), "texts": views.texts(row.path)}
         return self.page("run.html", key=key, row=row, speed=views.speed(row), **words)
+
+    def search(self, request: Request, body: Any) -> Response:
+        """The trials of a search, and what it answers."""
+        if not self.link.known(request):
+            return RedirectResponse("/enter", 303)
+        key = request.path_params["search"]
+        row = self.search_row(key)
+        shown = searches.picture(row.path) is not None
+        return self.page("search.html", key=key, row=row, picture=shown)
 
     def compare(self, request: Request, body: Any) -> Response:
         """The curves of several runs, and the settings in which they differ."""
@@ -138,6 +151,12 @@ class BoardServer:
         row = self.runs.row(key)
         if row is None:
             raise Refused(404, "no such run")
+        return row
+
+    def search_row(self, key: str) -> SearchRow:
+        row = self.searches.row(key)
+        if row is None:
+            raise Refused(404, "no such search")
         return row
 
     # Parts of pages
@@ -160,20 +179,34 @@ class BoardServer:
         path = views.videos(row.path).get(name)
         if path is None:
             raise Refused(404, "no such video")
-        file = files.opened(path, row.path, "rb")
+        return sent(path, row.path, views.VIDEOS[path.suffix.lower()])
 
-        def content() -> Iterator[bytes]:
-            with file:
-                while part := file.read(CHUNK):
-                    yield part
-
-        return StreamingResponse(content(), media_type=views.VIDEOS[path.suffix.lower()])
+    def trials(self, request: Request, body: Any) -> Response:
+        """The picture of a search's trials."""
+        self.require(request)
+        row = self.search_row(request.path_params["search"])
+        path = searches.picture(row.path)
+        if path is None:
+            raise Refused(404, "no such picture")
+        return sent(path, row.path, "image/png")
 
     def asset(self, request: Request, body: Any) -> Response:
         name = request.path_params["name"]
         if name in ASSETS:
             return asset(WEB, ASSETS, name)
         return asset(PEOPLE_WEB, PEOPLE_ASSETS, name)
+
+
+def sent(path: Path, folder: Path, kind: str) -> Response:
+    """A file of a folder, in chunks."""
+    file = files.opened(path, folder, "rb")
+
+    def content() -> Iterator[bytes]:
+        with file:
+            while part := file.read(CHUNK):
+                yield part
+
+    return StreamingResponse(content(), media_type=kind)
 
 
 def free(folder: Path) -> int:

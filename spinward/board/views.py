@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from spinward.board import reading
 from spinward.board.reading import RunRow
 from spinward.board.runs import digest, readable
+from spinward.board.searches import SearchRow
 from spinward.report.named import named
 from spinward.store import files, text_points
 from spinward.store.headline import of_points
@@ -42,6 +44,11 @@ def matches(row: RunRow, words: str) -> bool:
     """Whether a row has all words in what it says of its run."""
     said = f"{readable(row.path.name)} {row.algorithm} {row.env} {row.reward} {row.state}"
     return all(word in said.casefold() for word in words.casefold().split())
+
+
+def search_matches(row: SearchRow, words: str) -> bool:
+    said = f"{readable(row.path.name)} tune {row.algorithm} {row.env} {row.state}".casefold()
+    return all(word in said for word in words.casefold().split())
 
 
 def settings(path: Path) -> dict[str, str]:
@@ -142,7 +149,7 @@ def ago(when: float, now: float | None = None) -> str:
 
 def number(value: float | None) -> str:
     """A number as people write it."""
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) <= sys.float_info.max:  # a whole number may be any
         return "–"  # noqa: RUF001
     if value == round(value) and abs(value) < 1e9:
         return f"{value:,.0f}"

@@ -9,16 +9,22 @@ from spinward.errors import SettingsError
 
 
 def run(words: list[str]) -> int:
-    parser = Parser("board", "Open a page of all runs of a folder: states, curves, videos.")
+    parser = Parser("board", "Open a page of a folder's runs and searches: states, curves, videos.")
     parser.add_argument("folder", nargs="?", default="runs", help="the folder that holds the runs")
     parser.add_argument("--port", type=int, default=8601, help="0: any that is free")
     ask = parser.read(words)
+    from spinward.tuning.reading import QUESTION
+
     folder = Path(ask.folder)
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}; expected one that holds runs")
     if (folder / "config.json").is_file():
         raise SettingsError(
             f"{folder} is a run; give the folder that holds it: spinward board {folder.parent}"
+        )
+    if (folder / QUESTION).is_file():
+        raise SettingsError(
+            f"{folder} is a search; give the folder that holds it: spinward board {folder.parent}"
         )
     from spinward.board.server import BoardServer
     from spinward.people import serving

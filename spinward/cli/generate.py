@@ -15,10 +15,13 @@ def run(words: list[str]) -> int:
         parser.error("--best-of keeps one completion of each prompt; leave out --count")
     if (ask.chat or ask.system) and not ask.prompt:
         parser.error("--chat needs what the user says: give it with --prompt")
+    from spinward.store.files import check_new_file
+
+    if ask.out:  # before anything is written, which may take long
+        check_new_file(Path(ask.out))
     from spinward.evaluation.best_of_n import divergence
     from spinward.networks.sampling import Sampling
     from spinward.run.generate import generate
-    from spinward.store.files import write_atomically
 
     sampling = Sampling(ask.temperature, ask.top_k, ask.top_p)
     count = ask.best_of or ask.count
@@ -30,12 +33,7 @@ def run(words: list[str]) -> int:
         answers = [a._replace(completions=a.completions[:1]) for a in answers]
         say(f"best of {count}: at most {divergence(count):.3f} nats from the model itself")
     if ask.out:
-        rows = [
-            {"prompt": a.prompt, "completions": [c.text for c in a.completions]} for a in answers
-        ]
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-        write_atomically(Path(ask.out), ("\n".join(lines) + "\n").encode())
-        print(f"{len(rows):,} prompts: {ask.out}")
+        write(answers, ask)
         return 0
     if ask.json:
         texts = [(a.prompt, [c._asdict() for c in a.completions]) for a in answers]
@@ -47,6 +45,19 @@ def run(words: list[str]) -> int:
         for completion in answer.completions:
             show(answer.prompt, completion)
     return 0
+
+
+def write(answers: list[Any], ask: argparse.Namespace) -> None:
+    """Writes the file of the prompts with their completions."""
+    from spinward.store.files import write_atomically
+
+    rows = [{"prompt": a.prompt, "completions": [c.text for c in a.completions]} for a in answers]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    write_atomically(Path(ask.out), ("\n".join(lines) + "\n").encode())
+    if ask.json:
+        print_json({"path": ask.out, "prompts": len(rows)})
+    else:
+        print(f"{len(rows):,} prompts: {ask.out}")
 
 
 def make_parser() -> Parser:
@@ -68,7 +79,7 @@ def make_parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--older", action="store_true", help=OLDER)
     parser.add_argument(
-        "--out", default="", help="write JSON lines of prompts and completions to this file"
+        "--out", default="", help="write JSON lines of prompts and completions to this new file"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser

@@ -8,6 +8,8 @@ from typing import Any
 from spinward import interrupts
 from spinward.cli.parser import Parser, say
 
+ACTS = ("texts", "export", "add", "people", "leave_out", "count_again", "password")
+
 
 def make_parser() -> Parser:
     parser = Parser("label", "Open a page on which people compare clips of a run, or texts.")
@@ -40,20 +42,27 @@ def make_parser() -> Parser:
 
 
 def run(words: list[str]) -> int:
-    ask = make_parser().read(words)
+    parser = make_parser()
+    ask = parser.read(words)
+    given = [name for name in ACTS if getattr(ask, name)]
+    if len(given) > 1:
+        first, second = (f"--{name.replace('_', '-')}" for name in given[:2])
+        parser.error(f"{first} and {second} are two commands: give one of them at a time")
     from spinward.people import database as databases
+    from spinward.people import texts
 
-    run = Path(ask.run)
-    if ask.texts:
+    run, questions = Path(ask.run), None
+    if ask.texts:  # read before anything is made
+        questions = texts.of_file(Path(ask.texts), say)
         run.mkdir(parents=True, exist_ok=True)
     opened = databases.of_run(run, create=bool(ask.texts))
     try:
-        return act(opened, ask)
+        return act(opened, ask, questions)
     finally:
         opened.close()
 
 
-def act(database: Any, ask: argparse.Namespace) -> int:
+def act(database: Any, ask: argparse.Namespace, questions: Any) -> int:
     """Does what was asked for; without anything, serves the page."""
     from spinward.people import accounts, exchange, texts
 
@@ -74,8 +83,8 @@ def act(database: Any, ask: argparse.Namespace) -> int:
             people = accounts.Accounts(database)
             people.give_password(people.named(name), getpass.getpass(f"password of {name}: "))
     else:
-        if ask.texts:
-            count = texts.ask(database, Path(ask.texts), say=say)
+        if questions is not None:
+            count = texts.ask(database, questions)
             say(f"{count:,} new questions from {ask.texts}")
         serve(database, ask)
     return 0

@@ -15,7 +15,7 @@ COMMANDS = {
     "play": "play a game against a run's agent, in the terminal",
     "tournament": "rate the players of a game by matches",
     "plot": "draw learning curves, or print them as a table",
-    "board": "open a page of all runs of a folder",
+    "board": "open a page of all runs and searches of a folder",
     "label": "open a page on which people compare clips or texts",
     "generate": "let a language model write",
     "export": "write a run's policy or language model for use elsewhere",

@@ -9,7 +9,9 @@ from spinward import interrupts
 from spinward.cli.parser import OLDER, Parser, say
 from spinward.errors import SettingsError
 
-STEPS = 10_000  # of a policy, where none are asked for
+OF_POLICY = ("steps", "explore", "trust", "older")  # flags
+OF_PERSON = ("fps", "keys", "idle", "reach", "task", "player", "unfinished", "port")
+ADD = "of a person who plays: add --human"
 
 
 def make_parser() -> Parser:
@@ -21,7 +23,7 @@ def make_parser() -> Parser:
                         "--human of the first episode")  # fmt: skip
     parser.add_argument("--licence", default="", help="of the data, for the card")
     policy = parser.add_argument_group("of a run's policy")
-    policy.add_argument("--steps", type=int, default=0, help=f"transitions; {STEPS:,} if not said")
+    policy.add_argument("--steps", type=int, default=10_000, help="transitions")
     policy.add_argument("--explore", action="store_true", help="act as in training")
     policy.add_argument("--trust", action="store_true", help="run code of the run's own")
     policy.add_argument("--older", action="store_true", help=OLDER)
@@ -43,26 +45,27 @@ def make_parser() -> Parser:
 
 
 def run(words: list[str]) -> int:
-    ask = make_parser().read(words)
+    parser = make_parser()
+    ask = parser.read(words)
+    for flag in OF_POLICY if ask.human else OF_PERSON:
+        if getattr(ask, flag) != parser.get_default(flag):
+            whose = "of a run's policy; a person plays as long as they do"
+            raise SettingsError(f"--{flag} is {whose if ask.human else ADD}")
     if ask.human:
         return by_a_person(ask)
-    if ask.own["env"] or ask.keys or ask.idle is not None:
-        raise SettingsError("--env.KEY, --keys and --idle are of a person who plays: add --human")
+    if ask.own["env"]:
+        raise SettingsError(f"--env.{min(ask.own['env'])} is {ADD}")
     from spinward.run.recording import record
     from spinward.run.run import load
 
     read = load(ask.run, ask.trust, ask.older)
-    steps = ask.steps or STEPS
-    rows = record(read, Path(ask.out), steps, ask.seed, ask.explore, ask.licence)
+    rows = record(read, Path(ask.out), ask.steps, ask.seed, ask.explore, ask.licence)
     print(f"{rows:,} transitions: {ask.out}")
     return 0
 
 
 def by_a_person(ask: argparse.Namespace) -> int:
     """Serves the page until it is closed."""
-    for flag in ("steps", "explore", "trust", "older"):
-        if getattr(ask, flag):
-            raise SettingsError(f"--{flag} is of a run's policy; a person plays as long as they do")
     if not 0.0 <= ask.fps <= 60.0:
         raise SettingsError(f"--fps {ask.fps:g} must be between 0 and 60")
     if not 0 <= ask.seed < 2**31:

@@ -109,7 +109,7 @@ def experiment_of(kind: Any, ask: argparse.Namespace, choice: Any) -> Any:
 
 def of_trial(line: dict[str, Any]) -> str:
     """A line on a trial."""
-    from spinward.tuning.folder import score
+    from spinward.tuning.reading import score
 
     outcome = line["reason"] or f"{score(line):.4g}"
     return f"trial {line['number']}: {listed(settings.from_json(line['settings']))}: {outcome}"
@@ -161,7 +161,7 @@ def checked_on_others(answer: dict[str, Any]) -> list[str]:
 
 def all_alike(trials: list[dict[str, Any]]) -> bool:
     """Whether there are several trials, and all have one score."""
-    from spinward.tuning.folder import score
+    from spinward.tuning.reading import score
 
     return len(trials) > 1 and len({score(line) for line in trials}) == 1
 

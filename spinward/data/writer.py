@@ -13,7 +13,7 @@ import numpy as np
 from spinward.data import card, index
 from spinward.data.card import Card
 from spinward.data.layout import OBS, SEGMENT, STATE, WHERE, Layout, states
-from spinward.errors import DamagedFileError, SettingsError
+from spinward.errors import DamagedFileError
 from spinward.store import files
 
 FILE = "store.jsonl"
@@ -143,8 +143,7 @@ def created(path: Path) -> Iterator[Path]:
     Raises:
         SettingsError: there is something of this name.
     """
-    if path.exists() or path.is_symlink():
-        raise SettingsError(f"{path} exists; choose another name, or remove it")
+    files.check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.temporary(path) as folder:
         folder.mkdir()

@@ -90,8 +90,9 @@ def rewarded(
 
     def one_seed(agent: Any, reward_state: Any, key: Key) -> Array:
         act = partial(algorithm.act, agent, explore=explore)
-        _, batch, _ = source.collect((), Policy(act, partial(algorithm.memory, agent)), key)
-        _, batch, _ = reward.label(reward_state, batch, key)
+        k_collect, k_label = jax.random.split(key)
+        _, batch, _ = source.collect((), Policy(act, partial(algorithm.memory, agent)), k_collect)
+        _, batch, _ = reward.label(reward_state, batch, k_label)
         return batch.reward.sum(0)
 
     return jax.vmap(one_seed)(agent, reward_state, keys)
@@ -105,6 +106,7 @@ def written_once(
     rewards that they are trained on."""
     source = Generation(task, count, algorithm.rollout)
     policy = Policy(partial(algorithm.act, agent), partial(algorithm.memory, agent))
-    _, batch, _ = source.collect((), policy, key)
-    labelled: Transition = reward.label(reward_state, batch, key)[1]
+    k_collect, k_label = jax.random.split(key)
+    _, batch, _ = source.collect((), policy, k_collect)
+    labelled: Transition = reward.label(reward_state, batch, k_label)[1]
     return labelled

@@ -8,6 +8,7 @@ the cart leaves the track. Policies are scored in CartPole-v1, whose episodes en
 have the same demonstrations; cloning, policies, clips and comparisons are of each seed.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def leaning(obs: Array) -> Array:
 def run(scale: str, seeds: int | None, out: Path) -> Reproduction:
     count, steps = seeds or SEEDS[scale], STEPS[scale]
     data = data_of(EndlessCartPole(), leaning, DEMO_STEPS, seed=first_seed())
-    path = recorded(data, out / "demonstrations")
+    path = recorded(data, out)
     demos = DataChoice(str(path), held_out=0.0)
     copy = trained(BC(), ENV, COPY, count, out, "clone", data=demos, shards=1)
     runs = arms(steps, count, out, path, copy)
@@ -95,14 +96,16 @@ def arms(steps: int, seeds: int, out: Path, demos: Path, copy: Run) -> dict[str,
     }
 
 
-def recorded(data: Data, path: Path) -> Path:
-    """The demonstrations as a data set."""
+def recorded(data: Data, out: Path) -> Path:
+    """The demonstrations as a data set in `out`, named by the seed and by what they hold."""
     steps: Any = data.steps
     names = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
     fields = {name: np.asarray(getattr(steps, name)) for name in names}
     last = np.flatnonzero(steps.done)
     place = np.concatenate([[0], last[:-1] + 1])
     spec = data.spec
+    digest = hashlib.sha256(b"".join(fields[name].tobytes() for name in names)).hexdigest()
+    path = out / f"demonstrations-{first_seed()}-{digest[:8]}"
     about = Card(spec.obs, spec.action, "a controller that is wrong about the vertical", ENV)
     if not path.exists():
         writer.write(path, about, fields, last, layout=layout_of(spec, {}), origin=0, place=place)

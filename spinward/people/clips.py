@@ -46,11 +46,11 @@ class LabelledClips:
         return Comparisons(*whole)
 
     def first(self, number: int) -> list[Clip]:
-        """The clips of the first policy of a seed, in the order of the questions about them."""
+        """The clips of the first policy of a seed that questions were about, in their order."""
         rows = self.database.rows(
-            "SELECT items FROM question WHERE seed = ? AND iteration = 0 AND repeats IS NULL "
-            "ORDER BY id",
-            number,
+            "SELECT items FROM question WHERE seed = ? AND repeats IS NULL AND iteration = "
+            "(SELECT min(iteration) FROM question WHERE seed = ?) ORDER BY id",
+            *(number, number),
         )
         items = dict.fromkeys(item for row in rows for item in json.loads(row["items"]))
         return [self.clip(item) for item in items]

@@ -1,5 +1,6 @@
 """Which key of a page means which action: for one choice, and for one or two numbers."""
 
+import re
 import string
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from spinward.people.guard import Refused
 ARROWS = {"left": "ArrowLeft", "right": "ArrowRight", "up": "ArrowUp", "down": "ArrowDown"}
 NAMED = {**ARROWS, "space": " "}  # keys that are named by a word, as browsers call them
 WORDS = {**ARROWS, "fire": " ", "press": " "}  # what choices are called: their keys
-PLAIN = string.digits[1:] + "0" + string.ascii_lowercase  # keys of choices without a name
+PLAIN = tuple(string.digits[1:] + "0" + string.ascii_lowercase)  # keys of choices without a name
 AXES = (("ArrowLeft", "ArrowRight"), ("ArrowDown", "ArrowUp"))  # less and more, of each number
 
 
@@ -69,6 +70,8 @@ def controls_of(
             f"actions of {type(space).__name__} have no keys: expected one choice, or one or two "
             "numbers"
         )
+    if reach != 1.0:
+        raise SettingsError(f"--reach {reach:g} is of numbers; these actions are choices")
     if idle is not None and not 0 <= idle < space.n:
         raise SettingsError(f"--idle {idle} must be 0 to {space.n - 1}")
     if len(names) != space.n:
@@ -106,15 +109,17 @@ def usual(names: tuple[str, ...]) -> dict[str, int]:
 
 def given(keys: str, choices: int) -> dict[str, int]:
     """The keys of an argument such as `left=0,right=1,x=2`."""
-    pairs = {}
+    pairs: dict[str, int] = {}
     for word in filter(None, (x.strip() for x in keys.split(","))):
         key, _, action = word.rpartition("=")
-        if not (action.isascii() and action.isdigit() and int(action) < choices):
+        if not re.fullmatch("[0-9]{1,9}", action) or int(action) >= choices:
             raise SettingsError(f"--keys {word}: expected KEY=ACTION, with 0 to {choices - 1}")
         name = NAMED.get(key.lower(), key.lower())
-        if name not in PLAIN and name not in NAMED.values():
+        if name not in (*PLAIN, *NAMED.values()):
             near = nearest(key, list(NAMED))
             hint = f"; did you mean {near[0]}?" if near else f", or {', '.join(NAMED)}"
             raise SettingsError(f"--keys {word}: expected a digit or a letter{hint}")
+        if name in pairs:
+            raise SettingsError(f"--keys {word}: {key} is there twice; a key means one action")
         pairs[name] = int(action)
     return pairs

@@ -15,26 +15,26 @@ import jax
 import numpy as np
 
 from spinward.core import Key, TrainState, replace
+from spinward.people import critic_reset, demonstrations, filming, held_out, pictures, teachers
 from spinward.people import database as databases
-from spinward.people import demonstrations, filming, held_out, pictures, teachers
 from spinward.people.accounts import Accounts
 from spinward.people.clips import LabelledClips, totals_of
 from spinward.people.filming import Clip, Scene
 from spinward.people.labels import Label, Labels
 from spinward.people.schedule import AskingPlan, batches, wanted
 from spinward.programs.seeds import compiled
-from spinward.rewards.preferences import PEOPLE, Preferences, PreferenceState
+from spinward.rewards.preferences import LEAST, PEOPLE, Preferences, PreferenceState
 
 POOL = 2.0  # clips filmed for each question
-LEAST = 8  # labels before the first fit
 
 
 class Cycle:
     """The hook of one shard of a run."""
 
     def __init__(self, reward: Preferences, algorithm: Any, env: Any, name: str, plan: AskingPlan,
-                 run: Path) -> None:  # fmt: skip
+                 run: Path, spec: Any = None) -> None:  # fmt: skip
         self.reward, self.plan, self.run = reward, plan, run
+        self.spec = spec or env.spec  # that agents are made for
         self.scene = Scene(algorithm, env, None, name)
         self.database = databases.of_run(run, create=True)
         self.labels = Labels(self.database)
@@ -72,9 +72,23 @@ class Cycle:
         if all(new is None for new in fitted):
             return state
         rewards = [of(state.reward, s) if new is None else new for s, new in enumerate(fitted)]
-        return replace(state, reward=jax.tree.map(lambda *x: np.stack(x), *rewards))
+        agents, before = state.agent, np.asarray(state.reward.fits)
+        for s, new in enumerate(fitted if self.reward.reset_critic else ()):
+            if new is not None and before[s] == 0 < int(new.fits):
+                key = self.key(s, 13, iteration)
+                agents = critic_reset.reset(agents, self.scene.algorithm, self.spec, s, key)
+        rewards = jax.tree.map(lambda *x: np.stack(x), *rewards)
+        return replace(state, agent=agents, reward=rewards)
+
+    def key(self, seed: int, use: int, iteration: int) -> Key:
+        key = jax.random.fold_in(jax.random.PRNGKey(self.plan.seed + seed), use)
+        return jax.random.fold_in(key, iteration)
 
     def close(self, finished: bool) -> None:
+        for seed in range(self.plan.seed, self.plan.seed + self.plan.seeds) if finished else ():
+            if not self.database.number("SELECT max(labels) FROM progress WHERE seed = ?", seed):
+                few = f"{len(self.labels.labels(seed=seed))} labels are too few to learn one from"
+                print(f"spinward: warning: seed {seed} had no reward: {few}", file=sys.stderr)
         self.database.note(state="finished" if finished else "stopped")
         self.database.close()
 
@@ -91,8 +105,7 @@ class Cycle:
         here = self.database.number(f"{asked} = ?", number, iteration)
         count = self.wanted(iteration) - before
         if here < count:
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(number), 7), iteration)
-            self.ask(state, iteration, seed, count, key)
+            self.ask(state, iteration, seed, count, self.key(seed, 7, iteration))
 
     def ask(self, state: TrainState, iteration: int, seed: int, count: int, key: Key) -> None:
         """Films clips of a seed's policy, and asks so many questions about them."""
@@ -194,7 +207,8 @@ class Cycle:
         labels = self.labels.labels(seed=number, upto=last)[-self.reward.labels :]
         kept, held = held_out.split(self.reward, labels, number)
         new: PreferenceState | None = None
-        if last != int(before.last) and len(kept) >= min(LEAST, self.reward.labels):
+        enough = max(1, min(LEAST, self.reward.labels - len(held)))
+        if last != int(before.last) and len(kept) >= enough:
             new = self.fit(before, kept, iteration, number, self.demos)
             new = replace(new, last=np.int32(last))
             if len(held) >= LEAST:
@@ -235,7 +249,7 @@ class Cycle:
     ) -> PreferenceState:
         """The state with scores of new clips of a seed's policy, by both predictors."""
         r, number = self.reward, self.plan.seed + seed
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(number), 11), iteration)
+        key = self.key(seed, 11, iteration)
         scene = self.scene._replace(agent=of(state.agent, seed))
         clips = filming.film(scene, key, r.keep_out_clips, r.segment, False)
         first = self.clips.first(number)
@@ -271,12 +285,12 @@ def of(tree: Any, seed: int) -> Any:
 
 
 def hook(
-    reward: Any, algorithm: Any, env: Any, name: str, plan: AskingPlan, run: Path
+    reward: Any, algorithm: Any, env: Any, name: str, plan: AskingPlan, run: Path, spec: Any = None
 ) -> Cycle | None:
     """The hook that a run's reward needs; None for a reward that asks nobody."""
     if not isinstance(reward, Preferences):
         return None
-    cycle = Cycle(reward, algorithm, env, name, plan, run)
+    cycle = Cycle(reward, algorithm, env, name, plan, run, spec)
     if reward.teacher != PEOPLE:
         Accounts(cycle.database, time.time()).named(cycle.program)
     return cycle

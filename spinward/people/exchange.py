@@ -4,6 +4,7 @@ public preference data."""
 import base64
 import binascii
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ def export(database: Database, path: Path, layout: str = "all") -> int:
     response, and reads back as it was; the other layouts hold decisive labels of texts.
 
     Raises:
-        SettingsError: there is no such layout.
+        SettingsError: there is no such layout, or the path is no ordinary file, or is that of the
+            answers themselves.
     """
     if layout not in LAYOUTS:
         raise SettingsError(f"layout={layout!r} must be one of {', '.join(LAYOUTS)}")
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise SettingsError(f"{path} is no ordinary file: choose another name")
+    if path.absolute() == database.path.absolute():
+        raise SettingsError(f"{path} holds the answers themselves: choose another name")
     rows = everything(database) if layout == "all" else preferences(database, layout)
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     write_atomically(path, "".join(line + "\n" for line in lines).encode())

@@ -146,12 +146,13 @@ class PlayServer(PrivatePage):
         self.result = f"{KEPT}: {why}"
 
     def guarded(self, act: Callable[[], Any]) -> Any:
-        """What the environment answers. Where it fails, the episode ends half-way."""
+        """What the environment answers. Where it fails, the episode is over, even half-way."""
         try:
             return act()
         except Exception as error:
             if self.episode is not None and not self.episode.over:
                 self.leave_episode(keep=bool(self.episode.rows))
+            self.episode = None
             why = (str(error).splitlines() or [""])[0]
             raise SettingsError(
                 f"{self.game.name} failed: {type(error).__name__}: {why:.200}; the episode is "
@@ -176,11 +177,7 @@ class PlayServer(PrivatePage):
 
     def frame(self) -> str:
         """The picture of the present state, as PNG in base 64."""
-        from PIL import Image
-
-        data = io.BytesIO()
-        Image.fromarray(np.asarray(self.env.render())).save(data, "PNG", compress_level=1)
-        return base64.b64encode(data.getvalue()).decode()
+        return base64.b64encode(self.guarded(lambda: png(self.env.render()))).decode()
 
     def close(self, keep: bool) -> None:
         """Ends an episode that is half-way, and completes the data set."""
@@ -190,12 +187,23 @@ class PlayServer(PrivatePage):
                 self.leave_episode(keep and bool(self.episode.rows))
                 self.say(f"the last episode is {self.result}")
             self.log.finish()
-            self.env.close()
+            try:
+                self.guarded(self.env.close)
+            except SettingsError as error:  # what was played is kept all the same
+                self.say(str(error))
 
         try:
             self.worker.submit(closed).result()
         finally:
             self.worker.shutdown()
+
+
+def png(picture: Any) -> bytes:
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(data, "PNG", compress_level=1)
+    return data.getvalue()
 
 
 def finite(result: tuple[Any, float, bool, bool]) -> tuple[Any, float, bool, bool]:

@@ -1,6 +1,5 @@
 """One environment that a person plays, and the data set of the episodes that are kept."""
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -107,8 +106,7 @@ class EpisodeLog:
     folder is made with the first."""
 
     def __init__(self, path: Path, about: Card) -> None:
-        if os.path.lexists(path):
-            raise SettingsError(f"{path} exists; choose another name, or remove it")
+        files.check_new(path)
         self.path, self.about = path, about
         self.layout = layout_of(about.spec, {})
         self.writer: Writer | None = None

@@ -23,11 +23,17 @@ def wanted(reward: Preferences, plan: AskingPlan, iteration: int) -> int:
     """Questions to have asked each seed before an iteration, by a rate proportional to c / (T + c)
     (Christiano et al., 2017). Within a round their number stays the same."""
     rounds = min(reward.rounds, plan.points)
-    progress = math.floor(rounds * iteration / plan.iterations) / rounds
+    start = min(reward.unsupervised, rounds - 1)
+    asking = math.floor(rounds * iteration / plan.iterations) - start
+    if asking < 0:
+        return 0
+    progress = asking / rounds
     first = round(reward.initial_share * reward.labels)
     if reward.halving_share == 0.0:
         return reward.labels
-    last = (rounds - 1) / rounds  # of the run: the last round that can still be learned from
+    last = (
+        rounds - 1 - start
+    ) / rounds  # of the run: the last round that can still be learned from
     due = 1.0
     if last:
         due = math.log1p(progress / reward.halving_share) / math.log1p(last / reward.halving_share)

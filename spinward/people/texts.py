@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spinward.errors import SettingsError
 from spinward.language import row_files
@@ -13,12 +13,17 @@ from spinward.people.labels import MOST, Labels
 LONGEST = 100_000  # characters of a text
 
 
-def ask(
-    database: Database, path: Path, overlap: int = 1, say: Callable[[str], None] = lambda line: None
-) -> int:
-    """Asks about each prompt of a file, and returns the number of new questions. A row has a
-    `prompt` and a list of `completions`, or rows of one prompt have a `completion` each. A prompt
-    whose completions are all the same is passed over; `say` gets how many there are.
+class TextQuestions(NamedTuple):
+    """What a file asks about."""
+
+    name: str  # of the file
+    answers: dict[str, list[str]]  # to each prompt, all different
+
+
+def of_file(path: Path, say: Callable[[str], None] = lambda line: None) -> TextQuestions:
+    """The questions of a file. A row has a `prompt` and a list of `completions`, or rows of one
+    prompt have a `completion` each. A prompt whose completions are all the same is passed over;
+    `say` gets how many there are.
 
     Raises:
         SettingsError: a row has no prompt or completion, or a prompt has only one, or none has two
@@ -34,18 +39,24 @@ def ask(
                if len(given) == 1 or len(set(given)) > 1}  # fmt: skip
     if not several and answers:
         raise SettingsError(f"{path}: the answers to each prompt are all the same")
+    for prompt, completions in several.items():
+        if not 2 <= len(completions) <= MOST:
+            raise SettingsError(
+                f"{path}: expected 2 to {MOST} different answers to each prompt, found "
+                f"{len(completions)} to {prompt[:40]!a}"
+            )
     if same := len(answers) - len(several):
         say(f"passed over {same:,} prompts whose answers are all the same")
+    return TextQuestions(path.name, several)
+
+
+def ask(database: Database, questions: TextQuestions, overlap: int = 1) -> int:
+    """Asks about each prompt, and returns the number of new questions."""
     labels = Labels(database)
     before = database.number("SELECT count(*) FROM question")
     with database.writing(durable=True):
-        for number, (prompt, completions) in enumerate(several.items()):
-            if not 2 <= len(completions) <= MOST:
-                raise SettingsError(
-                    f"{path}: expected 2 to {MOST} different answers to each prompt, found "
-                    f"{len(completions)} to {prompt[:40]!a}"
-                )
-            origin = f"{path.name}:{number}:{prompt[:100]}"
+        for number, (prompt, completions) in enumerate(questions.answers.items()):
+            origin = f"{questions.name}:{number}:{prompt[:100]}"
             items = tuple(
                 labels.add_item("text", f"{origin}:{i}", text.encode())
                 for i, text in enumerate(completions)

@@ -20,13 +20,15 @@ NATURE = {  # Mnih et al., 2015, as Dopamine's dqn_nature.gin has it
     "huber": 1.0,
 }
 
-# Where steps are few, each is worth an update of its own, and of more samples.
+# Where steps are few, each is worth an update of its own, and values have to move quickly: large
+# steps, which shrink to 0, and a target that follows sooner; docs/log.md.
 FEW_STEPS = {
     **CLASSIC,
     "envs": 8,
     "updates": 8,
-    "batch": 128,
-    "hidden": (128, 128),
+    "batch": 64,
+    "lr": 4e-3,
+    "tau": 0.01,
     "activation": "relu",
 }
 

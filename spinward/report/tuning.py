@@ -7,7 +7,7 @@ from typing import Any
 
 from spinward.report.plot import LIGHT, PALETTE
 from spinward.store.files import write_atomically
-from spinward.tuning import folder
+from spinward.tuning import reading
 from spinward.tuning.search import Tuning
 
 COLUMNS = 3  # of panels
@@ -35,7 +35,7 @@ def figure(tuning: Tuning) -> Any:
         scatter(axes, name, values, trials)
     for axes in list(panels)[len(space) :]:
         axes.set_visible(False)
-    lost = sum(not math.isfinite(folder.score(line)) for line in trials)
+    lost = sum(not math.isfinite(reading.score(line)) for line in trials)
     without = f", {lost} without a score" if lost else ""
     picture.suptitle(
         f"{len(trials)} trials{without}", x=0.01, ha="left", fontsize=11, color=LIGHT.ink
@@ -55,7 +55,7 @@ def scatter(axes: Any, name: str, values: str, trials: list[dict[str, Any]]) -> 
         colour = PALETTE[1] if line["number"] == 0 else PALETTE[0]
         seeds = [x for x in line["per_seed"] if x is not None]
         axes.plot([at] * len(seeds), seeds, ".", color=colour, alpha=0.25, markersize=3)
-        axes.plot([at], [folder.score(line)], "o", color=colour, markersize=5)
+        axes.plot([at], [reading.score(line)], "o", color=colour, markersize=5)
     if values.endswith(":log"):
         axes.set_xscale("log")
     if not interval:

@@ -3,7 +3,8 @@ al., 2018, arXiv:1811.06521; for replayed steps Lee et al., 2021, arXiv:2106.050
 
 Departs from the papers: each label is drawn into each member's training set a Poisson number of
 times, so that a label that was held out stays held out while labels are added (Oza and Russell,
-2001); vectors are scaled by the statistics of the labelled clips before the first fit.
+2001); vectors are scaled by the statistics of the labelled clips before the first fit; in PEBBLE's
+unsupervised start, neighbours are those in the batch, not in the whole replay.
 """
 
 from functools import partial
@@ -30,6 +31,7 @@ from spinward.core import (
 from spinward.errors import SettingsError
 from spinward.learning.steps import Learner, adam, descend
 from spinward.losses.preference import noisy_comparison
+from spinward.networks.neighbours import spread_of_states
 from spinward.networks.normaliser import ObsNormaliser
 from spinward.networks.predictor import RewardPredictor
 
@@ -38,6 +40,7 @@ TEACHERS = (PEOPLE, "oracle", "mistake", "noisy", "myopic", "skip", "equal", "ra
 QUERIES = ("disagreement", "random")
 SHOWS = ("pictures", "numbers")
 RAISE, LOWER = 1.5, 1.1  # held-out loss over training loss: above, below: more, less weight decay
+LEAST = 8  # labels before a predictor's first fit
 RATE = 1.001  # by which the weight decay changes with each gradient step (Ibarz et al., 2018)
 
 
@@ -85,6 +88,9 @@ class Preferences:
     labels: int = 700  # answers to ask for, over the whole run
     segment: int = 25  # steps of a clip
     initial_share: float = 0.25  # of the labels, asked before training starts
+    unsupervised: int = 0  # rounds before the first question, in which new states are the reward
+    neighbours: int = 5  # the nearest of a batch by which a state is new
+    reset_critic: bool = False  # when the learned reward takes the place of the first one
     halving_share: float = 0.5  # of the run, after which questions come half as often
     rounds: int = 10  # of questions while training
     wait: bool = True  # training waits for the answers; if not, it goes on with those there are
@@ -116,6 +122,28 @@ class Preferences:
                 raise SettingsError(
                     f"reward.{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
                 )
+        if self.halving_share and round(self.initial_share * self.labels) < 1:
+            raise SettingsError(
+                f"reward.initial_share={self.initial_share:g} of reward.labels={self.labels} is no "
+                "question before training starts, when the first clips are compared: raise one of "
+                f"them; --reward.initial-share {min(1.0, 1.0 / self.labels):.3g} asks one"
+            )
+        if not 0 <= self.unsupervised < self.rounds:
+            raise SettingsError(
+                f"reward.unsupervised={self.unsupervised} must be 0 to {self.rounds - 1}, so that "
+                f"questions are left for one of reward.rounds={self.rounds}"
+            )
+        if self.keep_out == 1:
+            raise SettingsError(
+                "reward.keep_out=1 keeps every answer out, so that the reward learns from none: "
+                "give 2 or more, or 0 to keep none out"
+            )
+        if self.labels < LEAST * self.keep_out:
+            raise SettingsError(
+                f"reward.labels={self.labels} are too few to keep one in {self.keep_out} out: the "
+                f"second predictor needs {LEAST} answers, which takes reward.labels="
+                f"{LEAST * self.keep_out}"
+            )
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -144,12 +172,14 @@ class Preferences:
     def label(
         self, state: PreferenceState, batch: Transition, key: Key, context: Context = ROLLOUT
     ) -> tuple[PreferenceState, Transition, Metrics]:
-        """Replaces every reward by the prediction; 0 before the first fit. No other part of the
+        """Replaces every reward by the prediction; before the first fit by 0, or in unsupervised
+        rounds by how far a state is from others. No other part of the
         loop sees the environment's own reward."""
         each = self.each(state, batch.obs, batch.action)
         shape = (-1,) + (1,) * (each.ndim - 1)
         normal = (each - state.mean.reshape(shape)) / state.std.reshape(shape)
-        reward = jnp.where(state.fits > 0, self.scale * normal.mean(0), 0.0)
+        start = self.newness(batch, context) if self.unsupervised else 0.0
+        reward = jnp.where(state.fits > 0, self.scale * normal.mean(0), start)
         own = {ENV_REWARD: reward} if ENV_REWARD in batch.extras else {}
         metrics = {
             "predicted_reward": (batch.weight * reward).sum() / jnp.maximum(batch.weight.sum(), 1),
@@ -161,6 +191,15 @@ class Preferences:
             metrics |= {"proxy_score": held.proxy, "held_out_score": held.score}
             metrics["held_out_labels"] = held.predictor.labels.astype(jnp.float32)
         return state, replace(batch, reward=reward, extras={**batch.extras, **own}), metrics
+
+    def newness(self, batch: Transition, context: Context) -> Array:
+        """How far each successor is from the others: of its replayed batch, or of the rollout."""
+        shape = batch.reward.shape
+        parts = [x.reshape(*shape, -1) for x in jax.tree.leaves(batch.next_obs)]
+        rows = jnp.concatenate([x.astype(jnp.float32) for x in parts], -1)
+        group = shape[-1] if context.replayed else -1
+        rows = rows.reshape(-1 if context.replayed else 1, group, rows.shape[-1])
+        return spread_of_states(jax.lax.stop_gradient(rows), self.neighbours).reshape(shape)
 
     def each(self, state: PreferenceState, obs: Obs, action: Array) -> Array:
         """The predictions [members, ...] of all members, before they are scaled."""

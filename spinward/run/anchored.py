@@ -4,6 +4,7 @@ from pathlib import Path
 
 from spinward.algorithms.lpg import LPG
 from spinward.core import replace
+from spinward.rewards.preferences import Preferences
 from spinward.rewards.reward_model_score import RewardModelScore
 from spinward.rewards.verifier import Verifier
 from spinward.run.config import require_readable
@@ -20,6 +21,8 @@ def anchored(experiment: Experiment) -> Experiment:
     other = experiment.evaluate_env
     if isinstance(reward, RewardModelScore):
         reward = replace(reward, run=absolute(reward.run))
+    if isinstance(reward, Preferences):
+        reward = replace(reward, demos=absolute(reward.demos))
     if isinstance(reward, Verifier):
         reward = replace(reward, function=code(reward.function))
     algorithm = experiment.algorithm

@@ -23,7 +23,7 @@ def asking(made: Assembled, shard: Experiment, run: Path) -> Iterator[Any]:
 
     iterations, every = shard.plan(made.stride)
     plan = AskingPlan(iterations, iterations // every, made.stride, shard.seed, shard.seeds)
-    cycle = hook(reward, made.algorithm, made.env, str(shard.env), plan, run)
+    cycle = hook(reward, made.algorithm, made.env, str(shard.env), plan, run, made.agent_spec)
     finished = False
     try:
         yield cycle

@@ -138,10 +138,8 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
             f"data={experiment.data}: a learned reward needs a policy to film; with --data.share "
             "below 1 the policy takes steps too"
         )
-    if reward.demos:
-        from spinward.people import demonstrations  # and data sets, which few runs need
-
-        demonstrations.opened_clips(reward, spec, str(experiment.env))
+    if reward.demos or reward.reset_critic:
+        check_parts(reward, algorithm, spec, str(experiment.env))
     if experiment.workers:
         raise SettingsError(f"workers={experiment.workers} cannot be used with reward preferences")
     if isinstance(want, Sequences) and reads_rewards(algorithm, spec):
@@ -158,6 +156,16 @@ def check_asking(experiment: Experiment, algorithm: Any, want: Want, env: Any, s
             from spinward.people import filming  # and Gymnasium, which few runs need
 
             filming.check_drawn(env, str(experiment.env))
+
+
+def check_parts(reward: Preferences, algorithm: Any, spec: Any, env: str) -> None:
+    """Raises SettingsError for demonstrations or critics that are not there."""
+    from spinward.people import critic_reset, demonstrations  # and data sets, which few runs need
+
+    if reward.reset_critic:
+        critic_reset.check(algorithm, spec)
+    if reward.demos:
+        demonstrations.opened_clips(reward, spec, env)
 
 
 def reads_rewards(algorithm: Any, spec: Any) -> bool:

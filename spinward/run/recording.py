@@ -17,9 +17,11 @@ from spinward.data.statistics import measured
 from spinward.data.store import opened
 from spinward.data.writer import Fields, Writer, created, ends
 from spinward.envs.recorded import require_env
+from spinward.errors import SettingsError
 from spinward.experience.material import collected
 from spinward.experience.vector import Vector
 from spinward.run.run import Run
+from spinward.store import files
 
 ENVS = 8
 NAMES = ("obs", "action", "reward", "terminated", "truncated", "next_obs")
@@ -30,7 +32,17 @@ def record(
 ) -> int:
     """Writes `steps` transitions of a seed's policy to a data set: of the greedy policy, or with
     `explore` of the one that trains. Where the policy tells the probabilities of its discrete
-    actions, they are a column."""
+    actions, they are a column.
+
+    Raises:
+        SettingsError: fewer than one step, a seed that the run has not, or a path that exists.
+    """
+    seeds = run.experiment.seeds
+    if steps < 1:
+        raise SettingsError(f"steps={steps} must be at least 1")
+    if not 0 <= seed < seeds:
+        raise SettingsError(f"seed={seed} must be 0 to {seeds - 1}: the run has {seeds}")
+    files.check_new(path)
     agents = run.agents()
     require_env(agents.env)
     agent = jax.tree.map(lambda x: x[seed], agents.agent)

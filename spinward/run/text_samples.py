@@ -2,6 +2,7 @@
 what changes is the policy."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ class TextSamples:
 
 
 def read_off(batch: Any, vocabulary: Any) -> list[TextSample]:
-    """The texts of steps [time, env], and the sum of the rewards of each."""
+    """The texts of steps [time, env], and the sum of the rewards of each; None where that is no
+    finite number, as where a function of the user's fails on a text. Training does not end for a
+    text that it does not learn from."""
     samples = []
     for env in range(batch.weight.shape[1]):
         acted = np.flatnonzero(batch.weight[:, env] > 0)
@@ -56,7 +59,8 @@ def read_off(batch: Any, vocabulary: Any) -> list[TextSample]:
         words = vocabulary.decode(answer[:-1] if ended else answer)
         prompt = vocabulary.decode([int(t) for t in asked if t != PAD])
         total = float(batch.reward[:, env].sum())
-        samples.append(TextSample(prompt[-LONGEST:], words[:LONGEST], round(total, 6)))
+        reward = round(total, 6) if math.isfinite(total) else None
+        samples.append(TextSample(prompt[-LONGEST:], words[:LONGEST], reward))
     return samples
 
 
@@ -64,4 +68,4 @@ def in_words(sample: TextSample) -> str:
     text = " ".join(f"{sample.prompt[-20:]} > {sample.completion}".split())
     short = text if len(text) <= 60 else text[:57] + "..."
     printable = "".join(c if c.isprintable() else "?" for c in short)
-    return f'"{printable}" {sample.reward:.3g}'
+    return f'"{printable}" {"-" if sample.reward is None else f"{sample.reward:.3g}"}'

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from spinward import interrupts
-from spinward.errors import DamagedFileError
+from spinward.errors import DamagedFileError, SettingsError
 
 TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp")  # .NAME.PROCESS.COUNT.tmp
 _count = itertools.count()
@@ -55,6 +55,22 @@ def temporary(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # the first error is the one to tell; the next save cleans up
             remove(name)
         interrupts.unfinished.discard(str(name.absolute()))
+
+
+def check_new(path: Path) -> None:
+    """Raises SettingsError where there is something of this name, if only a link."""
+    if os.path.lexists(path):
+        raise SettingsError(f"{path} exists; choose another name, or remove it")
+
+
+def check_new_file(path: Path) -> None:
+    """Raises SettingsError where a file of this name cannot be made without harm to another, or
+    not at all."""
+    check_new(path)
+    if not path.parent.is_dir():
+        raise SettingsError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"{path}: the folder {path.parent} may not be written to")
 
 
 def new_folder(folder: Path, contents: dict[str, bytes]) -> None:

@@ -65,7 +65,7 @@ NAMES = (
     (AT_LEAST_1, "envs rollout batch updates epochs minibatches capacity stack n_step every"),
     (AT_LEAST_1, "atoms quantiles heads group accumulate models imagined horizon trace latest"),
     (AT_LEAST_1, "memories neighbours policies predictions lives lifetime delay iterations tries"),
-    (AT_LEAST_0, "weight range ahead margin keep_out"),
+    (AT_LEAST_0, "weight range ahead margin keep_out unsupervised"),
     (AT_LEAST_1, "candidates samples real elites branch kept window critics"),
     (AT_LEAST_1, "bins plans expand failures starts particles"),
     (AT_LEAST_1, "patience width hidden layers embedding outputs slots context texts"),

@@ -25,6 +25,7 @@ from spinward.run.other_envs import env_choice_of, is_given
 from spinward.run.stopping import disk_errors, stopping
 from spinward.store import files, settings
 from spinward.tuning import folder as kept
+from spinward.tuning import reading
 from spinward.tuning.space import Space, distributions, params_of, settings_of, space_of
 from spinward.tuning.trial import Asked, Scoring, results, with_settings
 
@@ -64,12 +65,12 @@ class Tuning:
 
     @property
     def question(self) -> dict[str, Any]:
-        return kept.read_question(self.path)
+        return reading.read_question(self.path)
 
     @property
     def trials(self) -> list[dict[str, Any]]:
         """The trials by their numbers: settings, score of each seed, curves."""
-        return [line for _, line in sorted(kept.read_trials(self.path).items())]
+        return [line for _, line in sorted(reading.read_trials(self.path).items())]
 
     @property
     def best(self) -> dict[str, Any]:
@@ -83,16 +84,16 @@ class Tuning:
     @property
     def confirmed(self) -> dict[str, Any] | None:
         """The best and trial 0 on other seeds, if the search came to that."""
-        path = self.path / kept.BEST
-        return json.loads(files.read(path, self.path, kept.LIMIT)) if path.exists() else None
+        path = self.path / reading.BEST
+        return json.loads(files.read(path, self.path, reading.LIMIT)) if path.exists() else None
 
 
 def best_of(folder: Path, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    scored = [line for line in trials if math.isfinite(kept.score(line))]
+    scored = [line for line in trials if math.isfinite(reading.score(line))]
     if not scored:
         reasons = {line["reason"] for line in trials} or {"none has ended"}
         raise SettingsError(f"{folder}: no trial has a score: {min(reasons):.300}")
-    return max(scored, key=kept.score)
+    return max(scored, key=reading.score)
 
 
 def tune(
@@ -151,7 +152,7 @@ def run(search: Search, out: str | Path, name: str = "", watch: Any = None) -> T
                 run_batch(search, folder, number, asked, watch)
             confirm(search, folder, asked)
         except Stopped:
-            done = len(kept.read_trials(folder))
+            done = len(reading.read_trials(folder))
             raise Stopped(
                 f"stopped after {done} of {search.trials} trials, which are saved in {folder}; the "
                 "same command goes on"
@@ -193,13 +194,13 @@ def check_numbers(search: Search) -> None:
 
 def check_trials(search: Search, folder: Path) -> None:
     """Raises DamagedFileError for a trial whose settings are not of the space."""
-    for number, line in kept.read_trials(folder).items():
+    for number, line in reading.read_trials(folder).items():
         try:
             if number:  # trial 0 may lie outside
                 as_trial(search.space, line)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFileError(
-                f"{folder / kept.TRIALS}: the settings of trial {number}, "
+                f"{folder / reading.TRIALS}: the settings of trial {number}, "
                 f"{line['settings']!r:.100}, are not of this search ({error!r:.100})"
             ) from None
 
@@ -208,7 +209,7 @@ def as_trial(space: Space, line: dict[str, Any]) -> Any:
     """A line of a trial as Optuna has it."""
     from optuna.trial import TrialState, create_trial
 
-    value = kept.score(line)
+    value = reading.score(line)
     known = math.isfinite(value)
     return create_trial(
         params=params_of(space, settings.from_json(line["settings"])),
@@ -239,7 +240,7 @@ def proposed(search: Search, before: dict[int, dict[str, Any]], number: int) -> 
 
 def run_batch(search: Search, folder: Path, number: int, asked: list[int], watch: Any) -> None:
     """Runs the trials of a batch that have no result yet."""
-    done = kept.read_trials(folder)
+    done = reading.read_trials(folder)
     proposals = proposed(search, done, number)
     trials = [
         Asked(n, with_settings(search.experiment, values))
@@ -249,12 +250,12 @@ def run_batch(search: Search, folder: Path, number: int, asked: list[int], watch
     for result in results(trials, folder, search.scoring, asked):
         kept.add(folder, result, proposals[result.number])
         if watch is not None:
-            watch(kept.read_trials(folder)[result.number])
+            watch(reading.read_trials(folder)[result.number])
 
 
 def confirm(search: Search, folder: Path, asked: list[int]) -> None:
     """Trains the best trial and trial 0 on seeds that no trial had, and writes the answer."""
-    trials = kept.read_trials(folder)
+    trials = reading.read_trials(folder)
     best = best_of(folder, [trials[n] for n in sorted(trials)])
     answer: dict[str, Any] = {"trial": best["number"], "settings": best["settings"]}
     if search.confirm and best["number"] != 0:
@@ -271,7 +272,7 @@ def confirm(search: Search, folder: Path, asked: list[int]) -> None:
         answer |= {name: {**described(x), "per_seed": plain(x)} for name, x in scores.items()}
         chance = probability_of_improvement(scores["best"], scores["start"])
         answer["probability_of_improvement"] = None if math.isnan(chance) else chance
-    files.write_atomically(folder / kept.BEST, (json.dumps(answer, indent=1) + "\n").encode())
+    files.write_atomically(folder / reading.BEST, (json.dumps(answer, indent=1) + "\n").encode())
 
 
 def plain(scores: np.ndarray) -> list[float | None]:

@@ -44,6 +44,26 @@ def make(folder, name, points=10, shards=2, saved=False, **settings):
     return run
 
 
+def make_search(folder, name, scores=(1.0, 3.0, None), asked=4, answered=False, **more):
+    """A search with trials of these scores, of two seeds each."""
+    path = folder / name
+    path.mkdir(parents=True)
+    (path / "lock").touch()
+    question = {"format": 1, "experiment": config(), "trials": asked, "trial_batch": 8,
+                "space": {"lr": "1e-4:1e-2:log"}, "evaluate_episodes": 0, "confirm": 5}  # fmt: skip
+    (path / "tune.json").write_text(json.dumps(question | more))
+    lines = [{"number": i, "settings": {"lr": 0.001 * (i + 1), "hidden": [8, 8]},
+              "per_seed": [None if x is None else x + d for d in (-0.5, 0.5)],
+              "reason": "" if x is not None else "loss: not finite", "steps": [], "returns": []}
+             for i, x in enumerate(scores)]  # fmt: skip
+    (path / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if answered:
+        side = {"value": 2.5, "low": 2.0, "high": 3.25}
+        answer = {"trial": 1, "settings": {}, "seeds": [1000], "best": side, "start": side}
+        (path / "best.json").write_text(json.dumps(answer))
+    return path
+
+
 def save(run, shard, iteration):
     """A checkpoint that vouches for the log and the settings as they are."""
     import numpy as np

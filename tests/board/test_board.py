@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from spinward.board import health, reading, runs, views
-from spinward.board.runs import Runs, digest
+from spinward.board.runs import digest, runs_of
 from spinward.board.server import BoardServer
 from spinward.cli.main import main
 from spinward.people.guard import BODY, local
@@ -49,7 +49,7 @@ def test_the_list_shows_each_run_with_its_state_steps_return_and_disk_use(tmp_pa
     broken = make(tmp_path, "broken", points=3)
     said = {"kind": "NonFiniteError", "message": "loss: not finite in iteration 4"}
     (broken / "shards/1/stderr").write_text(f"a warning\n{json.dumps(said)}\n")
-    rows = {r.path.name: r for r in Runs(tmp_path).rows().values()}
+    rows = {r.path.name: r for r in runs_of(tmp_path).rows().values()}
     assert {n: r.state for n, r in rows.items()} == {
         "whole": "finished", "half": "stopped", "unbegun": "new", "broken": "failed"
     }  # fmt: skip
@@ -74,10 +74,10 @@ def test_a_run_is_running_while_a_process_holds_its_lock(tmp_path):
     command = [sys.executable, "-c", code, str(run / "shards/1/lock")]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout.readline() == "held\n"
-        state = next(iter(Runs(tmp_path).rows().values())).state
+        state = next(iter(runs_of(tmp_path).rows().values())).state
         process.stdin.close()
     assert state == "running"
-    assert next(iter(Runs(tmp_path).rows().values())).state == "stopped"
+    assert next(iter(runs_of(tmp_path).rows().values())).state == "stopped"
 
 
 def test_a_stop_at_a_return_is_an_end():
@@ -99,7 +99,7 @@ def test_500_runs_are_read_once_and_only_what_changed_is_read_again(tmp_path, mo
         return original(path, run, mode)
 
     monkeypatch.setattr(files, "opened", count)
-    known = Runs(tmp_path)
+    known = runs_of(tmp_path)
     assert len(known.rows()) == 500
     assert len(opened) <= 500 * 3  # settings, the end of one log, and perhaps an error
     opened.clear()
@@ -137,13 +137,20 @@ def test_a_broken_run_is_a_row_with_a_warning_and_hides_no_other(tmp_path):
     os.mkfifo(tmp_path / "piped/config.json")
     client = client_of(tmp_path)
     text = page(client)
-    for row in Runs(tmp_path).rows().values():
+    for row in runs_of(tmp_path).rows().values():
         assert row.path.name in text
         assert bool(row.warnings) == (row.path.name != "good"), row.path.name
         assert client.get(f"/run/{digest(row.path.name)}").status_code == 200
         assert client.get(f"/api/curve/{digest(row.path.name)}").status_code in (200, 400)
-    every = [("run", digest(r.path.name)) for r in Runs(tmp_path).rows().values()]
+    every = [("run", digest(r.path.name)) for r in runs_of(tmp_path).rows().values()]
     assert client.get("/compare", params=every).status_code == 200
+
+
+def test_a_count_that_is_no_float_is_shown_as_unknown(tmp_path):
+    content = json.dumps(made.config() | {"steps": 10**400})
+    (make(tmp_path, "vast") / "config.json").write_text(content)
+    client = client_of(tmp_path)
+    assert "vast" in page(client) and page(client, f"/run/{digest('vast')}")
 
 
 def test_damage_to_what_a_checkpoint_vouches_for_is_a_warning(tmp_path):
@@ -159,7 +166,7 @@ def test_damage_to_what_a_checkpoint_vouches_for_is_a_warning(tmp_path):
     torn = make(tmp_path, "torn", saved=True)
     manifest = next((torn / "shards/0/checkpoints").iterdir()) / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"log_bytes"', b'"log_bites"'))
-    rows = {r.path.name: r.warnings for r in Runs(tmp_path).rows().values()}
+    rows = {r.path.name: r.warnings for r in runs_of(tmp_path).rows().values()}
     assert rows["whole"] == () and "the log was cut" in rows["cut"][0]
     assert "all checkpoints are gone" in rows["lost"][0] and "checksum" in rows["torn"][0]
     changed = make(tmp_path, "changed", saved=True)
@@ -189,7 +196,7 @@ def test_nothing_is_read_through_a_link_out_of_a_run(tmp_path):
     (film / "videos/film.gif").symlink_to(secret / "film.gif")
     (films / "videos").symlink_to(secret)
     client = client_of(folder)
-    rows = {r.path.name: r for r in Runs(folder).rows().values()}
+    rows = {r.path.name: r for r in runs_of(folder).rows().values()}
     assert all("symbolic link" in rows[n].warnings[0] for n in ("log", "config"))
     assert rows["shards"].value is None and rows["log"].value is None
     for name in rows:
@@ -201,7 +208,7 @@ def test_nothing_is_read_through_a_link_out_of_a_run(tmp_path):
 def test_a_link_to_a_run_is_no_run_of_the_folder(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/link").symlink_to(make(tmp_path, "elsewhere"))
-    folder = Runs(tmp_path / "runs")
+    folder = runs_of(tmp_path / "runs")
     assert folder.rows() == {} and folder.row(digest("link")) is None
 
 
@@ -433,7 +440,7 @@ def test_values_are_written_as_people_write_them():
 
 def test_steps_a_second_are_those_of_this_start(tmp_path):
     run = make(tmp_path, "run", points=4, shards=2)
-    row = next(iter(Runs(tmp_path).rows().values()))
+    row = next(iter(runs_of(tmp_path).rows().values()))
     assert views.speed(row) == {"rate": 400.0, "left_s": 0.0}  # two seeds of 200 steps a second
     with open(run / "shards/0/times.jsonl", "a") as log:
         log.write('{"env_steps": 500, "seconds": 1.0}\n{"env_steps": 600, "seconds": 1.5}\n')
@@ -444,7 +451,7 @@ def test_steps_a_second_are_those_of_this_start(tmp_path):
 def test_the_list_can_be_sorted_by_each_column(tmp_path, by):
     for i, name in enumerate(("b", "a", "c")):
         make(tmp_path, name, points=i)
-    rows = views.sorted_rows(Runs(tmp_path).rows(), by)
+    rows = views.sorted_rows(runs_of(tmp_path).rows(), by)
     names = [r.path.name for r in rows.values()]
     assert sorted(names) == ["a", "b", "c"]
     assert by != "run" or names == ["a", "b", "c"]
@@ -457,6 +464,6 @@ def test_a_reward_that_may_be_exploited_is_a_warning(tmp_path):
     lines = [made.line(i + 1) | {"evaluation_return": [-float(i)]} for i in range(12)]
     text = "".join(json.dumps(x) + "\n" for x in lines)
     (run / "shards/0/metrics.jsonl").write_text(text)
-    row = next(iter(Runs(tmp_path).rows().values()))
+    row = next(iter(runs_of(tmp_path).rows().values()))
     assert row.warnings[0].startswith("seed 0: reward hacking? at 1,000 steps")
     assert "reward hacking?" in page(client_of(tmp_path), f"/run/{digest('run')}")

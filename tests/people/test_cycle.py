@@ -337,11 +337,12 @@ def test_a_run_that_waits_for_people_can_be_stopped_and_resumed(tmp_path, monkey
     database.close()
 
 
-def test_without_waiting_training_goes_on_with_the_answers_that_there_are(tmp_path):
+def test_without_waiting_training_goes_on_with_the_answers_that_there_are(tmp_path, capfd):
     reward = replace(ASK, teacher="people", wait=False, labels=12, initial_share=0.5, rounds=2)
-    run = train(tiny(ALGORITHMS["ppo"]), ENV, STEPS, reward=reward, out=tmp_path)
+    run = train(tiny(ALGORITHMS["ppo"]), ENV, STEPS, reward=reward, out=tmp_path, shards=1)
     assert final(run)["reward"].labels.tolist() == [0]
     assert run.points[-1]["predicted_reward"] == [0.0]
+    assert "seed 0 had no reward: 0 labels" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -352,6 +353,10 @@ def test_without_waiting_training_goes_on_with_the_answers_that_there_are(tmp_pa
         ("ppo", "given", {"reward": replace(ASK, teacher="nobody")}, "must be one of people"),
         ("r2d2", ENV, {}, "reads the environment's reward of the last step"),
         ("lpg_meta", "Grid-Small", {}, "loop of its own"),
+        ("ppo", "given", {"reward": replace(ASK, initial_share=0.0)}, "initial-share 0.0312 asks"),
+        ("ppo", "given", {"reward": replace(ASK, initial_share=0.015)}, "is no question before"),
+        ("ppo", "given", {"reward": replace(ASK, keep_out=1)}, "keeps every answer out"),
+        ("ppo", "given", {"reward": replace(ASK, keep_out=5)}, "takes reward.labels=40"),
     ],
 )
 def test_what_cannot_be_taught_is_said_before_anything_is_written(

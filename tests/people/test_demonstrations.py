@@ -275,3 +275,41 @@ def test_what_cannot_be_is_refused_in_one_line(demos, words, said, tmp_path, cap
     assert main(["train", *words, "--out", str(tmp_path / "runs"), "--name", "r"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs" / "r").exists()
+
+
+def test_a_run_with_demonstrations_opens_from_any_folder(demos, tmp_path, monkeypatch):
+    """As with every path that a run depends on."""
+    from spinward.run.anchored import anchored
+    from spinward.run.experiment import DataChoice, EnvChoice, Experiment
+    from spinward.run.inputs import places
+    from spinward.run.run import load
+
+    monkeypatch.chdir(demos.parent)
+    lpg = ALGORITHMS["lpg"](rule=demos.name)
+    shared = {"data": DataChoice(demos.name), "model": demos.name, "start_from": demos.name}
+    every = {}
+    for reward in (replace(ASK, demos=demos.name), sw.RewardModelScore(demos.name)):
+        every |= places(anchored(Experiment(lpg, EnvChoice(ENV), 16, reward=reward, **shared)))
+    assert every == dict.fromkeys(every, str(demos)) and len(every) == 6
+    reward = replace(ASK, demos=demos.name)
+    run = train(tiny(ALGORITHMS["ppo"]), ENV, 64, reward=reward, out=tmp_path, name="run")
+    monkeypatch.chdir(tmp_path)
+    assert load(run.path).made.parts.reward.demos == str(demos)
+
+
+def test_demonstrations_of_an_experiment_are_those_of_its_seed(tmp_path):
+    """Whatever data set an earlier reproduction left in the folder."""
+    from spinward.data import store
+    from spinward.experiments import preferences_and_demonstrations as experiment
+    from spinward.experiments.reproduction import IN_PROGRESS, Record
+
+    kept = {}
+    for seed, length in ((0, 40), (1000, 40), (0, 60), (0, 40)):
+        token = IN_PROGRESS.set(Record("commit", seed))
+        data = data_of(EndlessCartPole(limit=length), balance, 120, envs=2, seed=seed)
+        path = experiment.recorded(data, tmp_path)
+        IN_PROGRESS.reset(token)
+        np.testing.assert_array_equal(store.opened(path).at(np.arange(120))["obs"], data.steps.obs)
+        kept.setdefault((seed, length), set()).add(path)
+    assert len(set.union(*kept.values())) == 3 and all(len(x) == 1 for x in kept.values())
+    assert all(f"-{seed}-" in path.name for (seed, _), paths in kept.items() for path in paths)

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from spinward.cli.main import main
 from spinward.errors import DamagedFileError, SettingsError
 from spinward.language import row_layouts
 from spinward.people import database as databases
-from spinward.people import exchange
+from spinward.people import exchange, texts
 from spinward.people.accounts import Accounts
 from spinward.people.labels import Labels
 
@@ -101,3 +102,59 @@ def test_a_file_of_another_kind_run_or_version_is_refused(answered, tmp_path):
             exchange.read_all(fresh, path)
         fresh.close()
     other.close()
+
+
+TEXTS = [{"prompt": "a", "completions": ["x", "y"]}, {"prompt": "b", "completions": ["z", "z"]}]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (None, 2, "there is no file"),
+        (b"{", 4, "is no JSON"),
+        (b"\xff\xfe{", 4, "is no UTF-8"),
+        (b'{"prompt": "a"}', 2, "expected a prompt and a list of completions"),
+        (b'{"prompt": "a", "completions": ["x"]}', 2, "expected 2 to 12 different answers"),
+        (b'{"prompt": "a", "completions": ["x", "x"]}', 2, "are all the same"),
+        (json.dumps({"prompt": "a", "completions": list("abcdefghijklm")}).encode(), 2, "2 to 12"),
+    ],
+)
+def test_texts_that_cannot_be_asked_about_leave_nothing_behind(
+    content, code, said, tmp_path, capsys
+):
+    if content is not None:
+        (tmp_path / "texts.jsonl").write_bytes(content)
+    words = ["label", str(tmp_path / "new"), "--texts", str(tmp_path / "texts.jsonl")]
+    assert main(words) == code
+    assert said in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_texts_are_asked_about_once(tmp_path):
+    path, lines = tmp_path / "texts.jsonl", []
+    path.write_text("\n".join(map(json.dumps, TEXTS)))
+    questions = texts.of_file(path, lines.append)
+    assert questions == ("texts.jsonl", {"a": ["x", "y"]}) and "1 prompts whose" in lines[0]
+    database = empty(tmp_path)
+    assert [texts.ask(database, questions) for _ in range(2)] == [1, 0]
+    database.close()
+
+
+def test_what_label_is_to_do_is_one_thing_and_harms_no_file(answered, tmp_path, capsys):
+    folder = str(answered.path.parent)
+    for words in (["--people", "--export", "x"], ["--texts", "x", "--add", "y"],
+                  ["--leave-out", "Ann", "--count-again", "Ann"]):  # fmt: skip
+        assert main(["label", folder, *words]) == 2
+        assert "are two commands" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (tmp_path / "link").symlink_to(target)
+    before = Labels(answered).labels()
+    for out, said in ((answered.path, "holds the answers"), (tmp_path / "other", "no ordinary"),
+                      (tmp_path / "link", "no ordinary")):  # fmt: skip
+        assert main(["label", folder, "--export", str(out)]) == 2
+        assert said in capsys.readouterr().err
+    assert target.read_text() == "mine" and (tmp_path / "link").is_symlink()
+    assert Labels(answered).labels() == before
+    for _ in range(2):  # with newer answers, into the same file
+        assert main(["label", folder, "--export", str(tmp_path / "labels.jsonl")]) == 0

@@ -37,6 +37,17 @@ def test_one_answer_in_so_many_is_kept_out_and_always_the_same():
     assert held_out.split(replace(ASK, keep_out=0), labels, 0) == (labels, [])
 
 
+@pytest.mark.parametrize("share", [1.0, 0.04])
+def test_the_reward_learns_from_few_answers_although_some_are_kept_out(share, tmp_path):
+    """It waits for no more answers than can come: of 16, one in two is kept out by chance."""
+    ask = replace(ASK, labels=16, keep_out=2, initial_share=share)
+    run = train(tiny(ALGORITHMS["ppo"]), ENV, 320, 4, reward=ask, out=tmp_path, shards=1, logs=10)
+    state = final(run)
+    kept, held = state.labels, state.held_out.predictor.labels
+    assert kept.min() < 8 and (state.fits > 0).all(), kept
+    assert (np.where(held > 0, held, 16 - kept) == 16 - kept).all()
+
+
 def clip(value):
     return Clip(np.full((4, 4), value, np.float32), np.zeros(4, np.int32), np.zeros(4, np.float32))
 

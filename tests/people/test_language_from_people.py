@@ -2,12 +2,14 @@
 program in place of the people."""
 
 import json
+import math
 import re
 import shlex
 import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -16,12 +18,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from spinward.board import views  # noqa: E402
 from spinward.cli.label import make_parser  # noqa: E402
 from spinward.cli.main import main  # noqa: E402
+from spinward.core import Transition  # noqa: E402
+from spinward.evaluation import texts as evaluated_texts  # noqa: E402
 from spinward.language import pretrained  # noqa: E402
 from spinward.networks.decoder import Decoder, Shape  # noqa: E402
 from spinward.people import database as databases  # noqa: E402
 from spinward.people import texts  # noqa: E402
 from spinward.people.accounts import Accounts  # noqa: E402
 from spinward.people.labels import Labels  # noqa: E402
+from spinward.run import text_samples  # noqa: E402
 from spinward.store import text_points  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "language_from_people.md"
@@ -69,7 +74,7 @@ def label(words):
     ask = make_parser().read(words)
     Path(ask.run).mkdir(exist_ok=True)
     database = databases.of_run(Path(ask.run), create=True)
-    asked = texts.ask(database, Path(ask.texts))
+    asked = texts.ask(database, texts.of_file(Path(ask.texts)))
     labels, who = Labels(database), Accounts(database, 1.0).named("Ann").id
     while question := labels.next(who):
         ordered = sorted(question.items, key=lambda i: -like(labels.item(i).content.decode()))
@@ -117,11 +122,75 @@ def test_every_command_of_the_page_leads_to_a_model_that_is_liked_more(home, cap
     assert rewards[1] > rewards[0]
 
 
+ODD = [{"prompt": 1}, {"completion": None}, {"completion": ["a"]}, {"reward": "1"},
+       {"reward": True}, {"reward": math.nan}, {"reward": math.inf}, {"reward": 10**400},
+       {"reward": [1]}, {"more": 1}]  # fmt: skip
+
+
+def point_with(change):
+    text = {"prompt": "a", "completion": "b", "reward": 1.0} | change
+    return json.dumps([{"iteration": 1, "env_steps": 2, "texts": [text]}]).encode()
+
+
 def test_damaged_texts_are_no_texts(tmp_path, capsys):
     for content in (b"", b"[]", b"{", b'[{"iteration": 1}]', b'[{"iteration": "x", "texts": []}]',
-                    b'[{"iteration": 1, "env_steps": 2, "texts": [{"prompt": 1}]}]'):  # fmt: skip
+                    b'[{"iteration": 1, "env_steps": 2, "texts": [{"prompt": 1}]}]',
+                    b'{"iteration": 1}', b'"text"', b"3", *map(point_with, ODD)):  # fmt: skip
         (tmp_path / text_points.FILE).write_bytes(content)
         assert text_points.read(tmp_path) == []
     (tmp_path / text_points.FILE).unlink()
     assert text_points.read(tmp_path) == []
     assert "damaged" not in capsys.readouterr().out
+
+
+def batch_of(reward):
+    """Texts of two prompts, of one token each and two that the policy chose."""
+    obs = np.array([[2, 3], [4, 5], [6, 7]], np.int32)
+    action = np.array([[4, 5], [6, 7], [8, 9]], np.int32)
+    weight = np.array([[0, 0], [1, 1], [1, 1]], np.float32)
+    flags = np.zeros((3, 2), bool)
+    return Transition(obs, action, np.asarray(reward, np.float32), flags, flags, obs, weight, {})
+
+
+class Words:
+    end = 11
+
+    def decode(self, tokens):
+        return " ".join(f"w{i}" for i in tokens)
+
+
+def test_a_reward_that_is_no_number_is_shown_as_none_and_ends_no_training(tmp_path):
+    samples = text_samples.read_off(batch_of([[0, 0], [0, np.nan], [1.5, np.inf]]), Words())
+    assert [(s.completion, s.reward) for s in samples] == [("w6 w8", 1.5), ("w7 w9", None)]
+    assert text_samples.in_words(samples[1]) == '"w3 w5 > w7 w9" -'
+    assert text_samples.in_words(samples[0]) == '"w2 w4 > w6 w8" 1.5'
+    point = {"iteration": 1, "env_steps": 2, "texts": [s._asdict() for s in samples]}
+    (tmp_path / text_points.FILE).write_text(json.dumps([point], allow_nan=False))
+    assert text_points.read(tmp_path) == [point]
+
+
+def test_a_text_and_its_reward_are_drawn_with_keys_of_their_own():
+    """A reward that draws numbers would otherwise draw those that chose the tokens."""
+    keys = []
+
+    class Source:
+        def collect(self, state, policy, key):
+            keys.append(key)
+            return state, batch_of(np.zeros((3, 2))), {}
+
+    class Reward:
+        def label(self, state, batch, key):
+            keys.append(key)
+            return state, batch, {}
+
+    class Writer:
+        rollout = 3
+
+        def act(self): ...
+        def memory(self): ...
+
+    key = jax.random.PRNGKey(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluated_texts, "Generation", lambda *_: Source())
+        evaluated_texts.written_once.__wrapped__(Writer(), None, Reward(), (), (), key, 2)
+    assert len({np.asarray(k).tobytes() for k in (*keys, key)}) == 3

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import random
 import signal
 import subprocess
@@ -165,6 +166,31 @@ def test_an_environment_that_fails_keeps_the_steps_before(tmp_path):
         assert now["started"] == 2 and now["kept"] == {"episodes": 1, "steps": 1}
 
 
+def test_an_environment_that_cannot_be_drawn_any_more_keeps_the_steps_before(tmp_path):
+    with played(WALK, tmp_path / "data") as (port, server, lines):
+        client = player(port)
+        now = start(client)
+        own = server.env.env.unwrapped
+        for picture in (None, "no picture", np.zeros((2, 2, 9))):
+            own.render = lambda picture=picture: picture
+            body = {"episode": now["started"], "step": 0, "action": 1}
+            status, said = client.post("step", body)
+            assert status == 400 and "drawn:Walk failed" in said["error"], said
+            assert "1 steps, so it is truncated" in said["error"]
+            assert client.post("state")[1]["playing"] is False
+            del own.render
+            now = start(client)
+        for _ in range(8):
+            now = step(client, now, 1)
+        own.render = lambda: None
+        body = {"episode": now["started"], "step": 8, "action": 1}
+        assert "kept: it was truncated" in client.post("step", body)[1]["error"]
+        assert client.post("state")[1]["playing"] is False
+        own.close = lambda: 1 / 0
+    assert "failed: ZeroDivisionError" in lines[-1]
+    assert opened(tmp_path / "data").rows == 12
+
+
 def test_the_rules_of_the_labelling_page_hold_here_too(tmp_path):
     with played(WALK, tmp_path / "data", task="<script>alert(1)</script>") as (port, _, lines):
         stranger = Client(port)
@@ -221,6 +247,13 @@ def test_keys_stand_for_what_choices_are_called():
         (Discrete(2), {"keys": "lefft=1"}, "did you mean left"),
         (Discrete(2), {"keys": "enter=1"}, "a digit or a letter"),
         (Discrete(2), {"idle": 2}, "must be 0 to 1"),
+        (Discrete(2), {"keys": "ab=1"}, "a digit or a letter"),
+        (Discrete(2), {"keys": "=1"}, "a digit or a letter"),
+        (Discrete(2), {"keys": "a=0,x=1,A=1"}, "A is there twice"),
+        (Discrete(2), {"keys": "a=" + "1" * 5000}, "expected KEY=ACTION"),
+        (Discrete(2), {"reach": math.nan}, "is of numbers"),
+        (Discrete(2), {"reach": 0.5}, "is of numbers"),
+        (Box((1,), -1, 1), {"reach": math.nan}, "must be above 0"),
     ],
 )
 def test_controls_that_cannot_be_are_refused(space, options, message):
@@ -240,7 +273,11 @@ def test_what_cannot_be_played_is_refused_before_a_page_opens(tmp_path, capsys):
     assert "a game for two" in refused(capsys, "Othello", *human)
     assert "is of a run's policy" in refused(capsys, "CartPole-v1", "--steps", "5", *human)
     assert "there is no environment" in refused(capsys, "CartPole-v9", *human)
-    assert "add --human" in refused(capsys, "x", "--out", out, "--keys", "left=0")
+    for flag in (("--keys", "left=0"), ("--idle", "0"), ("--fps", "0"), ("--reach", "0.5"),
+                 ("--task", "Walk."), ("--player", "Bo"), ("--unfinished", "discard"),
+                 ("--port", "0"), ("--env.limit", "9")):  # fmt: skip
+        said = refused(capsys, "x", "--out", out, *flag)
+        assert f"{flag[0]} is of a person who plays: add --human" in said
     (tmp_path / "there").mkdir()
     there = refused(capsys, "CartPole-v1", "--human", "--out", str(tmp_path / "there"))
     assert "exists" in there and not (tmp_path / "data").exists()

@@ -359,6 +359,20 @@ def test_what_cannot_be_streamed_is_refused(data, tmp_path):
     assert source_for(Logged(1, 4), None, big).stride == 1
 
 
+def test_only_steps_and_seeds_that_can_be_are_recorded(tmp_path, capsys):
+    run = train(tiny(ALGORITHMS["ppo"]), "CartPole-v1", 16, 2, out=tmp_path, name="run")
+    out = ["--out", str(tmp_path / "data")]
+    for words, said in (
+        (["--steps", "0"], "steps=0 must be at least 1"),
+        (["--steps", "-8"], "steps=-8 must be at least 1"),
+        (["--seed", "2"], "seed=2 must be 0 to 1: the run has 2"),
+        (["--seed", "-1"], "seed=-1 must be 0 to 1"),
+        (["--out", str(tmp_path)], "exists"),
+    ):
+        assert main.main(["data", "record", str(run.path), *out, *words]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "data").exists()
+
+
 def test_a_card_stands_in_for_an_environment(data, tmp_path, capsys):
     out = ["--out", str(tmp_path), "--name", "r"]
     small = ["--steps", "50", "--updates", "10"]

@@ -25,6 +25,7 @@ from spinward.networks.language_policy import Trained
 from spinward.networks.layers import Linear
 from spinward.networks.sampling import Sampling
 from spinward.run import assemble
+from spinward.run import generate as generating
 from spinward.run.generate import generate
 
 ECHO = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}"
@@ -194,3 +195,26 @@ def test_the_command_prints_texts_or_one_document_and_keeps_the_best(
         == 0
     )
     assert [r["prompt"] for r in json.loads(capsys.readouterr().out)] == ["abc", "c"]
+
+
+def test_what_is_written_to_a_file_harms_no_other_and_is_told_in_json(
+    folder, tmp_path, capsys, monkeypatch
+):
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text('{"prompt": "abc"}\n')
+    (tmp_path / "link").symlink_to(rows)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    words = ["generate", str(folder), "--data", str(rows), "--tokens", "4", "--count", "2", "--out"]
+    assert main([*words, str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(out), "prompts": 1}
+    (row,) = map(json.loads, out.read_text().splitlines())
+    assert row["prompt"] == "abc" and len(row["completions"]) == 2
+    monkeypatch.setattr(generating, "generate", None)  # all of it is known before
+    kept = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    for place, said in (("rows.jsonl", "exists"), ("out.jsonl", "exists"), ("link", "exists"),
+                        ("dangling", "exists"), ("missing/out.jsonl", "there is no folder"),
+                        ("rows.jsonl/out", "there is no folder"), (".", "exists")):  # fmt: skip
+        assert main([*words, str(tmp_path / place)]) == 2
+        assert said in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == kept
+    assert not (tmp_path / "nowhere").exists() and not (tmp_path / "missing").exists()

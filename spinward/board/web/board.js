@@ -47,7 +47,7 @@ function updateRows(page) {
 }
 
 function updateParts(page) {
-  for (const id of ["facts", "health", "values"]) {
+  for (const id of ["facts", "health", "values", "searches", "trials"]) {
     const [to, from] = [document.getElementById(id), page.getElementById(id)];
     if (to && from && to.innerHTML !== from.innerHTML)
       to.replaceChildren(...document.importNode(from, true).childNodes);
