@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spinward.core import Key, Spec, config, replace, struct
+from spinward.core import Box, Key, Spec, config, replace, struct
 from spinward.envs import cartpole
 from spinward.envs.cartpole import THETA_LIMIT, X_LIMIT, CartPole
 from spinward.trees import where
@@ -30,7 +30,7 @@ class EndlessCartPole:
 
     @property
     def spec(self) -> Spec:
-        return CartPole().spec
+        return replace(CartPole().spec, obs=Box((4,)))  # a pole that lies leaves CartPole's bounds
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from spinward.run.config import read_config
 from spinward.run.evaluations import Evaluations
 from spinward.run.experiment import Experiment
 from spinward.run.folders import run_of
+from spinward.run.out_of_bounds import BoundsRemark
 from spinward.run.stopping import stopping
 from spinward.run.text_samples import TextSamples
 from spinward.run.watching import STOP, Acting, Options, Point
@@ -64,6 +65,7 @@ class Driver:
         self.changes = Changes(folder / "between", options.between, self.log_every)
         self.evaluations = Evaluations(made, shard, folder)
         self.candidates = Candidates(made, folder, self.iterations)
+        self.bounds = BoundsRemark(str(shard.env), made.env, self.parts.source.spec)
         self.texts = TextSamples(made, folder, shard.seed)
         self.interval = record.Interval()
 
@@ -241,6 +243,7 @@ class Driver:
         if point % max(1, points // offline_probes.POINTS) == 0 or point == points:
             line |= self.probes.measure(parts, state)
         self.candidates.keep(state.agent, self.iteration)
+        self.bounds.check(state)
         agents = Agents(parts.algorithm, state.agent, self.made.env, self.experiment.seeds)
         line |= self.evaluations.measure(agents, self.iteration, self.iterations)
         self.over = self.evaluations.reached(line)
