@@ -182,7 +182,7 @@ def test_a_small_set_is_taken_again_until_it_has_its_share(data, tmp_path):
 def test_a_set_without_episodes_has_no_share(repeat, data, tmp_path):
     fields = episodes([1] * 20, np.random.default_rng(1))
     low = written(tmp_path / "b", fields | {"reward": fields["reward"] - 1e3})
-    which = Filter(min_return=-500.0)
+    which = Filter(low=-500.0)
     with pytest.raises(SettingsError, match=r"b: no episode is left of those that were asked for"):
         mix([low, data], tmp_path / "m", [0.3, 0.7], 0, which, 0, repeat=repeat)
     assert mix([low, data], tmp_path / "m", [0.0, 1.0], 0, which, 0, repeat=repeat) == [0, 44]

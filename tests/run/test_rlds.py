@@ -18,6 +18,10 @@ from spinward.data.formats import converted, opened_any
 from spinward.data.plan import ImportOptions
 from spinward.errors import DamagedFileError, SettingsError
 
+LAST = (
+    "{} episodes have a reward with their last observation, which is of no step in RLDS: left out"
+)
+
 
 def messages():
     """`tf.train.Example`, as its definition has it."""
@@ -138,7 +142,7 @@ def test_episodes_are_aligned_and_their_ends_told_apart(tmp_path):
     write(tmp_path / "d/x-train.tfrecord-00001-of-00002", made[2:])
     notes = converted(tmp_path / "d", tmp_path / "out", ImportOptions())
     assert notes == ("1 episodes left out that are marked as invalid",
-                     "1 episodes left out that have no step")  # fmt: skip
+                     "1 episodes left out that have no step", LAST.format(4))  # fmt: skip
     found = store.opened(tmp_path / "out")
     assert found.card.action == Discrete(3) and found.card.obs == Box((3,))
     fields = found.at(np.arange(found.rows))
@@ -182,7 +186,7 @@ def test_pictures_described_shapes_and_amounts_are_read(tmp_path):
     with pytest.raises(DamagedFileError, match="an action is outside -1 to 1"):
         converted(tmp_path / "d", tmp_path / "x", ImportOptions())
     notes = converted(tmp_path / "d", tmp_path / "out", ImportOptions(low=0.0, high=2.0))
-    assert notes == ("left out, as they are no numbers: steps/observation/text",)
+    assert notes == (LAST.format(1), "left out, as they are no numbers: steps/observation/text")
     found = store.opened(tmp_path / "out")
     fields = found.at(np.arange(3))
     np.testing.assert_array_equal(fields["obs"]["image"], pixels[:3])
