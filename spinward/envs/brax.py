@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Box, Dict, Key, Obs, Spec, config, struct
-from spinward.envs.foreign import making
-from spinward.errors import SettingsError, nearest
+from spinward.envs.foreign import making, unknown
+from spinward.errors import SettingsError
 
 PRIVILEGED = "privileged_state"  # Playground's name of what only critics see
 Kwargs = tuple[tuple[str, object], ...]
@@ -135,13 +135,12 @@ def playground_env(name: str, kwargs: Kwargs) -> tuple[Any, int]:
     with making("mujoco_playground") as package:
         registry = package.registry
         if name not in registry.ALL_ENVS:
-            near = ", ".join(nearest(name, registry.ALL_ENVS, 3)) or "those of registry.ALL_ENVS"
-            said = f"there is no environment {name!r} in MuJoCo Playground; the nearest are {near}"
-            raise SettingsError(said)
+            what = "environment in MuJoCo Playground"
+            raise unknown(what, name, registry.ALL_ENVS, "registry.ALL_ENVS")
         settings: Any = registry.get_default_config(name)
         own = {"impl": "jax", **dict(kwargs)} if "impl" in settings else dict(kwargs)
-        if unknown := own.keys() - settings.keys():
-            said = f"MuJoCo Playground's {name} has no setting {min(unknown)!r}"
+        if odd := own.keys() - settings.keys():
+            said = f"MuJoCo Playground's {name} has no setting {min(odd)!r}"
             raise SettingsError(f"{said}; it has {', '.join(sorted(settings))}")
         limit = int(dict(kwargs).get("episode_length", settings.episode_length))  # type: ignore[call-overload]
         return registry.load(name, config_overrides=own), limit

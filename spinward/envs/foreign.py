@@ -1,13 +1,13 @@
 """Environments that another package makes in JAX."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 
-from spinward.errors import SettingsError, install
+from spinward.errors import SettingsError, install, nearest
 
 
 @contextmanager
@@ -27,3 +27,11 @@ def making(name: str) -> Iterator[Any]:
                 f"{package} cannot be imported ({missing}): {install(package)}"
             ) from missing
         yield module
+
+
+def unknown(what: str, name: str, known: Collection[str], lists: str) -> SettingsError:
+    """The error that there is no such environment: `what` says of which package, `lists` what
+    lists its names."""
+    near = nearest(name, list(known), 3)
+    hint = f"the nearest are {', '.join(near)}" if near else f"{lists} lists them"
+    return SettingsError(f"there is no {what.replace(' ', f' {name!r} ', 1)}; {hint}")

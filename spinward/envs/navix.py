@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from spinward.core import Box, Discrete, Key, Obs, Spec, config
-from spinward.envs.foreign import making
-from spinward.errors import SettingsError, nearest
+from spinward.envs.foreign import making, unknown
+from spinward.errors import SettingsError
 
 TRUNCATION, TERMINATION = 1, 2  # Navix's kinds of a last step
 
@@ -60,9 +60,7 @@ def made(name: str, kwargs: tuple[tuple[str, object], ...]) -> Any:
     with making("navix") as navix:
         known = navix.registry()
         if name not in known:
-            near = ", ".join(nearest(name, known, 3)) or "those of navix.registry()"
-            said = f"there is no environment {name!r} in Navix; the nearest are {near}"
-            raise SettingsError(said)
+            raise unknown("environment in Navix", name, known, "navix.registry()")
         try:
             return navix.make(name, **dict(kwargs))
         except TypeError as error:

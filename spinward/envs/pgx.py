@@ -16,8 +16,8 @@ from jax import Array
 
 from spinward.core import MASK, Box, Dict, Discrete, Key, Obs, Spec, config
 from spinward.envs.boards import BOARD, Drawing, mirrored, same, turned
-from spinward.envs.foreign import making
-from spinward.errors import SettingsError, nearest
+from spinward.envs.foreign import making, unknown
+from spinward.errors import SettingsError
 from spinward.spaces import GAME_STATE
 
 STARTS = 4  # games whose first observations are compared
@@ -218,8 +218,7 @@ def made(name: str) -> MadeGame:
     with making("pgx") as pgx:
         known = pgx.available_envs()
         if name not in known:
-            near = ", ".join(nearest(name, known, 3)) or "those of pgx.available_envs()"
-            raise SettingsError(f"there is no game {name!r} in Pgx; the nearest are {near}")
+            raise unknown("game in Pgx", name, known, "pgx.available_envs()")
         if name.startswith("minatar-"):
             raise SettingsError(f"{name} of Pgx is a task for one; Spinward has MinAtar's own")
         env = pgx.make(name)
